@@ -1,0 +1,120 @@
+package task
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// NumberedEvent is an event in a task's history.
+type NumberedEvent struct {
+	Event
+	Applied
+}
+
+// Outcome says how one execution of an attempt ended. The numbers are those of
+// warren.task.v1.AttemptOutcome.
+type Outcome int
+
+// The outcomes of an execution.
+const (
+	OutcomeRunning Outcome = iota + 1
+	OutcomeSucceeded
+	OutcomeFailed
+	OutcomeCancelled
+	OutcomeReleased
+	OutcomeLost
+)
+
+// Record is one execution of an attempt.
+type Record struct {
+	// Key is that of its STARTED event.
+	Key      Key
+	WorkerID string
+	Execution
+	StartTime, EndTime time.Time
+	Outcome            Outcome
+	Failure            *Failure
+	// Extra: this attempt number was, or may have been, started before.
+	Extra bool
+}
+
+// Records derives the executions of a task from its history, oldest first.
+// Messages of response streams in it are passed over.
+func Records(history []NumberedEvent) []Record {
+	var records []Record
+	var seen []Key
+	ends := map[delivery]*Event{}
+	for i := range history {
+		e := &history[i].Event
+		switch e.Key.Phase {
+		case PhaseStarted:
+			records = append(records, started(e))
+		case PhaseReleased, PhaseLost, PhaseDeadLettered, PhaseCancelled, PhaseSucceeded:
+			// An execution can say LOST and still end: the handler went on.
+			if was := ends[deliveryOf(e.Key)]; was == nil || was.Key.Phase < e.Key.Phase {
+				ends[deliveryOf(e.Key)] = e
+			}
+		default:
+			continue
+		}
+		seen = append(seen, e.Key)
+	}
+	slices.SortFunc(records, func(a, b Record) int { return a.Key.Compare(b.Key) })
+	for i := range records {
+		r := &records[i]
+		if e := ends[deliveryOf(r.Key)]; e != nil {
+			r.EndTime, r.Outcome, r.Failure = e.Time, outcomeOf(e.Key.Phase), e.Failure
+		} else if slices.ContainsFunc(seen, r.Key.lostBy) {
+			r.Outcome = OutcomeLost
+		}
+		r.Extra = r.Extra || i > 0 && records[i-1].Key.Run == r.Key.Run && records[i-1].Key.Attempt == r.Key.Attempt
+	}
+	return records
+}
+
+// delivery is one hand-over of one message of a task.
+type delivery struct {
+	copy         Copy
+	run, attempt int
+	number       int64
+}
+
+func deliveryOf(k Key) delivery { return delivery{k.Copy, k.Run, k.Attempt, k.Delivery} }
+
+// lostBy says whether the event with key o shows that the worker which
+// executed the delivery of k, and never said how it ended, was lost: it is of a
+// later run, a later delivery of the same message (the broker has one at a
+// time), or a later end of the run.
+func (k Key) lostBy(o Key) bool {
+	if o.Run != k.Run {
+		return o.Run > k.Run
+	}
+	if o.Copy == k.Copy && cmp.Or(cmp.Compare(o.Attempt, k.Attempt), cmp.Compare(o.Delivery, k.Delivery)) > 0 {
+		return true
+	}
+	return o.Phase.State().Terminal() && o.Compare(k) > 0
+}
+
+func started(e *Event) Record {
+	r := Record{Key: e.Key, WorkerID: e.WorkerID, StartTime: e.Time, Outcome: OutcomeRunning}
+	if e.Execution != nil {
+		r.Execution = *e.Execution
+		r.Extra = e.Execution.Redelivered
+	}
+	return r
+}
+
+func outcomeOf(p Phase) Outcome {
+	switch p {
+	case PhaseSucceeded:
+		return OutcomeSucceeded
+	case PhaseDeadLettered:
+		return OutcomeFailed
+	case PhaseCancelled:
+		return OutcomeCancelled
+	case PhaseReleased:
+		return OutcomeReleased
+	}
+	return OutcomeLost
+}

@@ -1,0 +1,418 @@
+package task
+
+import (
+	"crypto/sha256"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+const (
+	testID   = "0190b5a5-5a5a-7a5a-8a5a-5a5a5a5a5a5a"
+	testType = "demo.v1.ImageService.Thumbnail"
+)
+
+var testEpoch = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func TestJoinOfAnyOrderIsTheSame(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		events := drawEvents(t)
+		want, wantHistory := join(events)
+		shuffled := slices.Concat(events, drawSome(t, events))
+		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0)).Shuffle(len(shuffled), func(i, j int) {
+			shuffled[i], shuffled[j] = shuffled[j], shuffled[i]
+		})
+		got, gotHistory := join(shuffled)
+		require.Equal(t, keyOf(wantHistory, want.ResultNumber), keyOf(gotHistory, got.ResultNumber))
+		require.Equal(t, want.PayloadNumber == 0, got.PayloadNumber == 0)
+		require.Equal(t, withoutNumbers(want), withoutNumbers(got))
+		require.Equal(t, Records(wantHistory), Records(gotHistory))
+	})
+}
+
+func TestNumbersHaveNoGaps(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		joined, history := join(drawEvents(t))
+		for i, e := range history {
+			require.EqualValues(t, i+1, e.Number)
+		}
+		require.EqualValues(t, len(history), joined.Version)
+		if joined.PayloadNumber > 0 {
+			p := history[joined.PayloadNumber-1].Payload
+			require.Equal(t, joined.PayloadSHA256, p.SHA256)
+			require.Equal(t, joined.PayloadSize, p.Size)
+		}
+		if joined.ResultNumber > 0 {
+			require.Equal(t, joined.Decided, history[joined.ResultNumber-1].Key)
+		}
+	})
+}
+
+func TestOutranksIsATotalOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		key := rapid.Custom(drawKey)
+		a, b, c := key.Draw(t, "a"), key.Draw(t, "b"), key.Draw(t, "c")
+		require.False(t, a.outranks(a))
+		require.Equal(t, a != b, a.outranks(b) != b.outranks(a))
+		if a.outranks(b) && b.outranks(c) {
+			require.True(t, a.outranks(c))
+		}
+	})
+}
+
+// A state is replaced only by an event that outranks the one that decided it;
+// a terminal one within its run only by a higher one, marked as a correction.
+func TestStateNeverGoesBackwards(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var joined Task
+		for _, e := range distinct(drawEvents(t)) {
+			was := joined
+			applied := joined.Apply(&e)
+			require.Equal(t, joined.State, applied.State)
+			require.NotZero(t, joined.State)
+			require.GreaterOrEqual(t, joined.Run, was.Run)
+			if joined.Run == was.Run {
+				require.GreaterOrEqual(t, joined.Attempt, was.Attempt)
+			}
+			if joined.Decided == was.Decided {
+				require.False(t, applied.Correction)
+				require.True(t, was.State == joined.State || was.State == 0)
+				continue
+			}
+			require.Equal(t, e.Key, joined.Decided)
+			require.True(t, was.Decided == Key{} || joined.Decided.outranks(was.Decided))
+			if was.State.Terminal() && joined.Decided.Run == was.Decided.Run {
+				require.True(t, joined.State.Terminal())
+				require.Equal(t, joined.State != was.State, applied.Correction)
+				require.GreaterOrEqual(t, joined.Decided.Phase.rank(), was.Decided.Phase.rank())
+			} else {
+				require.False(t, applied.Correction)
+			}
+		}
+	})
+}
+
+func TestRecordsOfAnyHistory(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		_, history := join(drawEvents(t))
+		records := Records(history)
+		var starts []Key
+		for _, e := range history {
+			if e.Key.Phase == PhaseStarted {
+				starts = append(starts, e.Key)
+			}
+		}
+		slices.SortFunc(starts, Key.Compare)
+		require.Len(t, records, len(starts))
+		first := map[[2]int]bool{}
+		for i, r := range records {
+			require.Equal(t, starts[i], r.Key)
+			require.NotZero(t, r.Outcome)
+			number := [2]int{r.Key.Run, r.Key.Attempt}
+			require.Equal(t, first[number] || r.Redelivered, r.Extra)
+			first[number] = true
+		}
+	})
+}
+
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	queued := event(Key{Run: 1, Attempt: 1, Phase: PhaseQueued})
+	started := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseStarted})
+	again := event(Key{Run: 1, Attempt: 1, Delivery: 2, Phase: PhaseStarted})
+	released := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseReleased})
+	dead := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseDeadLettered})
+	cancelled := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseCancelled})
+	succeeded := event(Key{Run: 1, Attempt: 1, Delivery: 2, Phase: PhaseSucceeded})
+	third := event(Key{Run: 1, Attempt: 1, Delivery: 3, Phase: PhaseSucceeded})
+	progress := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseProgress, Sequence: 1})
+	replayed := event(Key{Run: 2, Attempt: 1, Phase: PhaseQueued})
+
+	for name, c := range map[string]struct {
+		events []Event
+		// corrections are the numbers of the events that are.
+		corrections []int64
+		want        func(*testing.T, Task)
+	}{
+		"started before queued": {
+			events: []Event{started, queued},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateRunning, got.State)
+				require.Equal(t, started.Time, got.StartTime)
+				require.EqualValues(t, 2, got.PayloadNumber)
+				require.Equal(t, queued.Head.CreateTime, got.CreateTime)
+			},
+		},
+		"progress before anything else": {
+			events: []Event{progress},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateRunning, got.State)
+				require.Zero(t, got.Version)
+				require.Equal(t, progress.Progress, got.Progress)
+			},
+		},
+		"queued after progress": {
+			events: []Event{progress, queued},
+			want:   func(t *testing.T, got Task) { require.Equal(t, StateQueued, got.State) },
+		},
+		"success after a dead letter": {
+			events: []Event{queued, started, dead, again, succeeded}, corrections: []int64{5},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateSucceeded, got.State)
+				require.Nil(t, got.Failure)
+				require.Zero(t, got.Cause)
+				require.Equal(t, succeeded.Time, got.EndTime)
+				require.EqualValues(t, 5, got.ResultNumber)
+			},
+		},
+		"dead letter after a success": {
+			events: []Event{queued, succeeded, dead},
+			want:   func(t *testing.T, got Task) { require.Equal(t, StateSucceeded, got.State) },
+		},
+		"each terminal state outranks the one below": {
+			events: []Event{dead, cancelled, succeeded}, corrections: []int64{2, 3},
+			want: func(t *testing.T, got Task) { require.Equal(t, StateSucceeded, got.State) },
+		},
+		"a second success keeps the first result": {
+			events: []Event{queued, succeeded, third},
+			want: func(t *testing.T, got Task) {
+				require.EqualValues(t, 2, got.ResultNumber)
+				require.EqualValues(t, 3, got.Version)
+			},
+		},
+		"late start of a task that ended": {
+			events: []Event{queued, succeeded, started},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateSucceeded, got.State)
+				require.Equal(t, started.Time, got.StartTime)
+			},
+		},
+		"released, then started again": {
+			events: []Event{queued, started, released, again},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateRunning, got.State)
+				require.Equal(t, 1, got.Attempt)
+				require.Equal(t, again.Time, got.StartTime)
+			},
+		},
+		"released after it started again": {
+			events: []Event{queued, started, again, released},
+			want:   func(t *testing.T, got Task) { require.Equal(t, StateRunning, got.State) },
+		},
+		"a higher run starts over": {
+			events: []Event{queued, started, progress, dead, replayed},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateQueued, got.State)
+				require.Equal(t, 2, got.Run)
+				require.Zero(t, got.Attempt)
+				require.Zero(t, got.StartTime)
+				require.Zero(t, got.EndTime)
+				require.Nil(t, got.Failure)
+				require.Nil(t, got.Progress)
+				require.EqualValues(t, 4, got.PayloadNumber)
+			},
+		},
+		"an end of an earlier run is history": {
+			events: []Event{replayed, dead, succeeded},
+			want:   func(t *testing.T, got Task) { require.Equal(t, StateQueued, got.State) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, history := join(c.events)
+			var corrections []int64
+			for _, e := range history {
+				if e.Correction {
+					corrections = append(corrections, e.Number)
+				}
+			}
+			require.Equal(t, c.corrections, corrections)
+			c.want(t, got)
+		})
+	}
+}
+
+func TestRecords(t *testing.T) {
+	t.Parallel()
+	at := func(run, attempt int, delivery int64, phase Phase) Event {
+		return event(Key{Run: run, Attempt: attempt, Delivery: delivery, Phase: phase})
+	}
+	other := func(e Event) Event {
+		e.Key.Copy = Copy{2}
+		return e
+	}
+	redelivered := at(1, 1, 2, PhaseStarted)
+	redelivered.Execution = &Execution{Host: "h", Redelivered: true}
+	type outcome struct {
+		Outcome Outcome
+		Extra   bool
+	}
+	for name, c := range map[string]struct {
+		events []Event
+		want   []outcome
+	}{
+		"running":   {[]Event{at(1, 1, 1, PhaseStarted)}, []outcome{{OutcomeRunning, false}}},
+		"succeeded": {[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseSucceeded)}, []outcome{{OutcomeSucceeded, false}}},
+		"released, then started again": {
+			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseReleased), at(1, 1, 2, PhaseStarted)},
+			[]outcome{{OutcomeReleased, false}, {OutcomeRunning, true}},
+		},
+		"delivered again without a word of the first": {
+			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 2, PhaseStarted)},
+			[]outcome{{OutcomeLost, false}, {OutcomeRunning, true}},
+		},
+		"redelivered, the first start unknown": {
+			[]Event{redelivered}, []outcome{{OutcomeRunning, true}},
+		},
+		"said lost, and went on": {
+			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseLost), at(1, 1, 1, PhaseSucceeded)},
+			[]outcome{{OutcomeSucceeded, false}},
+		},
+		"given up by the broker": {
+			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 9, PhaseDeadLettered)},
+			[]outcome{{OutcomeLost, false}},
+		},
+		"ended by the first, the second still runs": {
+			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 2, PhaseStarted), at(1, 1, 1, PhaseSucceeded)},
+			[]outcome{{OutcomeSucceeded, false}, {OutcomeRunning, true}},
+		},
+		"two messages of the task at once": {
+			[]Event{at(1, 1, 1, PhaseStarted), other(at(1, 1, 1, PhaseStarted))},
+			[]outcome{{OutcomeRunning, false}, {OutcomeRunning, true}},
+		},
+		"a later run": {
+			[]Event{at(1, 1, 1, PhaseStarted), other(at(2, 1, 1, PhaseStarted))},
+			[]outcome{{OutcomeLost, false}, {OutcomeRunning, false}},
+		},
+		"a next attempt": {
+			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseReleased), at(1, 2, 2, PhaseStarted)},
+			[]outcome{{OutcomeReleased, false}, {OutcomeRunning, false}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, history := join(c.events)
+			var got []outcome
+			for _, r := range Records(history) {
+				got = append(got, outcome{r.Outcome, r.Extra})
+			}
+			require.Equal(t, c.want, got)
+		})
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*Event){
+		"id":                      func(e *Event) { e.TaskID = "no-uuid" },
+		"type":                    func(e *Event) { e.Type = "" },
+		"phase":                   func(e *Event) { e.Key.Phase = 4 },
+		"run":                     func(e *Event) { e.Key.Run = 0 },
+		"run, beyond 32 bits":     func(e *Event) { e.Key.Run = 1 << 31 },
+		"attempt":                 func(e *Event) { e.Key.Attempt = 0 },
+		"attempt, beyond 32 bits": func(e *Event) { e.Key.Attempt = 1 << 31 },
+		"delivery":                func(e *Event) { e.Key.Delivery = -1 },
+		"sequence":                func(e *Event) { e.Key.Sequence = -1 },
+		"no progress":             func(e *Event) { e.Key.Phase, e.Payload = PhaseProgress, nil },
+		"payload":                 func(e *Event) { e.Key.Phase = PhaseSucceeded },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := event(Key{Run: 1, Attempt: 1, Phase: PhaseQueued})
+			require.NoError(t, e.Validate())
+			spoil(&e)
+			require.Error(t, e.Validate())
+		})
+	}
+}
+
+// event makes the event that has a key; all but the key follows from it.
+func event(k Key) Event {
+	offset := time.Duration(k.Run*1000+k.Attempt*100+int(k.Delivery)*20+int(k.Phase)) * time.Second
+	e := Event{TaskID: testID, Type: testType, Key: k, Time: testEpoch.Add(offset), WorkerID: "w"}
+	switch k.Phase {
+	case PhaseQueued:
+		// Another copy may be of a submission that was repeated.
+		create := testEpoch.Add(time.Duration(k.Copy[0]) * time.Minute)
+		hash := sha256.Sum256([]byte{byte(k.Run), k.Copy[0] % 2})
+		e.Head = &Head{CreateTime: create, Priority: 1 + int(k.Copy[0])%9, Labels: map[string]string{"copy": string('a' + rune(k.Copy[0]))}}
+		e.Payload = &Payload{Bytes: hash[:], Size: int64(hash[0]), SHA256: hash[:]}
+	case PhaseStarted:
+		e.Execution = &Execution{Host: "h", Version: "v", Redelivered: k.Sequence > 0}
+	case PhaseMessage, PhaseSucceeded:
+		e.Message = []byte{byte(k.Delivery)}
+	case PhaseDeadLettered:
+		e.Failure, e.Cause = &Failure{Code: 13, Message: "broken"}, CausePermanentFailure
+	case PhaseProgress:
+		e.Progress = &ProgressReport{Fraction: float64(k.Sequence) / 10, Time: e.Time}
+	}
+	return e
+}
+
+func drawEvents(t *rapid.T) []Event {
+	return rapid.SliceOfN(rapid.Map(rapid.Custom(drawKey), event), 1, 25).Draw(t, "events")
+}
+
+func drawSome(t *rapid.T, events []Event) []Event {
+	return rapid.SliceOf(rapid.SampledFrom(events)).Draw(t, "again")
+}
+
+// drawKey draws from few enough keys that equal and similar ones meet.
+func drawKey(t *rapid.T) Key {
+	return Key{
+		Run:      rapid.IntRange(1, 3).Draw(t, "run"),
+		Attempt:  rapid.IntRange(1, 2).Draw(t, "attempt"),
+		Delivery: rapid.Int64Range(0, 3).Draw(t, "delivery"),
+		Phase: rapid.SampledFrom([]Phase{
+			PhaseQueued, PhaseStarted, PhaseMessage, PhaseReleased, PhaseLost,
+			PhaseDeadLettered, PhaseCancelled, PhaseSucceeded, PhaseProgress,
+		}).Draw(t, "phase"),
+		Sequence: rapid.Int64Range(0, 1).Draw(t, "sequence"),
+		Copy:     Copy{byte(rapid.IntRange(1, 3).Draw(t, "copy"))},
+	}
+}
+
+// join applies events as a store does: each key once.
+func join(events []Event) (Task, []NumberedEvent) {
+	var joined Task
+	var history []NumberedEvent
+	for _, e := range distinct(events) {
+		if applied := joined.Apply(&e); applied.Number > 0 {
+			history = append(history, NumberedEvent{Event: e, Applied: applied})
+		}
+	}
+	return joined, history
+}
+
+func distinct(events []Event) []Event {
+	seen := map[Key]bool{}
+	var once []Event
+	for _, e := range events {
+		if !seen[e.Key] {
+			seen[e.Key] = true
+			once = append(once, e)
+		}
+	}
+	return once
+}
+
+func keyOf(history []NumberedEvent, number int64) Key {
+	if number == 0 {
+		return Key{}
+	}
+	return history[number-1].Key
+}
+
+func withoutNumbers(t Task) Task {
+	t.PayloadNumber, t.ResultNumber = 0, 0
+	return t
+}
