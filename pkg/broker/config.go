@@ -1,0 +1,95 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+)
+
+// Limits of the wire.
+const (
+	// MaxMessageBytes is the largest body that Warren publishes, below
+	// RabbitMQ's default max_message_size of 16 MiB.
+	MaxMessageBytes = 15 << 20
+	// DefaultNamespace prefixes every name in RabbitMQ.
+	DefaultNamespace = "warren"
+	// DefaultURL is a broker on this machine with RabbitMQ's own defaults.
+	DefaultURL = "amqp://guest:guest@127.0.0.1:5672/"
+)
+
+// Config says which RabbitMQ to use.
+type Config struct {
+	// URLs are the addresses of one cluster's nodes, amqp: or amqps:, tried in
+	// turn. Default [DefaultURL].
+	URLs []string
+	// Namespace prefixes the names of all exchanges and queues, so that two
+	// installations can share a vhost. Default [DefaultNamespace].
+	Namespace string
+	// Name is shown as the connections' name in RabbitMQ's management.
+	Name string
+	// Logger is where connections report; default slog's.
+	Logger *slog.Logger
+}
+
+// Validate says what is wrong with the configuration and fills in defaults.
+func (c *Config) Validate() error {
+	if len(c.URLs) == 0 {
+		c.URLs = []string{DefaultURL}
+	}
+	for _, u := range c.URLs {
+		if _, err := parseAddress(u); err != nil {
+			return err
+		}
+	}
+	if c.Namespace == "" {
+		c.Namespace = DefaultNamespace
+	}
+	if err := validateNamespace(c.Namespace); err != nil {
+		return err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return nil
+}
+
+// Names are the names that this configuration gives exchanges and queues.
+func (c *Config) Names() Names { return Names{c.Namespace} }
+
+func validateNamespace(s string) error {
+	if len(s) > 32 {
+		return fmt.Errorf("namespace %q is longer than 32 characters", s)
+	}
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' {
+			return fmt.Errorf("namespace %q: only a-z, 0-9, - and _ are allowed", s)
+		}
+	}
+	return nil
+}
+
+// address is one node, for both protocols.
+type address struct {
+	amqp091.URI
+	raw string
+}
+
+// parseAddress never repeats the URL in its error: it may hold a password.
+func parseAddress(url string) (address, error) {
+	u, err := amqp091.ParseURI(url)
+	if err != nil {
+		return address{}, errors.New("an AMQP URL is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST")
+	}
+	return address{u, url}, nil
+}
+
+// String is safe to log.
+func (a address) String() string {
+	return a.Scheme + "://" + a.hostPort() + "/" + a.Vhost
+}
+
+func (a address) hostPort() string { return net.JoinHostPort(a.Host, strconv.Itoa(a.Port)) }

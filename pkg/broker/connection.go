@@ -1,0 +1,158 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+)
+
+// heartbeat finds a dead peer within about twice its length.
+const heartbeat = 5 * time.Second
+
+// Connection is one supervised AMQP 0-9-1 connection. What uses it (a
+// [Publisher], subscriptions) is attached before [Connection.Run] and runs
+// anew on each connection that is opened.
+type Connection struct {
+	cfg     Config
+	role    string
+	prepare func(*Topology) error
+	users   []func(ctx context.Context, conn *amqp091.Connection) error
+
+	mu      sync.Mutex
+	conn    *amqp091.Connection
+	changed chan struct{}
+}
+
+// NewConnection makes a connection with a role, which is shown in its name in
+// RabbitMQ. prepare, if not nil, declares or checks topology each time that a
+// connection was opened, before anything else uses it.
+func NewConnection(cfg Config, role string, prepare func(*Topology) error) *Connection {
+	return &Connection{cfg: cfg, role: role, prepare: prepare, changed: make(chan struct{})}
+}
+
+// Run keeps the connection until ctx ends, and returns when everything that
+// used it has stopped.
+func (c *Connection) Run(ctx context.Context) {
+	log := c.cfg.Logger.With("connection", c.role)
+	supervise(ctx, log, c.cfg.URLs, c.serve)
+}
+
+func (c *Connection) serve(ctx context.Context, a address, up func()) error {
+	conn, err := dial091(a, c.cfg.Name+" "+c.role)
+	if err != nil {
+		return err
+	}
+	// Closing waits for the broker's answer; a dead one would hold it for long.
+	defer func() { _ = conn.CloseDeadline(time.Now().Add(dialTimeout)) }()
+	if c.prepare != nil {
+		if err := withTopology(conn, c.cfg.Names(), c.prepare); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, use := range c.users {
+		wg.Go(func() {
+			if err := use(ctx, conn); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	closed := conn.NotifyClose(make(chan *amqp091.Error, 1))
+	c.set(conn)
+	up()
+	select {
+	case e := <-closed:
+		cancel(closeError(e))
+	case <-ctx.Done():
+	}
+	c.set(nil)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+func closeError(e *amqp091.Error) error {
+	if e == nil {
+		return errors.New("the connection was closed")
+	}
+	return e
+}
+
+func (c *Connection) set(conn *amqp091.Connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn = conn
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// Connected says whether the connection is open now.
+func (c *Connection) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil
+}
+
+// Do runs f with a topology on the open connection, waiting for one.
+func (c *Connection) Do(ctx context.Context, f func(*Topology) error) error {
+	for {
+		c.mu.Lock()
+		conn, changed := c.conn, c.changed
+		c.mu.Unlock()
+		if conn != nil {
+			return c.do(ctx, conn, f)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the connection %s: %w", c.role, context.Cause(ctx))
+		}
+	}
+}
+
+// do does not wait for a broker that has blocked the connection: opening a
+// channel hangs then, until it is unblocked or closed.
+func (c *Connection) do(ctx context.Context, conn *amqp091.Connection, f func(*Topology) error) error {
+	done := make(chan error, 1)
+	go func() { done <- withTopology(conn, c.cfg.Names(), f) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("use the connection %s: %w", c.role, context.Cause(ctx))
+	}
+}
+
+func withTopology(conn *amqp091.Connection, names Names, f func(*Topology) error) error {
+	ch, err := conn.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	defer ch.Close() //nolint:errcheck // an error has closed it already
+	return f(&Topology{names: names, ch: ch})
+}
+
+func dial091(a address, name string) (*amqp091.Connection, error) {
+	properties := amqp091.NewConnectionProperties()
+	properties.SetClientConnectionName(name)
+	conn, err := amqp091.DialConfig(a.raw, amqp091.Config{
+		Heartbeat:  heartbeat,
+		Properties: properties,
+		Dial:       amqp091.DefaultDial(dialTimeout),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	product, _ := conn.Properties["product"].(string)
+	version, _ := conn.Properties["version"].(string)
+	if err := checkVersion(product, version); err != nil {
+		conn.Close() //nolint:errcheck // refused anyway
+		return nil, err
+	}
+	return conn, nil
+}

@@ -1,0 +1,119 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+)
+
+// Subscription consumes one queue over AMQP 0-9-1, in batches.
+type Subscription struct {
+	// Queue is its name.
+	Queue string
+	// Declare, if not nil, runs on each connection before consuming.
+	Declare func(*Topology) error
+	// Prefetch is how many unacknowledged messages the broker hands over.
+	Prefetch int
+	// MaxBatch and MaxBatchBytes bound what one call of Handle gets, but for a
+	// single message. Defaults 1 and 4 MiB.
+	MaxBatch, MaxBatchBytes int
+	// Handle takes a batch, in the order of the queue. nil acknowledges it. An
+	// error returns it to the queue and consumes anew after a pause. ctx ends
+	// when the connection is lost: then the batch will come again.
+	Handle func(ctx context.Context, batch []Delivery) error
+}
+
+// Delivery is a message that was consumed over AMQP 0-9-1.
+type Delivery struct {
+	Body        []byte
+	MessageID   string
+	Headers     map[string]any
+	Redelivered bool
+}
+
+// Subscribe attaches a subscription to the connection.
+func (c *Connection) Subscribe(s Subscription) {
+	s.MaxBatch = max(s.MaxBatch, 1)
+	if s.MaxBatchBytes == 0 {
+		s.MaxBatchBytes = 4 << 20
+	}
+	log := c.cfg.Logger.With("queue", s.Queue)
+	c.users = append(c.users, func(ctx context.Context, conn *amqp091.Connection) error {
+		for backoff := minBackoff; ctx.Err() == nil; backoff = min(2*backoff, maxBackoff) {
+			if err := s.consume(ctx, conn, c.cfg.Names()); err != nil && ctx.Err() == nil {
+				log.Warn("stopped consuming, trying again", "error", err)
+			}
+			pause(ctx, backoff)
+		}
+		return nil
+	})
+}
+
+// consume runs until the channel or ctx ends. Nothing is acknowledged on
+// another channel than the one that delivered it.
+func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, names Names) error {
+	if s.Declare != nil {
+		if err := withTopology(conn, names, s.Declare); err != nil {
+			return err
+		}
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	defer ch.Close() //nolint:errcheck // what is not acknowledged returns to the queue
+	if err := ch.Qos(s.Prefetch, 0, false); err != nil {
+		return fmt.Errorf("set the prefetch: %w", err)
+	}
+	deliveries, err := ch.ConsumeWithContext(ctx, s.Queue, "", false, false, false, wait, nil)
+	if err != nil {
+		return fmt.Errorf("consume %s: %w", s.Queue, err)
+	}
+	for {
+		select {
+		case d, ok := <-deliveries:
+			if !ok {
+				return errors.New("the broker ended the consumer")
+			}
+			if err := s.handle(ctx, ch, s.gather(d, deliveries)); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// gather adds to the first delivery what is there already.
+func (s *Subscription) gather(first amqp091.Delivery, more <-chan amqp091.Delivery) []amqp091.Delivery {
+	batch, size := []amqp091.Delivery{first}, len(first.Body)
+	for len(batch) < s.MaxBatch && size < s.MaxBatchBytes {
+		select {
+		case d, ok := <-more:
+			if !ok {
+				return batch
+			}
+			batch, size = append(batch, d), size+len(d.Body)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (s *Subscription) handle(ctx context.Context, ch *amqp091.Channel, raw []amqp091.Delivery) error {
+	batch := make([]Delivery, len(raw))
+	for i, d := range raw {
+		batch[i] = Delivery{Body: d.Body, MessageID: d.MessageId, Headers: d.Headers, Redelivered: d.Redelivered}
+	}
+	if err := s.Handle(ctx, batch); err != nil {
+		return fmt.Errorf("handle %d messages: %w", len(batch), err)
+	}
+	const multiple = true
+	if err := ch.Ack(raw[len(raw)-1].DeliveryTag, multiple); err != nil {
+		return fmt.Errorf("acknowledge: %w", err)
+	}
+	return nil
+}

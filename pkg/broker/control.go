@@ -1,0 +1,60 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+	"google.golang.org/protobuf/proto"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+)
+
+// How long what workers and gateways say to each other is worth reading.
+const (
+	// RequestTTL is that of a worker's request; the worker repeats it as often.
+	RequestTTL = 5 * time.Second
+	beatTTL    = 10 * time.Second
+	controlTTL = 30 * time.Second
+)
+
+// PublishRequest asks any gateway something.
+func (p *Publisher) PublishRequest(ctx context.Context, r *brokerv1.WorkerRequest) error {
+	return p.publishProto(ctx, p.names.Announce(), keyRequest, RequestTTL, r)
+}
+
+// PublishHeartbeat tells every gateway that a worker lives.
+func (p *Publisher) PublishHeartbeat(ctx context.Context, h *brokerv1.Heartbeat) error {
+	return p.publishProto(ctx, p.names.Announce(), keyBeat, beatTTL, h)
+}
+
+// PublishControl tells one worker something. That it is gone is no error.
+func (p *Publisher) PublishControl(ctx context.Context, workerID string, m *brokerv1.ControlMessage) error {
+	return p.publishProto(ctx, p.names.Control(), keyWorker(workerID), controlTTL, m)
+}
+
+func (p *Publisher) publishProto(ctx context.Context, exchange, key string, ttl time.Duration, m proto.Message) error {
+	body, err := proto.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode a %s: %w", m.ProtoReflect().Descriptor().Name(), err)
+	}
+	return p.publish(ctx, exchange, key, false, amqp091.Publishing{
+		ContentType:  contentType,
+		DeliveryMode: amqp091.Persistent,
+		Expiration:   strconv.FormatInt(ttl.Milliseconds(), 10),
+		Body:         body,
+	})
+}
+
+// PublishParked puts a message that nobody can read into the dead-letter
+// queue, with what is wrong with it.
+func (p *Publisher) PublishParked(ctx context.Context, body []byte, problem string) error {
+	return p.publish(ctx, p.names.Dead(), p.names.Status(), false, amqp091.Publishing{
+		ContentType:  contentType,
+		DeliveryMode: amqp091.Persistent,
+		Headers:      amqp091.Table{annotationCause: "UNDECODABLE", "warren-problem": problem},
+		Body:         body,
+	})
+}

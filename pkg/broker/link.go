@@ -1,0 +1,259 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	amqp "github.com/Azure/go-amqp"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// ErrDeliveryLost is the cause with which a handler's context ends when the
+// connection that delivered its task is gone: the broker delivers it again.
+var ErrDeliveryLost = errors.New("DELIVERY_LOST: the connection to the broker was lost, the task will be delivered again")
+
+// linkIdle is after how much silence the peer is taken for dead.
+const linkIdle = 5 * time.Second
+
+// Link is one AMQP 1.0 connection, on which a worker takes its tasks and is
+// told what gateways have to say.
+type Link struct {
+	names   Names
+	conn    *amqp.Conn
+	session *amqp.Session
+}
+
+// RunLinks keeps a link: serve runs with each that is opened, its ctx ends with
+// the cause [ErrDeliveryLost] when the link is lost. RunLinks returns when serve
+// has returned nil, or anything once ctx has ended. serve calls up when it is
+// in working order.
+func RunLinks(ctx context.Context, cfg Config, serve func(ctx context.Context, l *Link, up func()) error) {
+	supervise(ctx, cfg.Logger.With("connection", "work"), cfg.URLs, func(ctx context.Context, a address, up func()) error {
+		l, err := dialLink(ctx, a, cfg)
+		if err != nil {
+			return err
+		}
+		defer l.conn.Close() //nolint:errcheck // it is over either way
+		lost, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			select {
+			case <-l.conn.Done():
+				cancel(ErrDeliveryLost)
+			case <-stop:
+			}
+		}()
+		err = serve(lost, l, up)
+		if cause := l.conn.Err(); err != nil && cause != nil {
+			return cause
+		}
+		return err
+	})
+}
+
+func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	scheme := "amqp://"
+	if a.Scheme == "amqps" {
+		scheme = "amqps://"
+	}
+	conn, err := amqp.Dial(ctx, scheme+a.hostPort(), &amqp.ConnOptions{
+		SASLType:     amqp.SASLTypePlain(a.Username, a.Password),
+		HostName:     "vhost:" + a.Vhost,
+		IdleTimeout:  linkIdle,
+		WriteTimeout: linkIdle,
+		Properties:   map[string]any{"connection_name": cfg.Name + " work"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect over AMQP 1.0: %w", err)
+	}
+	product, _ := conn.Properties()["product"].(string)
+	version, _ := conn.Properties()["version"].(string)
+	if err := checkVersion(product, version); err != nil {
+		conn.Close() //nolint:errcheck // refused anyway
+		return nil, err
+	}
+	session, err := conn.NewSession(ctx, nil)
+	if err != nil {
+		conn.Close() //nolint:errcheck // failed anyway
+		return nil, fmt.Errorf("open a session: %w", err)
+	}
+	return &Link{names: cfg.Names(), conn: conn, session: session}, nil
+}
+
+// Work attaches to the queue of a task type. Nothing arrives before credit is
+// issued.
+func (l *Link) Work(ctx context.Context, taskType string) (*Receiver, error) {
+	return l.receive(ctx, l.names.Work(taskType))
+}
+
+// Control attaches to a worker's control queue.
+func (l *Link) Control(ctx context.Context, workerID string) (*Receiver, error) {
+	return l.receive(ctx, l.names.ControlQueue(workerID))
+}
+
+func (l *Link) receive(ctx context.Context, queue string) (*Receiver, error) {
+	const manual = -1
+	r, err := l.session.NewReceiver(ctx, "/queues/"+url.PathEscape(queue), &amqp.ReceiverOptions{Credit: manual})
+	if err != nil {
+		return nil, fmt.Errorf("attach to queue %s: %w", queue, err)
+	}
+	return &Receiver{r}, nil
+}
+
+// Receiver takes messages from one queue. Its methods are safe for concurrent
+// use, but for Receive.
+type Receiver struct {
+	r *amqp.Receiver
+}
+
+// Credit asks for n more messages.
+func (r *Receiver) Credit(n int) error { return r.r.IssueCredit(uint32(n)) }
+
+// Drain takes back the credit that is left. Messages that were on their way
+// are received before it returns.
+func (r *Receiver) Drain(ctx context.Context) error { return r.r.DrainCredit(ctx, nil) }
+
+// Close detaches. What is not settled returns to the queue, which counts for
+// no failed delivery.
+func (r *Receiver) Close(ctx context.Context) error { return r.r.Close(ctx) }
+
+// Receive waits for the next message.
+func (r *Receiver) Receive(ctx context.Context) (*WorkDelivery, error) {
+	m, err := r.r.Receive(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &WorkDelivery{r: r.r, m: m}, nil
+}
+
+// Prefetched is the next message that has arrived already, nil if none has.
+func (r *Receiver) Prefetched() *WorkDelivery {
+	if m := r.r.Prefetched(); m != nil {
+		return &WorkDelivery{r: r.r, m: m}
+	}
+	return nil
+}
+
+// WorkDelivery is one delivery of a message, to be settled once.
+type WorkDelivery struct {
+	r *amqp.Receiver
+	m *amqp.Message
+}
+
+// Body is the message's body.
+func (d *WorkDelivery) Body() []byte {
+	if len(d.m.Data) == 1 {
+		return d.m.Data[0]
+	}
+	var body []byte
+	for _, part := range d.m.Data {
+		body = append(body, part...)
+	}
+	return body
+}
+
+// Task decodes the message as a task of the type. What could be read is
+// returned with the error too.
+func (d *WorkDelivery) Task(taskType string) (TaskMessage, error) {
+	m := TaskMessage{Type: taskType, Payload: d.Body(), Run: 1, Trace: map[string]string{}}
+	if p := d.m.Properties; p != nil {
+		m.ID, _ = p.MessageID.(string)
+	}
+	for _, k := range traceHeaders {
+		if v, ok := d.m.ApplicationProperties[k].(string); ok {
+			m.Trace[k] = v
+		}
+	}
+	header, ok := d.m.ApplicationProperties[headerTask].([]byte)
+	if !ok {
+		return m, errors.New("the message has no header " + headerTask + ": it was not published by Warren")
+	}
+	return m, m.decodeHeader(header)
+}
+
+// Attempt is the number of the attempt that this delivery is for, from 1.
+func (d *WorkDelivery) Attempt() int { return int(max(d.annotation(annotationTry), 1)) }
+
+// Acquired counts the deliveries of the message, this one included.
+func (d *WorkDelivery) Acquired() int64 { return d.annotation("x-acquired-count") + 1 }
+
+// Failed counts the deliveries before this one that ended in a lost
+// connection, since the last settlement.
+func (d *WorkDelivery) Failed() int64 {
+	if d.m.Header == nil {
+		return 0
+	}
+	return int64(d.m.Header.DeliveryCount) - d.annotation(annotationCount)
+}
+
+func (d *WorkDelivery) annotation(key string) int64 {
+	switch v := d.m.Annotations[key].(type) {
+	case int64:
+		return v
+	case int32:
+		return int64(v)
+	case uint64:
+		return int64(v)
+	case uint32:
+		return int64(v)
+	case int:
+		return int64(v)
+	}
+	return 0
+}
+
+// Accept settles a delivery whose task has ended well.
+func (d *WorkDelivery) Accept(ctx context.Context) error { return d.r.AcceptMessage(ctx, d.m) }
+
+// Release gives a delivery back, at once and at no cost.
+func (d *WorkDelivery) Release(ctx context.Context) error { return d.r.ReleaseMessage(ctx, d.m) }
+
+// maxFailureAnnotation bounds the failure that travels with a dead letter.
+const maxFailureAnnotation = 16 << 10
+
+// DeadLetter settles a delivery whose task is given up: the broker moves the
+// message, body and properties untouched, into the dead-letter queue, at least
+// once, with cause and failure as headers.
+func (d *WorkDelivery) DeadLetter(ctx context.Context, cause task.Cause, failure *task.Failure) error {
+	encoded, err := encodeFailure(failure)
+	if err != nil {
+		return err
+	}
+	return d.r.ModifyMessage(ctx, d.m, &amqp.ModifyMessageOptions{
+		UndeliverableHere: true,
+		Annotations: amqp.Annotations{
+			annotationCause: cause.String(),
+			annotationFail:  encoded,
+			annotationTry:   int64(d.Attempt()),
+		},
+	})
+}
+
+// encodeFailure cuts a failure to what may travel: details first, then the stack.
+func encodeFailure(failure *task.Failure) ([]byte, error) {
+	m := FailureToProto(failure)
+	if proto.Size(m) > maxFailureAnnotation {
+		m.Details = nil
+	}
+	if proto.Size(m) > maxFailureAnnotation {
+		m.Stack = ""
+	}
+	if over := proto.Size(m) - maxFailureAnnotation; over > 0 {
+		m.Message = strings.ToValidUTF8(m.Message[:max(len(m.Message)-over-8, 0)], "")
+	}
+	b, err := proto.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode a failure: %w", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,137 @@
+package broker
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// EncodeEvent encodes a status event.
+func EncodeEvent(e *task.Event) ([]byte, error) {
+	m := &brokerv1.StatusEvent{
+		TaskId: e.TaskID, Type: e.Type,
+		Copy: e.Key.Copy[:], Run: int32(e.Key.Run), Attempt: int32(e.Key.Attempt), Delivery: e.Key.Delivery,
+		Phase: brokerv1.Phase(e.Key.Phase), Sequence: e.Key.Sequence,
+		Time: timestamppb.New(e.Time), WorkerId: e.WorkerID, Message: e.Message,
+		Failure: FailureToProto(e.Failure), Cause: taskv1.Cause(e.Cause),
+	}
+	if h := e.Head; h != nil {
+		trace, err := hex.DecodeString(h.TraceID)
+		if err != nil {
+			return nil, fmt.Errorf("trace id %q: %w", h.TraceID, err)
+		}
+		m.Head = &brokerv1.TaskHead{CreateTime: timestamppb.New(h.CreateTime), Priority: int32(h.Priority), Labels: h.Labels, TraceId: trace}
+	}
+	if p := e.Payload; p != nil {
+		m.Payload = &brokerv1.StatusPayload{Data: p.Bytes, Size: p.Size, Sha256: p.SHA256, Omitted: p.Omitted}
+	}
+	if x := e.Execution; x != nil {
+		m.Execution = &brokerv1.Execution{Host: x.Host, Version: x.Version, Redelivered: x.Redelivered}
+	}
+	if p := e.Progress; p != nil {
+		m.Progress = &taskv1.Progress{Message: p.Message, Time: timestamppb.New(p.Time)}
+		if p.Fraction >= 0 {
+			m.Progress.Fraction = &p.Fraction
+		}
+	}
+	return proto.Marshal(m)
+}
+
+// DecodeEvent decodes a status event and checks that it can be applied.
+func DecodeEvent(b []byte) (task.Event, error) {
+	var m brokerv1.StatusEvent
+	if err := proto.Unmarshal(b, &m); err != nil {
+		return task.Event{}, fmt.Errorf("decode a status event: %w", err)
+	}
+	if len(m.Copy) != len(task.Copy{}) {
+		return task.Event{}, errors.New("a status event without a copy id")
+	}
+	e := task.Event{
+		TaskID: m.TaskId, Type: m.Type,
+		Key: task.Key{
+			Run: int(m.Run), Attempt: int(m.Attempt), Delivery: m.Delivery,
+			Phase: task.Phase(m.Phase), Sequence: m.Sequence, Copy: task.Copy(m.Copy),
+		},
+		Time: asTime(m.Time), WorkerID: m.WorkerId, Message: m.Message,
+		Failure: FailureFromProto(m.Failure), Cause: task.Cause(m.Cause),
+	}
+	if h := m.Head; h != nil {
+		e.Head = &task.Head{CreateTime: asTime(h.CreateTime), Priority: int(h.Priority), Labels: h.Labels, TraceID: hex.EncodeToString(h.TraceId)}
+	}
+	if p := m.Payload; p != nil {
+		e.Payload = &task.Payload{Bytes: p.Data, Size: p.Size, SHA256: p.Sha256, Omitted: p.Omitted}
+	}
+	if x := m.Execution; x != nil {
+		e.Execution = &task.Execution{Host: x.Host, Version: x.Version, Redelivered: x.Redelivered}
+	}
+	if p := m.Progress; p != nil {
+		e.Progress = &task.ProgressReport{Fraction: -1, Message: p.Message, Time: asTime(p.Time)}
+		if p.Fraction != nil {
+			e.Progress.Fraction = *p.Fraction
+		}
+	}
+	if err := e.Validate(); err != nil {
+		return task.Event{}, fmt.Errorf("a status event that can't be applied: %w", err)
+	}
+	return e, nil
+}
+
+func asTime(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}
+
+// FailureToProto is the wire form of a failure, nil for nil.
+func FailureToProto(f *task.Failure) *taskv1.Failure {
+	if f == nil {
+		return nil
+	}
+	m := &taskv1.Failure{Code: int32(f.Code), Message: f.Message, Stack: f.Stack}
+	for _, d := range f.Details {
+		m.Details = append(m.Details, &anypb.Any{TypeUrl: d.TypeURL, Value: d.Value})
+	}
+	return m
+}
+
+// FailureFromProto is the inverse of [FailureToProto].
+func FailureFromProto(m *taskv1.Failure) *task.Failure {
+	if m == nil {
+		return nil
+	}
+	f := &task.Failure{Code: int(m.Code), Message: m.Message, Stack: m.Stack}
+	for _, d := range m.Details {
+		f.Details = append(f.Details, task.Detail{TypeURL: d.TypeUrl, Value: d.Value})
+	}
+	return f
+}
+
+// StatusBatch is a message of the status queue.
+type StatusBatch struct {
+	// Events are encoded each for itself.
+	Events  [][]byte
+	Markers []string
+}
+
+// DecodeStatusBatch decodes a message of the status queue, not yet its events.
+func DecodeStatusBatch(b []byte) (StatusBatch, error) {
+	var m brokerv1.StatusBatch
+	if err := proto.Unmarshal(b, &m); err != nil {
+		return StatusBatch{}, fmt.Errorf("decode a status batch: %w", err)
+	}
+	return StatusBatch{Events: m.Events, Markers: m.Markers}, nil
+}
+
+func (b *StatusBatch) encode() ([]byte, error) {
+	return proto.Marshal(&brokerv1.StatusBatch{Events: b.Events, Markers: b.Markers})
+}

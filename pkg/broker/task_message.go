@@ -1,0 +1,116 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// What a task's message carries besides its standard properties.
+const (
+	headerTask      = "warren-task"
+	contentType     = "application/x-protobuf"
+	maxHeaderBytes  = 64 << 10
+	annotationTry   = "x-opt-warren-attempt"
+	annotationCause = "x-opt-warren-cause"
+	annotationFail  = "x-opt-warren-failure"
+	annotationCount = "x-opt-warren-count"
+)
+
+// traceHeaders are the headers that W3C trace context travels in.
+var traceHeaders = []string{"traceparent", "tracestate", "baggage"}
+
+// TaskMessage is a task on its way to a worker.
+type TaskMessage struct {
+	ID      string
+	Type    string
+	Payload []byte
+	Run     int
+	Copy    task.Copy
+	// Resend: another message of this run may exist.
+	Resend     bool
+	CreateTime time.Time
+	// Priority is from 1 to 9.
+	Priority int
+	Labels   map[string]string
+	// Metadata is the caller's gRPC metadata.
+	Metadata map[string][][]byte
+	// Trace is the W3C context of the submission, by header.
+	Trace map[string]string
+}
+
+// PublishTask puts a task into its queue. Errors: [ErrUnroutable] if its type
+// has none, [ErrNotSent], [ErrUnknown].
+func (p *Publisher) PublishTask(ctx context.Context, m *TaskMessage) error {
+	msg, err := m.publishing()
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, p.names.Tasks(), m.Type, true, msg)
+}
+
+func (m *TaskMessage) publishing() (amqp091.Publishing, error) {
+	header := &brokerv1.TaskHeader{
+		Run:        int32(m.Run),
+		Copy:       m.Copy[:],
+		Resend:     m.Resend,
+		CreateTime: timestamppb.New(m.CreateTime),
+		Priority:   int32(m.Priority),
+		Labels:     m.Labels,
+	}
+	for k, vs := range m.Metadata {
+		header.Metadata = append(header.Metadata, &brokerv1.MetadataEntry{Key: k, Values: vs})
+	}
+	b, err := proto.Marshal(header)
+	if err != nil {
+		return amqp091.Publishing{}, fmt.Errorf("%w: encode the task's header: %w", ErrNotSent, err)
+	}
+	if len(b) > maxHeaderBytes {
+		// RabbitMQ closes the whole connection on headers beyond a frame.
+		return amqp091.Publishing{}, fmt.Errorf("%w: labels and metadata take %d bytes, at most %d are allowed", ErrNotSent, len(b), maxHeaderBytes)
+	}
+	headers := amqp091.Table{headerTask: b}
+	for _, k := range traceHeaders {
+		if v := m.Trace[k]; v != "" {
+			headers[k] = v
+		}
+	}
+	return amqp091.Publishing{
+		MessageId:    m.ID,
+		Type:         m.Type,
+		ContentType:  contentType,
+		DeliveryMode: amqp091.Persistent,
+		Priority:     uint8(m.Priority),
+		Timestamp:    m.CreateTime,
+		Headers:      headers,
+		Body:         m.Payload,
+	}, nil
+}
+
+// decodeHeader fills in what the header has.
+func (m *TaskMessage) decodeHeader(b []byte) error {
+	var h brokerv1.TaskHeader
+	if err := proto.Unmarshal(b, &h); err != nil {
+		return fmt.Errorf("the header %s is no valid TaskHeader", headerTask)
+	}
+	if h.Run < 1 || len(h.Copy) != len(m.Copy) {
+		return errors.New("the header " + headerTask + " has no run or no copy")
+	}
+	m.Run, m.Copy, m.Resend = int(h.Run), task.Copy(h.Copy), h.Resend
+	m.CreateTime, m.Priority, m.Labels = h.CreateTime.AsTime(), int(h.Priority), h.Labels
+	if len(h.Metadata) > 0 {
+		m.Metadata = make(map[string][][]byte, len(h.Metadata))
+		for _, e := range h.Metadata {
+			m.Metadata[e.Key] = e.Values
+		}
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package broker
+
+import (
+	"fmt"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+)
+
+// Limits that the queues carry as arguments.
+const (
+	// deliveryLimit is a backstop on work queues against a task that kills every
+	// worker it meets.
+	deliveryLimit = 100
+	// workConsumerTimeout is far above the longest attempt: a worker's life is
+	// known by its connection's heartbeats, an attempt's end by its timeout.
+	workConsumerTimeout = 24 * time.Hour
+	// controlExpires removes the control queue of a worker that is gone.
+	controlExpires = 60 * time.Second
+	// controlMaxLength bounds what waits for a worker that does not read.
+	controlMaxLength = 10_000
+)
+
+// Topology declares what Warren needs in RabbitMQ. It lives on one channel,
+// which an error closes: use a new one then.
+type Topology struct {
+	names Names
+	ch    *amqp091.Channel
+}
+
+// DeclareShared declares everything that is not of one task type or worker.
+// Only gateways may. Dead letters come first: a work queue whose dead-letter
+// exchange is missing loses what dies in it.
+func (t *Topology) DeclareShared() error {
+	n := t.names
+	for _, x := range []struct{ name, kind string }{
+		{n.Dead(), "topic"}, {n.Status(), "direct"}, {n.Tasks(), "direct"}, {n.Announce(), "direct"}, {n.Control(), "topic"},
+	} {
+		if err := t.exchange(x.name, x.kind); err != nil {
+			return err
+		}
+	}
+	// A dead letter brings the delivery count of its work queue along: any limit
+	// here would drop it at its first return.
+	if err := t.queue(n.Dead(), amqp091.Table{"x-delivery-limit": -1}, n.Dead(), "#"); err != nil {
+		return err
+	}
+	if err := t.queue(n.Status(), amqp091.Table{
+		"x-delivery-limit":         -1,
+		"x-single-active-consumer": true,
+	}, n.Status(), n.Status()); err != nil {
+		return err
+	}
+	return t.queue(n.Requests(), amqp091.Table{"x-delivery-limit": -1}, n.Announce(), keyRequest)
+}
+
+// DeclareWork declares the queue of a task type. Only gateways may.
+func (t *Topology) DeclareWork(taskType string) error {
+	n := t.names
+	return t.queue(n.Work(taskType), amqp091.Table{
+		"x-dead-letter-exchange": n.Dead(),
+		// At-least-once dead-lettering silently needs reject-publish.
+		"x-dead-letter-strategy": "at-least-once",
+		"x-overflow":             "reject-publish",
+		"x-delivery-limit":       deliveryLimit,
+		"x-consumer-timeout":     workConsumerTimeout.Milliseconds(),
+	}, n.Tasks(), taskType)
+}
+
+// DeclareBeats declares a gateway's own queue for heartbeats, which goes with
+// the connection.
+func (t *Topology) DeclareBeats(gatewayID string) error {
+	name := t.names.Beats(gatewayID)
+	args := amqp091.Table{"x-max-length": controlMaxLength}
+	if _, err := t.ch.QueueDeclare(name, transient, autoDelete, exclusive, wait, args); err != nil {
+		return fmt.Errorf("declare queue %s: %w", name, err)
+	}
+	return t.bind(name, t.names.Announce(), keyBeat)
+}
+
+// DeclareControl declares a worker's own queue for control and binds it.
+func (t *Topology) DeclareControl(workerID string, taskTypes []string) error {
+	name := t.names.ControlQueue(workerID)
+	args := amqp091.Table{"x-expires": controlExpires.Milliseconds(), "x-max-length": controlMaxLength}
+	if _, err := t.ch.QueueDeclare(name, durable, keep, shared, wait, args); err != nil {
+		return fmt.Errorf("declare queue %s: %w", name, err)
+	}
+	if err := t.bind(name, t.names.Control(), keyWorker(workerID)); err != nil {
+		return err
+	}
+	for _, tt := range taskTypes {
+		if err := t.bind(name, t.names.Control(), keyType(tt)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemoveControl deletes a worker's control queue.
+func (t *Topology) RemoveControl(workerID string) error {
+	_, err := t.ch.QueueDelete(t.names.ControlQueue(workerID), false, false, wait)
+	return err
+}
+
+// CheckShared fails while the exchanges that a worker publishes to do not
+// exist, because no gateway has declared them yet.
+func (t *Topology) CheckShared() error {
+	for _, x := range []struct{ name, kind string }{
+		{t.names.Status(), "direct"}, {t.names.Announce(), "direct"}, {t.names.Control(), "topic"},
+	} {
+		if err := t.ch.ExchangeDeclarePassive(x.name, x.kind, durable, keep, false, wait, nil); err != nil {
+			return fmt.Errorf("exchange %s is missing, a gateway declares it: %w", x.name, err)
+		}
+	}
+	return nil
+}
+
+// amqp091-go takes its flags by position.
+const (
+	durable    = true
+	transient  = false
+	keep       = false
+	autoDelete = true
+	exclusive  = true
+	shared     = false
+	wait       = false
+)
+
+func (t *Topology) exchange(name, kind string) error {
+	if err := t.ch.ExchangeDeclare(name, kind, durable, keep, false, wait, nil); err != nil {
+		return fmt.Errorf("declare exchange %s: %w", name, err)
+	}
+	return nil
+}
+
+// queue declares a quorum queue and its one binding.
+func (t *Topology) queue(name string, args amqp091.Table, exchange, key string) error {
+	args["x-queue-type"] = "quorum"
+	if _, err := t.ch.QueueDeclare(name, durable, keep, shared, wait, args); err != nil {
+		return fmt.Errorf("declare queue %s: %w", name, err)
+	}
+	return t.bind(name, exchange, key)
+}
+
+func (t *Topology) bind(queue, exchange, key string) error {
+	if err := t.ch.QueueBind(queue, key, exchange, wait, nil); err != nil {
+		return fmt.Errorf("bind queue %s to %s: %w", queue, exchange, err)
+	}
+	return nil
+}
