@@ -1,0 +1,173 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+)
+
+// Domain is that of every ErrorInfo.
+const Domain = "warren"
+
+// Error is an answer to a caller: a code, one reason, and what to do.
+type Error struct {
+	Code   codes.Code
+	Reason taskv1.ErrorReason
+	// Message says what went wrong and what to do about it.
+	Message string
+	// Metadata goes into the ErrorInfo.
+	Metadata map[string]string
+	// Details follow the ErrorInfo.
+	Details []protoadapt.MessageV1
+	// Cause is logged, never shown.
+	Cause error
+}
+
+// Errorf makes an Error.
+func Errorf(code codes.Code, reason taskv1.ErrorReason, format string, args ...any) *Error {
+	return &Error{Code: code, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// With adds metadata.
+func (e *Error) With(key, value string) *Error {
+	if e.Metadata == nil {
+		e.Metadata = map[string]string{}
+	}
+	e.Metadata[key] = value
+	return e
+}
+
+// Because adds what is logged.
+func (e *Error) Because(cause error) *Error {
+	e.Cause = cause
+	return e
+}
+
+// Field names the field of the request that is wrong.
+func (e *Error) Field(name, description string) *Error {
+	e.Details = append(e.Details, &errdetails.BadRequest{
+		FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: name, Description: description}},
+	})
+	return e
+}
+
+// Error implements error, with the cause.
+func (e *Error) Error() string {
+	if e.Cause == nil {
+		return e.Message
+	}
+	return e.Message + ": " + e.Cause.Error()
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// GRPCStatus is what the caller gets.
+func (e *Error) GRPCStatus() *status.Status {
+	st := status.New(e.Code, e.Message)
+	details := append([]protoadapt.MessageV1{&errdetails.ErrorInfo{
+		Domain: Domain, Reason: ReasonName(e.Reason), Metadata: e.Metadata,
+	}}, e.Details...)
+	with, err := st.WithDetails(details...)
+	if err != nil {
+		return st
+	}
+	return with
+}
+
+// ReasonName is a reason as an ErrorInfo spells it.
+func ReasonName(r taskv1.ErrorReason) string {
+	return strings.TrimPrefix(r.String(), "ERROR_REASON_")
+}
+
+// toStatus makes of any error one with exactly one ErrorInfo.
+func toStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return own.GRPCStatus().Err()
+	}
+	if violations := violationsOf(err); violations != nil {
+		return violations.GRPCStatus().Err()
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		st = status.FromContextError(err)
+	}
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Domain == Domain {
+			return st.Err()
+		}
+	}
+	return fromCode(st).GRPCStatus().Err()
+}
+
+// fromCode gives an error that is not ours the reason of its code.
+func fromCode(st *status.Status) *Error {
+	reason := taskv1.ErrorReason_ERROR_REASON_INTERNAL
+	switch st.Code() {
+	case codes.Canceled, codes.DeadlineExceeded:
+		reason = taskv1.ErrorReason_ERROR_REASON_CALL_ENDED
+	case codes.InvalidArgument:
+		reason = taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
+	case codes.Unimplemented:
+		reason = taskv1.ErrorReason_ERROR_REASON_METHOD_NOT_FOUND
+	case codes.ResourceExhausted:
+		reason = taskv1.ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE
+	case codes.Unavailable:
+		reason = taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN
+	case codes.Unknown, codes.Internal:
+		return Errorf(codes.Internal, reason, "an internal error; the server's log has it, under this call's trace id")
+	}
+	return Errorf(st.Code(), reason, "%s", st.Message())
+}
+
+// violationsOf translates what the validation interceptor answers.
+func violationsOf(err error) *Error {
+	st, ok := status.FromError(err)
+	if !ok || st.Code() != codes.InvalidArgument {
+		return nil
+	}
+	for _, d := range st.Details() {
+		v, ok := d.(*validate.Violations)
+		if !ok {
+			continue
+		}
+		bad := &errdetails.BadRequest{}
+		var texts []string
+		for _, violation := range v.GetViolations() {
+			field := protovalidate.FieldPathString(violation.GetField())
+			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
+				Field: field, Description: violation.GetMessage(), Reason: violation.GetRuleId(),
+			})
+			texts = append(texts, field+": "+violation.GetMessage())
+		}
+		e := Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request is not valid: %s", strings.Join(texts, "; "))
+		e.Details = append(e.Details, bad)
+		return e
+	}
+	return nil
+}
+
+func errorsUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	resp, err := handler(ctx, req)
+	return resp, noteCause(ctx, err)
+}
+
+func errorsStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return noteCause(ss.Context(), handler(srv, ss))
+}

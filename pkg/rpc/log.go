@@ -1,0 +1,49 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	"google.golang.org/grpc/codes"
+)
+
+// logOptions: one line for each failed call, at its end; none for success at
+// info.
+func logOptions() []logging.Option {
+	return []logging.Option{
+		logging.WithLogOnEvents(logging.FinishCall),
+		logging.WithLevels(logLevel),
+		logging.WithDisableLoggingFields(logging.ComponentFieldKey, logging.MethodTypeFieldKey, logging.SystemTag[0]),
+	}
+}
+
+// logLevel keeps what is the caller's fault below what is ours.
+func logLevel(code codes.Code) logging.Level {
+	switch code {
+	case codes.OK, codes.Canceled, codes.NotFound, codes.DeadlineExceeded:
+		return logging.LevelDebug
+	case codes.Internal, codes.Unknown, codes.DataLoss, codes.Unimplemented:
+		return logging.LevelError
+	case codes.Unavailable, codes.ResourceExhausted:
+		return logging.LevelWarn
+	}
+	return logging.LevelInfo
+}
+
+func logAdapter(l *slog.Logger) logging.Logger {
+	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
+		l.Log(ctx, slog.Level(level), msg, fields...)
+	})
+}
+
+// noteCause adds to the call's log line what its caller is not told, and makes
+// the error fit to be sent.
+func noteCause(ctx context.Context, err error) error {
+	var own *Error
+	if errors.As(err, &own) && own.Cause != nil {
+		logging.AddFields(ctx, logging.Fields{"cause", own.Cause.Error()})
+	}
+	return toStatus(err)
+}
