@@ -1,0 +1,19 @@
+// Package worker runs ordinary gRPC handlers on tasks from RabbitMQ.
+//
+// A [Worker] is a grpc.ServiceRegistrar: what a generated Register…Server
+// function registers on it carries out tasks, one task type per method.
+//
+//	w, err := worker.New(worker.Config{})
+//	…
+//	imagepb.RegisterImageServiceServer(w, &imageServer{})
+//	err = w.Run(ctx)
+//
+// Delivery is at least once: a handler may be started again for the same task
+// after a crash or a lost connection, and sees which attempt it is by
+// [task.FromContext]. A delivery is settled only when its outcome is confirmed
+// in the status queue.
+//
+// Handlers run outside a grpc.Server: grpc.SetHeader, grpc.SendHeader,
+// grpc.SetTrailer and grpc.Method work, grpc.SetSendCompressor does not, and no
+// stats handler is called.
+package worker

@@ -1,0 +1,132 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// Limits of what a handler gives back.
+const (
+	maxStack          = 8 << 10
+	maxStreamMessages = 1000
+	maxStreamBytes    = 4 << 20
+)
+
+// panicked is a handler's panic as an error.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// recovered turns a panic in f into an error with the stack.
+func recovered(f func() ([]byte, error)) (reply []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			reply, err = nil, &panicked{v, debug.Stack()}
+		}
+	}()
+	return f()
+}
+
+// tooLarge is a result, or a response stream, over its limit.
+type tooLarge struct {
+	reason  taskv1.ErrorReason
+	message string
+	limit   int64
+}
+
+func (e *tooLarge) Error() string { return e.message }
+
+// GRPCStatus lets a handler that returns what SendMsg answered fail with it.
+func (e *tooLarge) GRPCStatus() *status.Status {
+	return withReason(codes.ResourceExhausted, e.message, e.reason, map[string]string{"limit_bytes": fmt.Sprint(e.limit)})
+}
+
+// failureOf translates what a handler returned, as a grpc.Server would, and
+// says why the task dies of it.
+func failureOf(err error) (*task.Failure, task.Cause) {
+	var p *panicked
+	var large *tooLarge
+	switch {
+	case errors.As(err, &p):
+		f := failure(withReason(codes.Internal, p.Error(), taskv1.ErrorReason_ERROR_REASON_HANDLER_PANICKED, nil))
+		f.Stack = valid(string(p.stack[:min(len(p.stack), maxStack)]))
+		return f, task.CauseAttemptsExhausted
+	case errors.Is(err, errUndecodable):
+		return failure(withReason(codes.InvalidArgument, err.Error(), taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, nil)), task.CauseUndecodable
+	case errors.As(err, &large):
+		return failure(large.GRPCStatus()), task.CausePermanentFailure
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		st = status.FromContextError(err)
+	}
+	return failure(st), causeOf(st.Code())
+}
+
+// causeOf says whether another attempt could have helped, had there been one.
+func causeOf(code codes.Code) task.Cause {
+	switch code {
+	case codes.Unknown, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Internal, codes.Unavailable:
+		return task.CauseAttemptsExhausted
+	}
+	return task.CausePermanentFailure
+}
+
+func failure(st *status.Status) *task.Failure {
+	p := st.Proto()
+	f := &task.Failure{Code: int(p.GetCode()), Message: valid(p.GetMessage())}
+	for _, d := range p.GetDetails() {
+		f.Details = append(f.Details, task.Detail{TypeURL: d.TypeUrl, Value: d.Value})
+	}
+	return f
+}
+
+// withReason is a failure of Warren's own.
+func withReason(code codes.Code, message string, reason taskv1.ErrorReason, md map[string]string) *status.Status {
+	info, err := anypb.New(&errdetails.ErrorInfo{
+		Domain:   "warren",
+		Reason:   strings.TrimPrefix(reason.String(), "ERROR_REASON_"),
+		Metadata: md,
+	})
+	st := status.New(code, valid(message))
+	if err != nil {
+		return st
+	}
+	p := proto.CloneOf(st.Proto())
+	p.Details = append(p.Details, info)
+	return status.FromProto(p)
+}
+
+// valid makes any text fit for a protobuf string.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// errDraining is the cause with which a handler's context ends when its worker
+// stops: the task is given back.
+var errDraining = errors.New("DRAINING: the worker stops, the task is given back to its queue")
+
+// interrupted says whether a failed execution ended for a reason that is not
+// the task's: then it spends no attempt.
+func interrupted(ctx context.Context) (task.Phase, bool) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errDraining):
+		return task.PhaseReleased, true
+	case isLost(cause):
+		return task.PhaseLost, true
+	}
+	return 0, false
+}

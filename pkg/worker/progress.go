@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// progress thins what a handler reports to the latest: the next report is
+// written when the one before is confirmed.
+type progress struct {
+	mu       sync.Mutex
+	latest   *task.ProgressReport
+	sequence int64
+	writing  bool
+	stopped  bool
+	writer   sync.WaitGroup
+}
+
+// report takes in what the handler says. It does not block.
+func (x *execution) report(r task.ProgressReport) {
+	p := &x.progress
+	r.Time = time.Now()
+	r.Message = valid(r.Message)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return
+	}
+	p.latest = &r
+	if !p.writing {
+		p.writing = true
+		p.writer.Go(func() { x.writeProgress(x.base) })
+	}
+}
+
+func (x *execution) writeProgress(ctx context.Context) {
+	for {
+		e := x.nextProgress()
+		if e == nil {
+			return
+		}
+		receipt, err := x.w.status.Write(ctx, e)
+		if err != nil {
+			return
+		}
+		select {
+		case <-receipt.Done():
+		case <-x.link.Done():
+			return
+		}
+	}
+}
+
+// nextProgress is the event of the latest report, nil if it was written.
+func (x *execution) nextProgress() *task.Event {
+	p := &x.progress
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.latest == nil {
+		p.writing = false
+		return nil
+	}
+	p.sequence++
+	e := x.event(task.PhaseProgress)
+	e.Key.Sequence, e.Progress, p.latest = p.sequence, p.latest, nil
+	return e
+}
+
+// stop takes no more reports and waits until the last one is handed over.
+func (p *progress) stop() {
+	p.mu.Lock()
+	p.stopped = true
+	p.mu.Unlock()
+	p.writer.Wait()
+}

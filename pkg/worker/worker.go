@@ -1,0 +1,201 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// scope names the instrumentation in traces.
+const scope = "github.com/warrenmq/warren/pkg/worker"
+
+// Worker runs registered gRPC methods on tasks. Register first, then Run once.
+type Worker struct {
+	cfg      Config
+	broker   broker.Config
+	identity *brokerv1.WorkerIdentity
+	tracer   trace.Tracer
+
+	services []string
+	refused  []string
+	methods  map[string]*method
+	unary    grpc.UnaryServerInterceptor
+	stream   grpc.StreamServerInterceptor
+	started  atomic.Bool
+
+	announced catalogue.Announcement
+	pools     map[string]*pool
+	conn      *broker.Connection
+	publisher *broker.Publisher
+	status    *broker.StatusWriter
+	answers   answers
+
+	// taking guards the step from taking tasks to taking no more: once stopping
+	// is closed, running only goes down and no credit is issued.
+	taking   sync.RWMutex
+	stopping chan struct{}
+	running  sync.WaitGroup
+	// draining ends when running handlers are to give their tasks back.
+	draining context.Context
+	drain    context.CancelCauseFunc
+	// links counts those that are being served.
+	links atomic.Int32
+}
+
+// New makes a worker.
+func New(cfg Config) (*Worker, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	id := task.NewID()
+	b, err := cfg.broker(id)
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		cfg:     cfg,
+		broker:  b,
+		tracer:  cfg.TracerProvider.Tracer(scope),
+		methods: map[string]*method{},
+		unary:   chainUnary(cfg.UnaryInterceptors),
+		stream:  chainStream(cfg.StreamInterceptors),
+		identity: &brokerv1.WorkerIdentity{
+			WorkerId: id, Host: hostname(), Pid: int64(os.Getpid()), Version: cfg.Version, StartTime: timestamppb.Now(),
+		},
+		stopping: make(chan struct{}),
+	}
+	w.draining, w.drain = context.WithCancelCause(context.Background())
+	return w, nil
+}
+
+// ID is the worker's id, new with each New.
+func (w *Worker) ID() string { return w.identity.WorkerId }
+
+// Run carries out tasks until ctx ends, and then drains: it takes no more,
+// lets running handlers finish within the grace, then cancels their contexts
+// and gives their tasks back, which spends no attempt. It returns nil when all
+// that is done, and an error only when it could not start.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.started.Swap(true) {
+		return errors.New("worker: Run was called twice")
+	}
+	var err error
+	if w.announced, err = w.announcement(); err != nil {
+		return err
+	}
+	for _, name := range w.refused {
+		w.cfg.Logger.Warn("no task type: only unary and server-streaming methods are", "method", name)
+	}
+	w.pools = map[string]*pool{}
+	for name := range w.methods {
+		w.pools[name] = newPool(w.cfg.Concurrency)
+	}
+	w.conn = broker.NewConnection(w.broker, "publish", (*broker.Topology).CheckShared)
+	w.publisher = broker.NewPublisher(w.conn)
+	w.status = broker.NewStatusWriter(w.publisher)
+	w.run(ctx)
+	return nil
+}
+
+// run owns every goroutine of the worker. They end in the order in which they
+// need each other: links first, then status, then the connection.
+func (w *Worker) run(ctx context.Context) {
+	background := context.WithoutCancel(ctx)
+	connection := start(background, w.conn.Run)
+	status := start(background, w.status.Run)
+	beats := start(background, w.beat)
+	links := start(background, func(ctx context.Context) { broker.RunLinks(ctx, w.broker, w.serveLink) })
+	<-ctx.Done()
+	w.stop()
+	if w.links.Load() > 0 {
+		within(links.done, settleTimeout)
+	}
+	links.stop()
+	beats.stop()
+	w.goodbye(background)
+	status.stop()
+	connection.stop()
+}
+
+// unresponsive bounds the wait for handlers that ignore their ended context.
+const unresponsive = 5 * time.Second
+
+// stop drains in two steps.
+func (w *Worker) stop() {
+	w.cfg.Logger.Info("stopping: taking no more tasks", "grace", w.cfg.Grace)
+	w.taking.Lock()
+	close(w.stopping)
+	w.taking.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.running.Wait()
+	}()
+	if w.cfg.Grace > 0 && within(done, w.cfg.Grace) {
+		return
+	}
+	w.drain(errDraining)
+	if !within(done, unresponsive) {
+		w.cfg.Logger.Warn("handlers ignore the end of their contexts; their tasks will be executed again by another worker")
+	}
+}
+
+// whileTaking calls f unless the worker is to take no more tasks, and says
+// whether it did. f must not block.
+func (w *Worker) whileTaking(f func()) bool {
+	w.taking.RLock()
+	defer w.taking.RUnlock()
+	select {
+	case <-w.stopping:
+		return false
+	default:
+		f()
+		return true
+	}
+}
+
+// within waits for done at most d.
+func within(done <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// service is a goroutine that is told to stop, and waited for.
+type service struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func start(ctx context.Context, run func(context.Context)) service {
+	ctx, cancel := context.WithCancel(ctx)
+	s := service{cancel, make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		run(ctx)
+	}()
+	return s
+}
+
+func (s service) stop() {
+	s.cancel()
+	<-s.done
+}
