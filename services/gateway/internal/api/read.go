@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+const (
+	defaultWait = 30 * time.Second
+	maxWait     = 5 * time.Minute
+	// recheck is how long a waiter trusts that it is woken: a wake-up that was
+	// lost with another process costs no more.
+	recheck = 5 * time.Second
+
+	defaultPage = 50
+	maxPage     = 500
+)
+
+// GetTask implements warren.task.v1.TaskService.
+func (s *TaskService) GetTask(ctx context.Context, r *taskv1.GetTaskRequest) (*taskv1.GetTaskResponse, error) {
+	t, err := s.read(ctx, r.TaskId)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.show(ctx, t, r.View)
+	if err != nil {
+		return nil, err
+	}
+	return &taskv1.GetTaskResponse{Task: m}, nil
+}
+
+// WaitTask implements warren.task.v1.TaskService.
+func (s *TaskService) WaitTask(ctx context.Context, r *taskv1.WaitTaskRequest) (*taskv1.WaitTaskResponse, error) {
+	timeout := defaultWait
+	if r.Timeout != nil {
+		timeout = min(r.Timeout.AsDuration(), maxWait)
+	}
+	wait, cancel := beforeDeadline(ctx, timeout)
+	defer cancel()
+	t, err := s.awaitEnd(ctx, wait, strings.ToLower(r.TaskId))
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.show(ctx, t, r.View)
+	if err != nil {
+		return nil, err
+	}
+	return &taskv1.WaitTaskResponse{Task: m, Done: t.State.Terminal()}, nil
+}
+
+// awaitEnd gives the task when it has ended, or as it is when wait ends.
+func (s *TaskService) awaitEnd(ctx, wait context.Context, id string) (task.Task, error) {
+	sub := s.cfg.Hub.Subscribe(id)
+	defer sub.Close()
+	for {
+		t, err := s.read(ctx, id)
+		if err != nil || t.State.Terminal() || wait.Err() != nil {
+			return t, err
+		}
+		if err := s.await(wait, sub.C); err != nil && wait.Err() == nil {
+			return t, err
+		}
+	}
+}
+
+// await waits for news, at most until recheck.
+func (s *TaskService) await(ctx context.Context, news <-chan struct{}) error {
+	timer := time.NewTimer(recheck)
+	defer timer.Stop()
+	select {
+	case <-news:
+	case <-timer.C:
+	case <-s.stopping:
+		return shuttingDown()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// ListTaskAttempts implements warren.task.v1.TaskService.
+func (s *TaskService) ListTaskAttempts(ctx context.Context, r *taskv1.ListTaskAttemptsRequest) (*taskv1.ListTaskAttemptsResponse, error) {
+	after, err := parsePageToken(r.TaskId, r.PageToken)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.read(ctx, r.TaskId)
+	if err != nil {
+		return nil, err
+	}
+	history, err := s.cfg.Store.History(ctx, t.ID)
+	if err != nil {
+		return nil, readError(err)
+	}
+	size := int(r.PageSize)
+	if size == 0 {
+		size = defaultPage
+	}
+	size = min(size, maxPage)
+	out := &taskv1.ListTaskAttemptsResponse{}
+	for _, record := range task.Records(history) {
+		if after != nil && record.Key.Compare(*after) <= 0 {
+			continue
+		}
+		if len(out.Attempts) == size {
+			break
+		}
+		out.Attempts = append(out.Attempts, attemptToProto(&record))
+		out.NextPageToken = pageToken(r.TaskId, record.Key)
+	}
+	if len(out.Attempts) < size {
+		out.NextPageToken = ""
+	}
+	return out, nil
+}
+
+// show renders a task as the view asks.
+func (s *TaskService) show(ctx context.Context, t task.Task, view taskv1.TaskView) (*taskv1.Task, error) {
+	m := taskToProto(&t)
+	if view != taskv1.TaskView_TASK_VIEW_FULL {
+		return m, nil
+	}
+	taskType, ok := s.cfg.Catalogue.Type(t.Type)
+	if !ok {
+		return nil, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+			"the task type %s is not known at the moment, so that its messages can't be shown; ask for the BASIC view, or call again", t.Type)
+	}
+	if t.PayloadNumber != 0 && !t.PayloadOmitted {
+		body, err := s.cfg.Store.Body(ctx, t.ID, t.PayloadNumber)
+		if err != nil {
+			return nil, readError(err)
+		}
+		m.Payload = anyOf(taskType.Input, body)
+	}
+	if t.ResultNumber != 0 {
+		body, err := s.cfg.Store.Body(ctx, t.ID, t.ResultNumber)
+		if err != nil {
+			return nil, readError(err)
+		}
+		m.Result = anyOf(taskType.Output, body)
+	}
+	return m, nil
+}

@@ -1,0 +1,130 @@
+// Package api is the gateway's public gRPC API.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/projection"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/watch"
+)
+
+// scope names the instrumentation in traces.
+const scope = "github.com/warrenmq/warren/services/gateway"
+
+// Publisher puts tasks into their queues.
+type Publisher interface {
+	AwaitReady(ctx context.Context) error
+	PublishTask(ctx context.Context, m *broker.TaskMessage) error
+}
+
+// StatusWriter writes status events.
+type StatusWriter interface {
+	Write(ctx context.Context, e *task.Event) (*broker.Receipt, error)
+}
+
+// Projection lets reads wait until the store has caught up.
+type Projection interface {
+	CatchUp(ctx context.Context) error
+}
+
+// Config is what the task service needs.
+type Config struct {
+	Names     broker.Names
+	Catalogue *catalogue.Catalogue
+	// CatalogueLoaded says whether task types of earlier days are known.
+	CatalogueLoaded func() bool
+	Publisher       Publisher
+	Status          StatusWriter
+	Store           store.Store
+	Hub             *watch.Hub
+	Projection      Projection
+	// Redeclare declares the queues of known task types anew.
+	Redeclare func(ctx context.Context) error
+	// MaxPayloadBytes bounds a payload.
+	MaxPayloadBytes int
+	TracerProvider  trace.TracerProvider
+	Logger          *slog.Logger
+}
+
+// TaskService implements warren.task.v1.TaskService.
+type TaskService struct {
+	taskv1.UnimplementedTaskServiceServer
+
+	cfg    Config
+	tracer trace.Tracer
+	// stopping is closed when waits and watches are to end.
+	stopping chan struct{}
+}
+
+// NewTaskService makes the service.
+func NewTaskService(cfg Config) *TaskService {
+	return &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), stopping: make(chan struct{})}
+}
+
+// Stop ends waits and watches, which callers resume elsewhere. Call it once.
+func (s *TaskService) Stop() { close(s.stopping) }
+
+func shuttingDown() error {
+	return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN,
+		"this gateway is stopping; call again, with the last resume token if it was a watch")
+}
+
+// read gives a task, and NOT_FOUND only for one that was never accepted: a task
+// that the store does not have yet may be in the status queue.
+func (s *TaskService) read(ctx context.Context, id string) (task.Task, error) {
+	t, err := s.cfg.Store.Task(ctx, id)
+	if !errors.Is(err, store.ErrNotFound) {
+		return t, readError(err)
+	}
+	if err := s.cfg.Projection.CatchUp(ctx); err != nil {
+		if errors.Is(err, projection.ErrBehind) {
+			return t, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_PROJECTION_BEHIND,
+				"the task %s is not in the store, which has not caught up with the status queue; call again", id).Because(err)
+		}
+		return t, err
+	}
+	t, err = s.cfg.Store.Task(ctx, id)
+	return t, readError(err)
+}
+
+func readError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_NOT_FOUND,
+			"no such task was accepted, or its retention has ended; check the id")
+	case errors.Is(err, store.ErrUnavailable):
+		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+			"the gateway's store does not answer; call again").Because(err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return rpc.Errorf(codes.Internal, taskv1.ErrorReason_ERROR_REASON_INTERNAL,
+		"an internal error; the server's log has it, under this call's trace id").Because(err)
+}
+
+// answerTime is kept of a caller's deadline, so that the answer still arrives.
+const answerTime = 100 * time.Millisecond
+
+// beforeDeadline bounds work so that its outcome reaches the caller before the
+// caller's deadline does, and by atMost in any case.
+func beforeDeadline(ctx context.Context, atMost time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		atMost = min(atMost, left-min(answerTime, left/5))
+	}
+	return context.WithTimeout(ctx, atMost)
+}

@@ -1,0 +1,173 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/warrenmq/warren/pkg/sqldb"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+// Apply implements [store.Store].
+func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	const what = "apply events"
+	for i := range events {
+		if err := events[i].Validate(); err != nil {
+			return nil, fmt.Errorf("%s: %w: event %d of task %s: %w", what, store.ErrBadEvent, i, events[i].TaskID, err)
+		}
+	}
+	if len(events) == 0 {
+		return nil, nil
+	}
+	var changes []store.Change
+	err := s.db.Write(ctx, func(tx *sql.Tx) error {
+		b := s.newBatch(ctx, tx)
+		if err := b.load(events); err != nil {
+			return err
+		}
+		for i := range events {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := b.apply(events[i]); err != nil {
+				return fmt.Errorf("event %d of task %s: %w", i, events[i].TaskID, err)
+			}
+		}
+		var err error
+		changes, err = b.save()
+		return err
+	})
+	if err != nil {
+		if sqldb.IsBadData(err) {
+			err = fmt.Errorf("%w: %w", store.ErrBadEvent, err)
+		}
+		return nil, translate(ctx, what, err)
+	}
+	return changes, nil
+}
+
+// batch is a transaction of Apply. Its statements don't watch the context,
+// which would cost a goroutine each: the transaction does.
+type batch struct {
+	ctx                                                          context.Context
+	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
+
+	tasks map[uuid.UUID]*entry
+	order []*entry
+}
+
+// entry is a task that a batch has events of.
+type entry struct {
+	id   uuid.UUID
+	task task.Task
+	// purgedRun is that of the task's tombstone: events of it, and of earlier
+	// runs, were purged.
+	purgedRun         int
+	changed, progress bool
+}
+
+func (s *Store) newBatch(ctx context.Context, tx *sql.Tx) *batch {
+	ctx = context.WithoutCancel(ctx)
+	return &batch{
+		ctx:            ctx,
+		loadTasks:      tx.StmtContext(ctx, s.stmts.loadTasks),
+		loadTombstones: tx.StmtContext(ctx, s.stmts.loadTombstones),
+		saveTask:       tx.StmtContext(ctx, s.stmts.saveTask),
+		insertEvent:    tx.StmtContext(ctx, s.stmts.insertEvent),
+		insertBody:     tx.StmtContext(ctx, s.stmts.insertBody),
+		tasks:          map[uuid.UUID]*entry{},
+	}
+}
+
+func (b *batch) apply(e task.Event) error {
+	id, err := uuid.Parse(e.TaskID)
+	if err != nil {
+		return err
+	}
+	t := b.tasks[id]
+	if e.Key.Run <= t.purgedRun {
+		return nil
+	}
+	normalize(&e, id)
+	joined := t.task
+	applied := joined.Apply(&e)
+	if applied.Number == 0 {
+		t.takeProgress(&joined)
+		return nil
+	}
+	fresh, err := b.insert(id, &e, applied)
+	if err == nil && fresh {
+		t.task, t.changed = joined, true
+	}
+	return err
+}
+
+// normalize gives an event the shape in which it will be read.
+func normalize(e *task.Event, id uuid.UUID) {
+	e.TaskID = id.String()
+	e.Time = e.Time.Truncate(time.Microsecond)
+	if e.Head != nil && e.Head.CreateTime.Nanosecond()%1000 != 0 {
+		head := *e.Head
+		head.CreateTime = head.CreateTime.Truncate(time.Microsecond)
+		e.Head = &head
+	}
+}
+
+// takeProgress takes over what a PROGRESS event changed, if it did.
+func (t *entry) takeProgress(joined *task.Task) {
+	progress := joined.ProgressKey != t.task.ProgressKey
+	if !progress && joined.Run == t.task.Run && joined.CreateTime.Equal(t.task.CreateTime) {
+		return
+	}
+	t.task, t.changed = *joined, true
+	t.progress = t.progress || progress
+}
+
+// insert enters an event and its body into the history; false when the
+// history has it already.
+func (b *batch) insert(id uuid.UUID, e *task.Event, a task.Applied) (bool, error) {
+	args, err := eventArgs(id, e, a)
+	if err != nil {
+		return false, err
+	}
+	result, err := b.insertEvent.ExecContext(b.ctx, args...)
+	if err != nil {
+		return false, err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return false, err
+	}
+	if body, _ := bodyOf(e); len(body) > 0 {
+		_, err = b.insertBody.ExecContext(b.ctx, id[:], a.Number, body)
+	}
+	return true, err
+}
+
+// save writes the rows of the tasks that changed.
+func (b *batch) save() ([]store.Change, error) {
+	var changes []store.Change
+	for _, t := range b.order {
+		if !t.changed {
+			continue
+		}
+		args, err := taskArgs(t.id, &t.task, t.purgedRun)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := b.saveTask.ExecContext(b.ctx, args...); err != nil {
+			return nil, fmt.Errorf("task %s: %w", t.id, err)
+		}
+		changes = append(changes, store.Change{
+			TaskID: t.id.String(), Version: t.task.Version, State: t.task.State, Progress: t.progress,
+		})
+	}
+	return changes, nil
+}

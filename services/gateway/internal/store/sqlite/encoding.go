@@ -1,0 +1,89 @@
+package sqlite
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// micros is a time's column: NULL for the zero time.
+func micros(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(n sql.Null[int64]) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.UnixMicro(n.V).UTC()
+}
+
+// failureJSON is how a failure is stored. Names stay; fields may be added.
+type failureJSON struct {
+	Code    int          `json:"code"`
+	Message string       `json:"message,omitempty"`
+	Details []detailJSON `json:"details,omitempty"`
+	Stack   string       `json:"stack,omitempty"`
+}
+
+type detailJSON struct {
+	TypeURL string `json:"type_url"`
+	Value   []byte `json:"value,omitempty"`
+}
+
+// encodeFailure returns a failure's column: NULL for none.
+func encodeFailure(f *task.Failure) (any, error) {
+	if f == nil {
+		return nil, nil
+	}
+	j := failureJSON{Code: f.Code, Message: f.Message, Stack: f.Stack}
+	for _, d := range f.Details {
+		j.Details = append(j.Details, detailJSON(d))
+	}
+	return marshal(j)
+}
+
+func decodeFailure(column sql.Null[string]) (*task.Failure, error) {
+	if !column.Valid {
+		return nil, nil
+	}
+	var j failureJSON
+	if err := json.Unmarshal([]byte(column.V), &j); err != nil {
+		return nil, fmt.Errorf("decode a failure: %w", err)
+	}
+	f := &task.Failure{Code: j.Code, Message: j.Message, Stack: j.Stack}
+	for _, d := range j.Details {
+		f.Details = append(f.Details, task.Detail(d))
+	}
+	return f, nil
+}
+
+// encodeLabels returns the labels' column: NULL for none.
+func encodeLabels(labels map[string]string) (any, error) {
+	if len(labels) == 0 {
+		return nil, nil
+	}
+	return marshal(labels)
+}
+
+func decodeLabels(column sql.Null[string]) (map[string]string, error) {
+	if !column.Valid {
+		return nil, nil
+	}
+	var labels map[string]string
+	if err := json.Unmarshal([]byte(column.V), &labels); err != nil {
+		return nil, fmt.Errorf("decode labels: %w", err)
+	}
+	return labels, nil
+}
+
+func marshal(v any) (any, error) {
+	b, err := json.Marshal(v)
+	return string(b), err
+}

@@ -1,0 +1,210 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+const (
+	// A conflict on the key is a duplicate; one on the number is a fault.
+	insertEvent = `INSERT INTO task_events (task_id, number, key, phase, time, state, correction, worker_id,
+	host, version, redelivered, payload_size, payload_sha256, payload_omitted, failure, cause, body_size)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (task_id, key) DO NOTHING`
+
+	insertBody = `INSERT INTO task_bodies (task_id, number, body) VALUES (?, ?, ?)`
+
+	eventColumns = `e.number, e.key, e.time, e.state, e.correction, e.worker_id,
+	e.host, e.version, e.redelivered, e.payload_size, e.payload_sha256, e.payload_omitted,
+	e.failure, e.cause, e.body_size`
+
+	selectEvents = `SELECT ` + eventColumns + `, NULL FROM task_events e
+WHERE e.task_id = ? AND e.number > ? ORDER BY e.number LIMIT ?`
+
+	selectEventsWithBodies = `SELECT ` + eventColumns + `, b.body FROM task_events e
+LEFT JOIN task_bodies b ON b.task_id = e.task_id AND b.number = e.number
+WHERE e.task_id = ? AND e.number > ? ORDER BY e.number LIMIT ?`
+
+	// 3 is task.PhaseMessage.
+	selectHistory = `SELECT ` + eventColumns + `, NULL FROM task_events e
+WHERE e.task_id = ? AND e.phase <> 3 ORDER BY e.number`
+
+	selectBody = `SELECT e.body_size, b.body FROM task_events e
+LEFT JOIN task_bodies b ON b.task_id = e.task_id AND b.number = e.number
+WHERE e.task_id = ? AND e.number = ?`
+)
+
+// Body implements [store.Store].
+func (s *Store) Body(ctx context.Context, id string, number int64) ([]byte, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	what := fmt.Sprintf("body of event %d of task %q", number, id)
+	u, ok := parseID(id)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", what, store.ErrNotFound)
+	}
+	var size sql.Null[int64]
+	var body []byte
+	err := s.stmts.body.QueryRowContext(ctx, u[:], number).Scan(&size, &body)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && !size.Valid {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return nil, translate(ctx, what, err)
+	}
+	return orEmpty(body), nil
+}
+
+// Events implements [store.Store].
+func (s *Store) Events(ctx context.Context, id string, after int64, limit int, bodies bool) ([]task.NumberedEvent, error) {
+	stmt := s.stmts.events
+	if bodies {
+		stmt = s.stmts.eventsWithBodies
+	}
+	return s.read(ctx, id, stmt, bodies, after, min(max(limit, 0), store.MaxEvents))
+}
+
+// History implements [store.Store].
+func (s *Store) History(ctx context.Context, id string) ([]task.NumberedEvent, error) {
+	return s.read(ctx, id, s.stmts.history, false)
+}
+
+// read returns the events that a statement selects, as many as MaxEventBytes
+// allows.
+func (s *Store) read(ctx context.Context, id string, stmt *sql.Stmt, bodies bool, args ...any) ([]task.NumberedEvent, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	what := fmt.Sprintf("events of task %q", id)
+	u, ok := parseID(id)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", what, store.ErrNotFound)
+	}
+	var taskType string
+	err := s.stmts.exists.QueryRowContext(ctx, u[:]).Scan(&taskType)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return nil, translate(ctx, what, err)
+	}
+	rows, err := stmt.QueryContext(ctx, append([]any{u[:]}, args...)...)
+	if err != nil {
+		return nil, translate(ctx, what, err)
+	}
+	events, err := scanEvents(rows, bodies)
+	if err != nil {
+		return nil, translate(ctx, what, err)
+	}
+	for i := range events {
+		events[i].TaskID, events[i].Type = u.String(), taskType
+	}
+	return events, nil
+}
+
+func scanEvents(rows *sql.Rows, bodies bool) ([]task.NumberedEvent, error) {
+	defer func() { _ = rows.Close() }()
+	var events []task.NumberedEvent
+	total := int64(0)
+	for rows.Next() {
+		e, size, err := scanEvent(rows, bodies)
+		if err != nil {
+			return nil, err
+		}
+		if total += size; bodies && total > store.MaxEventBytes && len(events) > 0 {
+			return events, rows.Close()
+		}
+		events = append(events, e)
+	}
+	return events, rows.Err()
+}
+
+// scanEvent returns an event and the size of its body.
+func scanEvent(rows *sql.Rows, bodies bool) (task.NumberedEvent, int64, error) {
+	var (
+		e                           task.NumberedEvent
+		at, payloadSize, bodySize   sql.Null[int64]
+		key, hash, body             []byte
+		host, version, failure      sql.Null[string]
+		redelivered, payloadOmitted sql.Null[bool]
+	)
+	err := rows.Scan(&e.Number, &key, &at, &e.State, &e.Correction, &e.WorkerID,
+		&host, &version, &redelivered, &payloadSize, &hash, &payloadOmitted,
+		&failure, &e.Cause, &bodySize, &body)
+	if err != nil {
+		return e, 0, err
+	}
+	if e.Key, err = unpackKey(key); err != nil {
+		return e, 0, err
+	}
+	if e.Failure, err = decodeFailure(failure); err != nil {
+		return e, 0, err
+	}
+	e.Time = fromMicros(at)
+	if host.Valid {
+		e.Execution = &task.Execution{Host: host.V, Version: version.V, Redelivered: redelivered.V}
+	}
+	if payloadSize.Valid {
+		e.Payload = &task.Payload{Size: payloadSize.V, SHA256: hash, Omitted: payloadOmitted.V}
+	}
+	if bodies && bodySize.Valid {
+		if e.Payload != nil {
+			e.Payload.Bytes = orEmpty(body)
+		} else {
+			e.Message = orEmpty(body)
+		}
+	}
+	return e, bodySize.V, nil
+}
+
+// orEmpty tells an empty body from none: the driver reads both as nil.
+func orEmpty(body []byte) []byte {
+	if body == nil {
+		return []byte{}
+	}
+	return body
+}
+
+// bodyOf returns what an event carries; false for nothing.
+func bodyOf(e *task.Event) ([]byte, bool) {
+	switch e.Key.Phase {
+	case task.PhaseQueued:
+		if e.Payload != nil && !e.Payload.Omitted {
+			return e.Payload.Bytes, true
+		}
+	case task.PhaseMessage, task.PhaseSucceeded:
+		return e.Message, true
+	}
+	return nil, false
+}
+
+// eventArgs are the arguments of insertEvent.
+func eventArgs(id uuid.UUID, e *task.Event, a task.Applied) ([]any, error) {
+	failure, err := encodeFailure(e.Failure)
+	if err != nil {
+		return nil, err
+	}
+	var host, version, redelivered, payloadSize, hash, omitted, bodySize any
+	if x := e.Execution; x != nil {
+		host, version, redelivered = x.Host, x.Version, x.Redelivered
+	}
+	if p := e.Payload; p != nil {
+		payloadSize, hash, omitted = p.Size, p.SHA256, p.Omitted
+	}
+	if body, ok := bodyOf(e); ok {
+		bodySize = int64(len(body))
+	}
+	return []any{
+		id[:], a.Number, packKey(e.Key), int64(e.Key.Phase), micros(e.Time), int64(a.State), a.Correction, e.WorkerID,
+		host, version, redelivered, payloadSize, hash, omitted, failure, int64(e.Cause), bodySize,
+	}, nil
+}

@@ -1,0 +1,71 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/warrenmq/warren/pkg/sqldb"
+)
+
+// statements are prepared once; preparing costs more than executing.
+// Placeholders are plain question marks, which SQLite binds faster than
+// numbered ones.
+type statements struct {
+	// On the writer.
+	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
+	selectEnded, insertTombstone                                 *sql.Stmt
+	deleteTask, deleteEvents, deleteBodies, deleteTombstones     *sql.Stmt
+	writeCheck                                                   *sql.Stmt
+	// On the reader.
+	task, exists, body, events, eventsWithBodies, history, readCheck *sql.Stmt
+}
+
+func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
+	for _, p := range []struct {
+		stmt  **sql.Stmt
+		db    *sql.DB
+		query string
+	}{
+		{&s.loadTasks, db.Writer, selectTasks},
+		{&s.loadTombstones, db.Writer, selectTombstones},
+		{&s.saveTask, db.Writer, upsertTask},
+		{&s.insertEvent, db.Writer, insertEvent},
+		{&s.insertBody, db.Writer, insertBody},
+		{&s.selectEnded, db.Writer, selectEnded},
+		{&s.insertTombstone, db.Writer, upsertTombstone},
+		{&s.deleteTask, db.Writer, deleteTask},
+		{&s.deleteEvents, db.Writer, deleteEvents},
+		{&s.deleteBodies, db.Writer, deleteBodies},
+		{&s.deleteTombstones, db.Writer, deleteTombstones},
+		{&s.writeCheck, db.Writer, writeCheck},
+		{&s.task, db.Reader, selectTask},
+		{&s.exists, db.Reader, selectExists},
+		{&s.body, db.Reader, selectBody},
+		{&s.events, db.Reader, selectEvents},
+		{&s.eventsWithBodies, db.Reader, selectEventsWithBodies},
+		{&s.history, db.Reader, selectHistory},
+		{&s.readCheck, db.Reader, readCheck},
+	} {
+		stmt, err := p.db.PrepareContext(ctx, p.query)
+		if err != nil {
+			return errors.Join(err, s.close())
+		}
+		*p.stmt = stmt
+	}
+	return nil
+}
+
+func (s *statements) close() error {
+	var errs []error
+	for _, stmt := range []*sql.Stmt{
+		s.loadTasks, s.loadTombstones, s.saveTask, s.insertEvent, s.insertBody,
+		s.selectEnded, s.insertTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies, s.deleteTombstones,
+		s.writeCheck, s.task, s.exists, s.body, s.events, s.eventsWithBodies, s.history, s.readCheck,
+	} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

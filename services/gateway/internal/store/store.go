@@ -1,0 +1,148 @@
+// Package store is the contract of the gateway's store: tasks with their
+// numbered histories, tombstones of purged tasks, and the catalogue's bundles.
+// It speaks the types of pkg/task and knows nothing of SQL; engines live
+// beside it, and every engine passes the suite in storetest.
+//
+// An engine may be shared by several gateways at the same time, if it says so:
+// nothing in the contract relies on the memory of one process. All methods may
+// be called by several goroutines. Times are kept to the microsecond and
+// returned in UTC. Task ids are taken in any spelling that a UUID has and
+// returned in the canonical one; an id that is no UUID belongs to no task.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// What a store answers when it can't do as it was asked. Any other error is
+// either the context's or a fault of the engine or of its data; none of those
+// has changed anything.
+var (
+	// ErrNotFound: there is no such task, event or body, or it was purged.
+	ErrNotFound = errors.New("not found in the store")
+	// ErrUnavailable: the store can't work now: locked, full, read-only, out of
+	// reach, closed. Try the same again later. A commit whose answer was lost
+	// may have happened, which does no harm: applying events again changes
+	// nothing, nor does repeating any other call.
+	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrBadEvent: one of the events can't be stored, and never will be. Who
+	// wants to know which one halves the batch.
+	ErrBadEvent = errors.New("an event cannot be stored")
+)
+
+// Bounds that hold in every engine.
+const (
+	// MaxEventBytes bounds the bodies of one answer of Events, in bytes.
+	MaxEventBytes = 4 << 20
+	// MaxEvents bounds the events of one answer of Events.
+	MaxEvents = 1000
+	// MaxPurge bounds what one call of PurgeEnded or PurgeTombstones removes.
+	MaxPurge = 500
+)
+
+// Store keeps tasks, their histories and the catalogue.
+type Store interface {
+	// Apply joins events into their tasks, in the order given and in one
+	// transaction: all of them, durably, or none. For each event in turn:
+	//
+	//   - it is dropped when the task's history has an event of the same key, or
+	//     when the task was purged at its run or a later one;
+	//   - else [task.Task.Apply] joins it, and it enters the history under the
+	//     number that it got there. A PROGRESS event has no place in the history.
+	//
+	// An event may create its task. A task that comes back after a purge, with a
+	// higher run, goes on with the numbers that follow its old ones.
+	//
+	// It returns one change for each task that is not as it was, in the order in
+	// which the events first name them. Errors: ErrUnavailable, ErrBadEvent, the context's.
+	Apply(ctx context.Context, events []task.Event) ([]Change, error)
+
+	// Task returns a task without the bodies of its payload, messages and
+	// result. Errors: ErrNotFound, ErrUnavailable, the context's.
+	Task(ctx context.Context, id string) (task.Task, error)
+
+	// Body returns the payload, message or result that a QUEUED, MESSAGE or
+	// SUCCEEDED event carries; it may be empty. ErrNotFound says that there is
+	// no such task or event, that the event carries nothing, or that its payload
+	// was omitted. Other errors: ErrUnavailable, the context's.
+	Body(ctx context.Context, id string, number int64) ([]byte, error)
+
+	// Events returns a task's events with numbers above after, ascending and
+	// without a gap: at most limit (bounded by MaxEvents) and, with bodies, at
+	// most MaxEventBytes of these, but always one event if there is one. So an
+	// answer shorter than limit is not the end; an empty one is.
+	//
+	// Without bodies, Message and Payload.Bytes are nil. Heads are not kept with
+	// events. Errors: ErrNotFound for an unknown task, ErrUnavailable, the
+	// context's.
+	Events(ctx context.Context, id string, after int64, limit int, bodies bool) ([]task.NumberedEvent, error)
+
+	// History returns all events of a task but MESSAGE events, ascending and
+	// without bodies: what [task.Records] needs. Errors: as of Events.
+	History(ctx context.Context, id string) ([]task.NumberedEvent, error)
+
+	// PurgeEnded forgets tasks whose latest run ended SUCCEEDED or CANCELLED
+	// before the given time, with their histories and bodies, the oldest first:
+	// at most limit of them (bounded by MaxPurge), in one transaction. A
+	// DEAD_LETTERED task stays: it has an open dead letter. What is left of a
+	// purged task is a tombstone that has its highest run and number. It returns
+	// how many were purged; fewer than the limit means that none is left. Errors:
+	// ErrUnavailable, the context's.
+	PurgeEnded(ctx context.Context, endedBefore time.Time, limit int) (int, error)
+
+	// PurgeTombstones forgets the tombstones of tasks that were purged before
+	// the given time, by the store's clock; after that, a late event would
+	// revive its task. Limit, result and errors are as of PurgeEnded.
+	PurgeTombstones(ctx context.Context, purgedBefore time.Time, limit int) (int, error)
+
+	// PutBundle makes a bundle the current one of its services, in the place of
+	// those that were, and forgets bundles that are current for no service any
+	// more. Of two calls for a service the later one counts, whatever the
+	// bundles' times. Errors: ErrUnavailable, the context's.
+	PutBundle(ctx context.Context, b BundleRecord) error
+
+	// Bundles returns the bundles that are current for a service, ordered by
+	// time and digest. Errors: ErrUnavailable, the context's.
+	Bundles(ctx context.Context) ([]BundleRecord, error)
+
+	// Check really writes a row and reads it back; nil means that the store
+	// works. It answers within 3 s, whatever the context allows. Errors:
+	// ErrUnavailable, the context's.
+	Check(ctx context.Context) error
+
+	// Close waits for calls under way and releases the store. Calls after it
+	// fail with ErrUnavailable; a second Close does nothing.
+	Close() error
+}
+
+// Change says what Apply did to one task: what those who watch it need to know.
+type Change struct {
+	// TaskID is in the canonical spelling.
+	TaskID string
+	// Version is the number of the task's last event now; 0 while it has had
+	// progress only.
+	Version int64
+	// State is the task's now.
+	State task.State
+	// Progress says that the task's progress is not what it was.
+	Progress bool
+}
+
+// BundleRecord is a set of services with the files that describe them, as a
+// worker announced it.
+type BundleRecord struct {
+	// Digest identifies the bundle: one digest, one set of files.
+	Digest string
+	// Services are the full names of the services in it. In what Bundles
+	// returns, they are those for which this bundle is the current one, sorted.
+	Services []string
+	// Files are encoded google.protobuf.FileDescriptorProtos in the order in
+	// which they were put. Equal files of several bundles are stored once.
+	Files [][]byte
+	// Time is when the bundle was announced.
+	Time time.Time
+}

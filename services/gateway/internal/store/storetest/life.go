@@ -1,0 +1,111 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+var lifeRules = map[string]func(*testing.T, store.Store){
+	"Check/works": func(t *testing.T, s store.Store) {
+		require.NoError(t, s.Check(t.Context()))
+		require.NoError(t, s.Check(t.Context()))
+	},
+	"Check/ends with its context": func(t *testing.T, s store.Store) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, s.Check(ctx), context.Canceled)
+	},
+	"Close/makes calls fail":             closeMakesCallsFail,
+	"Concurrency/readers beside writers": readersBesideWriters,
+}
+
+func closeMakesCallsFail(t *testing.T, s store.Store) {
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close())
+	ctx, id := t.Context(), task.NewID()
+	for name, call := range map[string]func() error{
+		"Apply":           func() error { _, err := s.Apply(ctx, []task.Event{queued(id)}); return err },
+		"Task":            func() error { _, err := s.Task(ctx, id); return err },
+		"Body":            func() error { _, err := s.Body(ctx, id, 1); return err },
+		"Events":          func() error { _, err := s.Events(ctx, id, 0, 1, true); return err },
+		"History":         func() error { _, err := s.History(ctx, id); return err },
+		"PurgeEnded":      func() error { _, err := s.PurgeEnded(ctx, epoch, 1); return err },
+		"PurgeTombstones": func() error { _, err := s.PurgeTombstones(ctx, epoch, 1); return err },
+		"PutBundle":       func() error { return s.PutBundle(ctx, store.BundleRecord{}) },
+		"Bundles":         func() error { _, err := s.Bundles(ctx); return err },
+		"Check":           func() error { return s.Check(ctx) },
+	} {
+		require.ErrorIs(t, call(), store.ErrUnavailable, name)
+	}
+}
+
+// readersBesideWriters has writers that each stream messages of a task, all of
+// which a reader of each must see once and in order, as they come.
+func readersBesideWriters(t *testing.T, s store.Store) {
+	const tasks, messages = 4, 50
+	g, ctx := errgroup.WithContext(t.Context())
+	for range tasks {
+		id := task.NewID()
+		_, err := s.Apply(ctx, []task.Event{queued(id)})
+		require.NoError(t, err)
+		g.Go(func() error {
+			for i := range messages {
+				if _, err := s.Apply(ctx, []task.Event{numbered(id, task.PhaseMessage, int64(i+1))}); err != nil {
+					return err
+				}
+			}
+			_, err := s.Apply(ctx, []task.Event{succeeded(id)})
+			return err
+		})
+		g.Go(func() error { return follow(ctx, s, id, messages+2) })
+		g.Go(func() error {
+			for range 5 {
+				if err := s.Check(ctx); err != nil {
+					return err
+				}
+				if _, err := s.PurgeEnded(ctx, epoch, 1); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, g.Wait())
+}
+
+// follow reads a task's events until it has ended, with the number given.
+func follow(ctx context.Context, s store.Store, id string, end int64) error {
+	const limit = 7
+	last := int64(0)
+	for {
+		t, err := s.Task(ctx, id)
+		if err != nil {
+			return err
+		}
+		events, err := s.Events(ctx, id, last, limit, true)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if last++; e.Number != last {
+				return fmt.Errorf("event %d came in the place of %d", e.Number, last)
+			}
+		}
+		if len(events) < limit && last < t.Version {
+			return fmt.Errorf("no events after %d of a task of version %d", last, t.Version)
+		}
+		if t.State.Terminal() && last == t.Version {
+			if last != end {
+				return fmt.Errorf("ended with %d instead of %d", last, end)
+			}
+			return nil
+		}
+	}
+}

@@ -1,0 +1,181 @@
+package storetest
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+// model is what a store should be: the join of distinct events, in memory.
+type model map[string]*modelTask
+
+type modelTask struct {
+	task       task.Task
+	history    []task.NumberedEvent
+	purgedRun  int
+	afterPurge int64 // the last number that was purged
+}
+
+func (m model) apply(events []task.Event) []store.Change {
+	var changes []store.Change
+	named := map[string]int{}
+	for i, e := range events {
+		if _, ok := named[e.TaskID]; !ok {
+			named[e.TaskID] = i
+		}
+		t := m[e.TaskID]
+		if t == nil {
+			t = &modelTask{}
+			m[e.TaskID] = t
+		}
+		if changed, progress := t.apply(e); changed {
+			changes = mention(changes, t.task, progress)
+		}
+	}
+	slices.SortFunc(changes, func(a, b store.Change) int { return named[a.TaskID] - named[b.TaskID] })
+	return changes
+}
+
+func (t *modelTask) apply(e task.Event) (changed, progress bool) {
+	if e.Key.Run <= t.purgedRun || slices.ContainsFunc(t.history, func(h task.NumberedEvent) bool { return h.Key == e.Key }) {
+		return false, false
+	}
+	was := t.task
+	applied := t.task.Apply(&e)
+	if applied.Number == 0 {
+		progress = was.ProgressKey != t.task.ProgressKey
+		return progress || was.Run != t.task.Run, progress
+	}
+	t.history = append(t.history, task.NumberedEvent{Event: e, Applied: applied})
+	return true, false
+}
+
+func mention(changes []store.Change, t task.Task, progress bool) []store.Change {
+	i := slices.IndexFunc(changes, func(c store.Change) bool { return c.TaskID == t.ID })
+	if i < 0 {
+		i = len(changes)
+		changes = append(changes, store.Change{TaskID: t.ID})
+	}
+	changes[i].Version, changes[i].State = t.Version, t.State
+	changes[i].Progress = changes[i].Progress || progress
+	return changes
+}
+
+func (m model) purge() {
+	for _, t := range m {
+		ended := t.task.State == task.StateSucceeded || t.task.State == task.StateCancelled
+		if ended && t.task.Decided.Run == t.task.Run {
+			*t = modelTask{
+				task:      task.Task{Version: t.task.Version},
+				purgedRun: t.task.Run, afterPurge: t.task.Version,
+			}
+		}
+	}
+}
+
+// asRead returns an event as Events does.
+func asRead(e task.NumberedEvent, bodies bool) task.NumberedEvent {
+	e.Head = nil
+	if e.Payload != nil {
+		p := *e.Payload
+		e.Payload = &p
+		if !bodies {
+			e.Payload.Bytes = nil
+		}
+	}
+	if !bodies {
+		e.Message = nil
+	}
+	return e
+}
+
+func (m model) requireSame(t *rapid.T, s store.Store) {
+	ctx := t.Context()
+	for id, want := range m {
+		got, err := s.Task(ctx, id)
+		if want.task.State == 0 {
+			require.ErrorIs(t, err, store.ErrNotFound)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, want.task, got)
+
+		var events, history []task.NumberedEvent
+		for _, e := range want.history {
+			events = append(events, asRead(e, true))
+			if e.Key.Phase != task.PhaseMessage {
+				history = append(history, asRead(e, false))
+			}
+		}
+		gotEvents, err := s.Events(ctx, id, 0, store.MaxEvents, true)
+		require.NoError(t, err)
+		require.Equal(t, events, gotEvents)
+		for i, e := range gotEvents {
+			require.Equal(t, want.afterPurge+int64(i)+1, e.Number)
+		}
+		gotHistory, err := s.History(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, history, gotHistory)
+	}
+}
+
+// anyHistory applies events of a few tasks, in any order and several times, in
+// batches of any size, with purges between them.
+func anyHistory(t *testing.T, s store.Store) {
+	rapid.Check(t, func(t *rapid.T) {
+		ids := []string{task.NewID(), task.NewID(), task.NewID()}
+		events := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) task.Event {
+			return event(rapid.SampledFrom(ids).Draw(t, "task"), drawKey(t))
+		}), 1, 40).Draw(t, "events")
+		events = append(events, rapid.SliceOf(rapid.SampledFrom(events)).Draw(t, "again")...)
+		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0)).Shuffle(len(events), func(i, j int) {
+			events[i], events[j] = events[j], events[i]
+		})
+		m := model{}
+		for len(events) > 0 {
+			n := rapid.IntRange(1, len(events)).Draw(t, "batch")
+			require.Equal(t, m.apply(events[:n]), apply(t, s, events[:n]...))
+			events = events[n:]
+			if rapid.IntRange(0, 4).Draw(t, "purge") == 0 {
+				purgeAll(t, s)
+				m.purge()
+			}
+		}
+		m.requireSame(t, s)
+	})
+}
+
+// purgeAll purges whatever has ended.
+func purgeAll(t test, s store.Store) int {
+	t.Helper()
+	total := 0
+	for {
+		n, err := s.PurgeEnded(t.Context(), at(1_000_000), store.MaxPurge)
+		require.NoError(t, err)
+		total += n
+		if n < store.MaxPurge {
+			return total
+		}
+	}
+}
+
+// drawKey draws from few enough keys that equal and similar ones meet.
+func drawKey(t *rapid.T) task.Key {
+	return task.Key{
+		Run:      rapid.IntRange(1, 3).Draw(t, "run"),
+		Attempt:  rapid.IntRange(1, 2).Draw(t, "attempt"),
+		Delivery: rapid.Int64Range(0, 2).Draw(t, "delivery"),
+		Phase: rapid.SampledFrom([]task.Phase{
+			task.PhaseQueued, task.PhaseStarted, task.PhaseMessage, task.PhaseReleased, task.PhaseLost,
+			task.PhaseDeadLettered, task.PhaseCancelled, task.PhaseSucceeded, task.PhaseProgress,
+		}).Draw(t, "phase"),
+		Sequence: rapid.Int64Range(0, 1).Draw(t, "sequence"),
+		Copy:     task.Copy{byte(rapid.IntRange(1, 2).Draw(t, "copy"))},
+	}
+}

@@ -1,0 +1,164 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+var purgeRules = map[string]func(*testing.T, store.Store){
+	"PurgeEnded/forgets what ended before":            purgesEndedBefore,
+	"PurgeEnded/keeps what has not ended, or died":    purgeKeeps,
+	"PurgeEnded/keeps to its limit, the oldest first": purgeKeepsToLimit,
+	"PurgeEnded/keeps to MaxPurge":                    purgeKeepsToMax,
+	"Tombstone/drops late events":                     tombstoneDrops,
+	"Tombstone/lets a higher run revive the task":     tombstoneRevives,
+	"Tombstone/of a task that came back":              tombstoneAgain,
+	"PurgeTombstones/lets late events revive":         purgesTombstones,
+	"PurgeTombstones/keeps to its limit":              purgesTombstonesToLimit,
+}
+
+// endedAt makes a task that ended so many seconds after the first event.
+func endedAt(second int, phase task.Phase) (string, []task.Event) {
+	id := task.NewID()
+	end := delivered(id, phase)
+	end.Time = at(second)
+	return id, []task.Event{queued(id), started(id), end}
+}
+
+func purge(t *testing.T, s store.Store, before time.Time, limit int) int {
+	t.Helper()
+	n, err := s.PurgeEnded(t.Context(), before, limit)
+	require.NoError(t, err)
+	return n
+}
+
+func purgesEndedBefore(t *testing.T, s store.Store) {
+	old, oldEvents := endedAt(10, task.PhaseSucceeded)
+	cancelled, cancelledEvents := endedAt(11, task.PhaseCancelled)
+	recent, recentEvents := endedAt(20, task.PhaseSucceeded)
+	apply(t, s, oldEvents...)
+	apply(t, s, cancelledEvents...)
+	apply(t, s, recentEvents...)
+	require.Equal(t, 2, purge(t, s, at(20), 100))
+	requireGone(t, s, old)
+	requireGone(t, s, cancelled)
+	require.Equal(t, task.StateSucceeded, get(t, s, recent).State)
+	require.Len(t, all(t, s, recent), 3)
+	require.Zero(t, purge(t, s, at(20), 100))
+}
+
+func purgeKeeps(t *testing.T, s store.Store) {
+	dead, deadEvents := endedAt(10, task.PhaseDeadLettered)
+	apply(t, s, deadEvents...)
+	replayed, replayedEvents := endedAt(10, task.PhaseSucceeded)
+	apply(t, s, append(replayedEvents, inRun(2, queued(replayed)))...)
+	next, nextEvents := endedAt(10, task.PhaseSucceeded)
+	apply(t, s, append(nextEvents, inRun(2, numbered(next, task.PhaseProgress, 1)))...)
+	running := task.NewID()
+	apply(t, s, queued(running), started(running))
+	require.Zero(t, purgeAll(t, s))
+	for _, id := range []string{dead, replayed, next, running} {
+		get(t, s, id)
+	}
+}
+
+func purgeKeepsToLimit(t *testing.T, s store.Store) {
+	var ids []string
+	for i := range 5 {
+		id, events := endedAt(50-i, task.PhaseSucceeded)
+		ids = append(ids, id)
+		apply(t, s, events...)
+	}
+	require.Zero(t, purge(t, s, at(100), 0))
+	require.Zero(t, purge(t, s, at(100), -1))
+	require.Equal(t, 2, purge(t, s, at(100), 2))
+	requireGone(t, s, ids[4])
+	requireGone(t, s, ids[3])
+	get(t, s, ids[2])
+	require.Equal(t, 3, purge(t, s, at(100), 100))
+}
+
+func purgeKeepsToMax(t *testing.T, s store.Store) {
+	var events []task.Event
+	for range store.MaxPurge + 1 {
+		events = append(events, succeeded(task.NewID()))
+	}
+	apply(t, s, events...)
+	require.Equal(t, store.MaxPurge, purge(t, s, at(1_000_000), 10*store.MaxPurge))
+	require.Equal(t, 1, purge(t, s, at(1_000_000), 10*store.MaxPurge))
+}
+
+func tombstoneDrops(t *testing.T, s store.Store) {
+	id, events := endedAt(10, task.PhaseSucceeded)
+	apply(t, s, events...)
+	purgeAll(t, s)
+	other := task.NewID()
+	late := append(events, numbered(id, task.PhaseProgress, 1), numbered(id, task.PhaseMessage, 1), queued(other))
+	changes := apply(t, s, late...)
+	require.Equal(t, []store.Change{{TaskID: other, Version: 1, State: task.StateQueued}}, changes)
+	requireGone(t, s, id)
+}
+
+func tombstoneRevives(t *testing.T, s store.Store) {
+	id, events := endedAt(10, task.PhaseSucceeded)
+	apply(t, s, events...)
+	purgeAll(t, s)
+	changes := apply(t, s, started(id), inRun(2, queued(id)), numbered(id, task.PhaseMessage, 1))
+	require.Equal(t, []store.Change{{TaskID: id, Version: 4, State: task.StateQueued}}, changes)
+	require.Equal(t, []int64{4}, numbers(all(t, s, id)))
+	got := get(t, s, id)
+	require.Equal(t, 2, got.Run)
+	require.EqualValues(t, 4, got.PayloadNumber)
+	// What was purged stays so, also when the tombstone is gone.
+	n, err := s.PurgeTombstones(t.Context(), time.Now().Add(time.Hour), 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Empty(t, apply(t, s, events...))
+	require.Equal(t, got, get(t, s, id))
+}
+
+func tombstoneAgain(t *testing.T, s store.Store) {
+	id, events := endedAt(10, task.PhaseSucceeded)
+	apply(t, s, events...)
+	purgeAll(t, s)
+	second := []task.Event{inRun(2, queued(id)), inRun(2, succeeded(id))}
+	apply(t, s, second...)
+	require.Equal(t, 1, purgeAll(t, s))
+	requireGone(t, s, id)
+	require.Empty(t, apply(t, s, append(events, second...)...))
+	changes := apply(t, s, inRun(3, queued(id)))
+	require.Equal(t, []store.Change{{TaskID: id, Version: 6, State: task.StateQueued}}, changes)
+}
+
+func purgesTombstones(t *testing.T, s store.Store) {
+	id, events := endedAt(10, task.PhaseSucceeded)
+	apply(t, s, events...)
+	purgeAll(t, s)
+	n, err := s.PurgeTombstones(t.Context(), time.Now().Add(-time.Hour), 10)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.Empty(t, apply(t, s, events...))
+	n, err = s.PurgeTombstones(t.Context(), time.Now().Add(time.Hour), 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, []store.Change{{TaskID: id, Version: 3, State: task.StateSucceeded}}, apply(t, s, events...))
+	require.Equal(t, []int64{1, 2, 3}, numbers(all(t, s, id)))
+}
+
+func purgesTombstonesToLimit(t *testing.T, s store.Store) {
+	for range 5 {
+		_, events := endedAt(10, task.PhaseSucceeded)
+		apply(t, s, events...)
+	}
+	purgeAll(t, s)
+	for _, c := range []struct{ limit, want int }{{0, 0}, {-1, 0}, {2, 2}, {10, 3}, {10, 0}} {
+		n, err := s.PurgeTombstones(t.Context(), time.Now().Add(time.Hour), c.limit)
+		require.NoError(t, err)
+		require.Equal(t, c.want, n)
+	}
+}

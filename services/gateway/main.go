@@ -1,0 +1,79 @@
+// Gateway is Warren's public gRPC API: it submits tasks to RabbitMQ, keeps
+// their status in its store, and answers who asks for it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/buildinfo"
+	"github.com/warrenmq/warren/pkg/cli"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/gateway/internal/gateway"
+)
+
+// flags are the gateway's.
+type flags struct {
+	cli.Broker
+	cli.Log
+	cli.Version
+
+	Listen          string        `help:"Address of the gRPC API." default:"127.0.0.1:7070" placeholder:"ADDR"`
+	Insecure        bool          `help:"Allow addresses beyond this machine, without TLS or authentication."`
+	StoreURL        string        `name:"store-url" help:"The gateway's store." default:"sqlite:warren-gateway.db" placeholder:"sqlite:FILE"`
+	MaxPayloadBytes int           `help:"Largest payload, result and stream message; at most 12 MiB." default:"4194304"`
+	Retention       time.Duration `help:"How long tasks that SUCCEEDED or were CANCELLED are kept." default:"168h"`
+	Grace           time.Duration `help:"How long calls under way may go on when the gateway stops." default:"30s"`
+}
+
+func main() {
+	var f flags
+	if _, err := cli.Parse(&f, "gateway", "Warren's gateway: durable gRPC on RabbitMQ.", buildinfo.Version(), os.Args[1:]); err != nil {
+		cli.Fail("gateway", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := f.run(ctx); err != nil {
+		cli.Fail("gateway", err)
+	}
+}
+
+func (f *flags) run(ctx context.Context) error {
+	if err := gateway.CheckMaxPayload(f.MaxPayloadBytes); err != nil {
+		return err
+	}
+	log := f.Logger(os.Stderr)
+	flush, err := telemetry.Start(ctx, "warren-gateway", buildinfo.Version())
+	if err != nil {
+		return err
+	}
+	defer telemetry.Flush(flush, log)
+	rabbit := broker.Config{URLs: f.AMQPURL, Namespace: f.Namespace, Name: "warren gateway", Logger: log}
+	if err := rabbit.Validate(); err != nil {
+		return fmt.Errorf("configure the broker: %w", err)
+	}
+	listener, err := rpc.Listen(ctx, "listen", f.Listen, f.Insecure)
+	if err != nil {
+		return err
+	}
+	s, err := gateway.OpenStore(ctx, f.StoreURL, log)
+	if err != nil {
+		listener.Close() //nolint:errcheck // the process ends
+		return err
+	}
+	defer s.Close() //nolint:errcheck // everything in it is committed
+	g, err := gateway.New(gateway.Config{
+		Broker: rabbit, Store: s, Listener: listener, MaxPayloadBytes: f.MaxPayloadBytes,
+		Retention: f.Retention, Grace: f.Grace, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	return g.Run(ctx)
+}
