@@ -1,0 +1,11 @@
+//go:build unix
+
+package brokertest_test
+
+import (
+	"testing"
+
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
+)
+
+func TestMain(m *testing.M) { brokertest.Main(m) }
