@@ -63,14 +63,14 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 	if err != nil {
 		return fmt.Errorf("open a channel: %w", err)
 	}
-	defer ch.Close() //nolint:errcheck // what is not acknowledged returns to the queue
 	if err := ch.Qos(s.Prefetch, 0, false); err != nil {
-		return fmt.Errorf("set the prefetch: %w", err)
+		return errors.Join(fmt.Errorf("set the prefetch: %w", err), ch.Close())
 	}
-	deliveries, err := ch.ConsumeWithContext(ctx, s.Queue, "", false, false, false, wait, nil)
+	deliveries, err := ch.Consume(s.Queue, "", false, false, false, wait, nil)
 	if err != nil {
-		return fmt.Errorf("consume %s: %w", s.Queue, err)
+		return errors.Join(fmt.Errorf("consume %s: %w", s.Queue, err), ch.Close())
 	}
+	defer closeConsumer(ch, deliveries)
 	for {
 		select {
 		case d, ok := <-deliveries:
@@ -84,6 +84,19 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 			return nil
 		}
 	}
+}
+
+// closeConsumer closes a channel whose deliveries nobody reads any more. They
+// return to the queue; amqp091-go waits until what it has buffered is read.
+func closeConsumer(ch *amqp091.Channel, deliveries <-chan amqp091.Delivery) {
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		for range deliveries { //nolint:revive // read, not used
+		}
+	}()
+	_ = ch.Close()
+	<-drained
 }
 
 // gather adds to the first delivery what is there already.

@@ -105,8 +105,11 @@ func (s *TaskService) submit(ctx context.Context, m *broker.TaskMessage) error {
 	if err := s.cfg.Publisher.AwaitReady(ready); err != nil {
 		return notSubmitted(err)
 	}
-	if err := s.cfg.Publisher.PublishTask(ctx, m); err != nil {
-		return s.publishError(ctx, m, err)
+	if err := s.publish(ctx, m); err != nil {
+		if errors.Is(err, broker.ErrNotSent) || errors.Is(err, broker.ErrUnroutable) {
+			return notSubmitted(err)
+		}
+		return submissionUnknown(m.ID, err)
 	}
 	receipt, err := s.cfg.Status.Write(ctx, queued(m))
 	if err == nil {
@@ -118,17 +121,18 @@ func (s *TaskService) submit(ctx context.Context, m *broker.TaskMessage) error {
 	return nil
 }
 
-func (s *TaskService) publishError(ctx context.Context, m *broker.TaskMessage, err error) error {
-	switch {
-	case errors.Is(err, broker.ErrUnroutable):
-		if err := s.cfg.Redeclare(ctx); err != nil {
-			s.cfg.Logger.ErrorContext(ctx, "the queue of a known task type is missing and can't be declared", "type", m.Type, "error", err)
-		}
-		return notSubmitted(err)
-	case errors.Is(err, broker.ErrNotSent):
-		return notSubmitted(err)
+// publish tries again with the queue declared anew if it was missing: somebody
+// has deleted it, or the broker was set up anew.
+func (s *TaskService) publish(ctx context.Context, m *broker.TaskMessage) error {
+	err := s.cfg.Publisher.PublishTask(ctx, m)
+	if !errors.Is(err, broker.ErrUnroutable) {
+		return err
 	}
-	return submissionUnknown(m.ID, err)
+	s.cfg.Logger.WarnContext(ctx, "the queue of a known task type is missing, declaring it", "type", m.Type)
+	if err := s.cfg.Redeclare(ctx); err != nil {
+		return fmt.Errorf("%w: %w", broker.ErrUnroutable, err)
+	}
+	return s.cfg.Publisher.PublishTask(ctx, m)
 }
 
 func notSubmitted(cause error) error {

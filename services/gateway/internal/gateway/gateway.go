@@ -53,7 +53,6 @@ type Gateway struct {
 	health     *health
 }
 
-
 // New puts a gateway together; nothing runs yet.
 func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg}

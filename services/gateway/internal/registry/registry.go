@@ -218,15 +218,29 @@ func (r *Registry) bundle(a catalogue.Announcement) (*catalogue.Bundle, error) {
 	return catalogue.Build(a, catalogue.Limits{})
 }
 
+// take sees to the queues of a bundle's types before anyone can submit to them.
 func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, answer *brokerv1.RegistrationAnswer) error {
+	if err := r.declareTypes(ctx, bundle.TaskTypes()); err != nil {
+		return err
+	}
 	if err := r.cfg.Catalogue.Put(bundle); err != nil {
 		return fmt.Errorf("take in a bundle: %w", err)
 	}
 	r.remember(ctx, bundle)
+	for _, taskType := range bundle.TaskTypes() {
+		answer.Types = append(answer.Types, r.policy(taskType))
+	}
+	for _, refusal := range bundle.Refusals() {
+		answer.Refusals = append(answer.Refusals, &brokerv1.Refusal{Name: refusal.Name, Message: refusal.Message, Service: refusal.Service})
+	}
+	return nil
+}
+
+func (r *Registry) declareTypes(ctx context.Context, types []catalogue.TaskType) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	err := r.cfg.Topology.Do(ctx, func(t *broker.Topology) error {
-		for _, taskType := range bundle.TaskTypes() {
+		for _, taskType := range types {
 			if err := t.DeclareWork(taskType.Name); err != nil {
 				return err
 			}
@@ -235,12 +249,6 @@ func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, answer *b
 	})
 	if err != nil {
 		return fmt.Errorf("declare the queues of a worker's types: %w", err)
-	}
-	for _, taskType := range bundle.TaskTypes() {
-		answer.Types = append(answer.Types, r.policy(taskType))
-	}
-	for _, refusal := range bundle.Refusals() {
-		answer.Refusals = append(answer.Refusals, &brokerv1.Refusal{Name: refusal.Name, Message: refusal.Message, Service: refusal.Service})
 	}
 	return nil
 }

@@ -29,20 +29,23 @@ func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change,
 	}
 	var changes []store.Change
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		b := s.newBatch(ctx, tx)
-		if err := b.load(events); err != nil {
+		// The transaction watches the context. The statements don't, which would
+		// cost each a goroutine.
+		stmtCtx := context.WithoutCancel(ctx)
+		b := s.newBatch(stmtCtx, tx)
+		if err := b.load(stmtCtx, events); err != nil {
 			return err
 		}
 		for i := range events {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := b.apply(events[i]); err != nil {
+			if err := b.apply(stmtCtx, events[i]); err != nil {
 				return fmt.Errorf("event %d of task %s: %w", i, events[i].TaskID, err)
 			}
 		}
 		var err error
-		changes, err = b.save()
+		changes, err = b.save(stmtCtx)
 		return err
 	})
 	if err != nil {
@@ -54,10 +57,8 @@ func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change,
 	return changes, nil
 }
 
-// batch is a transaction of Apply. Its statements don't watch the context,
-// which would cost a goroutine each: the transaction does.
+// batch is a transaction of Apply.
 type batch struct {
-	ctx                                                          context.Context
 	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
 
 	tasks map[uuid.UUID]*entry
@@ -75,9 +76,7 @@ type entry struct {
 }
 
 func (s *Store) newBatch(ctx context.Context, tx *sql.Tx) *batch {
-	ctx = context.WithoutCancel(ctx)
 	return &batch{
-		ctx:            ctx,
 		loadTasks:      tx.StmtContext(ctx, s.stmts.loadTasks),
 		loadTombstones: tx.StmtContext(ctx, s.stmts.loadTombstones),
 		saveTask:       tx.StmtContext(ctx, s.stmts.saveTask),
@@ -87,7 +86,7 @@ func (s *Store) newBatch(ctx context.Context, tx *sql.Tx) *batch {
 	}
 }
 
-func (b *batch) apply(e task.Event) error {
+func (b *batch) apply(ctx context.Context, e task.Event) error {
 	id, err := uuid.Parse(e.TaskID)
 	if err != nil {
 		return err
@@ -103,7 +102,7 @@ func (b *batch) apply(e task.Event) error {
 		t.takeProgress(&joined)
 		return nil
 	}
-	fresh, err := b.insert(id, &e, applied)
+	fresh, err := b.insert(ctx, id, &e, applied)
 	if err == nil && fresh {
 		t.task, t.changed = joined, true
 	}
@@ -133,12 +132,12 @@ func (t *entry) takeProgress(joined *task.Task) {
 
 // insert enters an event and its body into the history; false when the
 // history has it already.
-func (b *batch) insert(id uuid.UUID, e *task.Event, a task.Applied) (bool, error) {
+func (b *batch) insert(ctx context.Context, id uuid.UUID, e *task.Event, a task.Applied) (bool, error) {
 	args, err := eventArgs(id, e, a)
 	if err != nil {
 		return false, err
 	}
-	result, err := b.insertEvent.ExecContext(b.ctx, args...)
+	result, err := b.insertEvent.ExecContext(ctx, args...)
 	if err != nil {
 		return false, err
 	}
@@ -146,13 +145,13 @@ func (b *batch) insert(id uuid.UUID, e *task.Event, a task.Applied) (bool, error
 		return false, err
 	}
 	if body, _ := bodyOf(e); len(body) > 0 {
-		_, err = b.insertBody.ExecContext(b.ctx, id[:], a.Number, body)
+		_, err = b.insertBody.ExecContext(ctx, id[:], a.Number, body)
 	}
 	return true, err
 }
 
 // save writes the rows of the tasks that changed.
-func (b *batch) save() ([]store.Change, error) {
+func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 	var changes []store.Change
 	for _, t := range b.order {
 		if !t.changed {
@@ -162,7 +161,7 @@ func (b *batch) save() ([]store.Change, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := b.saveTask.ExecContext(b.ctx, args...); err != nil {
+		if _, err := b.saveTask.ExecContext(ctx, args...); err != nil {
 			return nil, fmt.Errorf("task %s: %w", t.id, err)
 		}
 		changes = append(changes, store.Change{

@@ -36,7 +36,7 @@ func (s *Store) Check(ctx context.Context) error {
 
 func (s *Store) check(ctx context.Context) error {
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.StmtContext(ctx, s.stmts.writeCheck).ExecContext(ctx, s.clock().UnixMicro())
+		_, err := tx.ExecContext(ctx, writeCheck, s.clock().UnixMicro())
 		return err
 	})
 	if err != nil {

@@ -48,15 +48,27 @@ func TestStatementsUseIndices(t *testing.T) {
 		selectTask, selectTasks, selectTombstones, selectExists, selectBody, selectEvents, selectEventsWithBodies, selectHistory,
 		selectEnded, deleteTask, deleteEvents, deleteBodies, deleteTombstones,
 	} {
-		rows, err := s.db.Writer.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
-		require.NoError(t, err, query)
-		for rows.Next() {
-			var id, parent, unused int
-			var step string
-			require.NoError(t, rows.Scan(&id, &parent, &unused, &step))
+		for _, step := range plan(t, s, query) {
 			require.NotContains(t, step, "SCAN", query)
 			require.NotContains(t, step, "TEMP B-TREE", query)
 		}
-		require.NoError(t, rows.Err())
 	}
+}
+
+// plan returns the steps of a query.
+func plan(t *testing.T, s *Store, query string) []string {
+	t.Helper()
+	args := make([]any, strings.Count(query, "?"))
+	rows, err := s.db.Writer.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	require.NoError(t, err, query)
+	defer func() { require.NoError(t, rows.Close()) }()
+	var steps []string
+	for rows.Next() {
+		var id, parent, unused int
+		var step string
+		require.NoError(t, rows.Scan(&id, &parent, &unused, &step))
+		steps = append(steps, step)
+	}
+	require.NoError(t, rows.Err())
+	return steps
 }

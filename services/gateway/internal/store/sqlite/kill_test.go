@@ -2,8 +2,8 @@ package sqlite_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -59,7 +59,7 @@ func tasksThere(t *testing.T, s *sqlite.Store, batch string) int {
 // when it has said so many lines.
 func writeUntilKilled(t *testing.T, path string, lines int) (acknowledged, begun []string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestWriteBatches$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), killFile+"="+path)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -84,13 +84,22 @@ func writeUntilKilled(t *testing.T, path string, lines int) (acknowledged, begun
 	return acknowledged, begun
 }
 
-// TestWriteBatches is the process that TestKilledWriter kills.
-func TestWriteBatches(t *testing.T) {
-	path := os.Getenv(killFile)
-	if path == "" {
-		t.Skip("it is a part of TestKilledWriter")
+// TestMain lets the test binary be the process that TestKilledWriter kills.
+func TestMain(m *testing.M) {
+	if path := os.Getenv(killFile); path != "" {
+		fmt.Fprintln(os.Stderr, writeBatches(path))
+		os.Exit(1)
 	}
-	s := open(t, path)
+	os.Exit(m.Run())
+}
+
+// writeBatches applies one batch after the other, saying so before and after.
+func writeBatches(path string) error {
+	ctx := context.Background()
+	s, err := sqlite.Open(ctx, "sqlite:"+path, sqlite.Options{})
+	if err != nil {
+		return err
+	}
 	for {
 		batch := strings.ReplaceAll(task.NewID(), "-", "")
 		var events []task.Event
@@ -100,17 +109,12 @@ func TestWriteBatches(t *testing.T) {
 				events = append(events, e)
 			}
 		}
-		say(t, os.Stdout, "begin", batch)
-		_, err := s.Apply(t.Context(), events)
-		require.NoError(t, err)
-		say(t, os.Stdout, "applied", batch)
+		fmt.Println("begin", batch)
+		if _, err := s.Apply(ctx, events); err != nil {
+			return err
+		}
+		fmt.Println("applied", batch)
 	}
-}
-
-func say(t *testing.T, to io.Writer, what, batch string) {
-	t.Helper()
-	_, err := fmt.Fprintln(to, what, batch)
-	require.NoError(t, err)
 }
 
 // killID is the id of a batch's task.

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
 	"strings"
 
@@ -20,7 +21,7 @@ var (
 
 // load reads the tasks of the events, and the tombstones of those that are
 // unknown.
-func (b *batch) load(events []task.Event) error {
+func (b *batch) load(ctx context.Context, events []task.Event) error {
 	for i := range events {
 		id, err := uuid.Parse(events[i].TaskID)
 		if err != nil {
@@ -32,7 +33,7 @@ func (b *batch) load(events []task.Event) error {
 			b.order = append(b.order, t)
 		}
 	}
-	if err := b.each(b.loadTasks, b.order, b.scanTask); err != nil {
+	if err := b.each(ctx, b.loadTasks, b.order, b.scanTask); err != nil {
 		return err
 	}
 	var unknown []*entry
@@ -41,11 +42,11 @@ func (b *batch) load(events []task.Event) error {
 			unknown = append(unknown, t)
 		}
 	}
-	return b.each(b.loadTombstones, unknown, b.scanTombstone)
+	return b.each(ctx, b.loadTombstones, unknown, b.scanTombstone)
 }
 
 // each passes on the rows that a statement selects by the ids of tasks.
-func (b *batch) each(stmt *sql.Stmt, tasks []*entry, scan func(*sql.Rows) error) error {
+func (b *batch) each(ctx context.Context, stmt *sql.Stmt, tasks []*entry, scan func(*sql.Rows) error) error {
 	args := make([]any, loadSize)
 	for len(tasks) > 0 {
 		n := min(len(tasks), loadSize)
@@ -53,7 +54,7 @@ func (b *batch) each(stmt *sql.Stmt, tasks []*entry, scan func(*sql.Rows) error)
 			// What is left over asks for the last one again, to no effect.
 			args[i] = tasks[min(i, n-1)].id[:]
 		}
-		if err := b.query(stmt, args, scan); err != nil {
+		if err := query(ctx, stmt, args, scan); err != nil {
 			return err
 		}
 		tasks = tasks[n:]
@@ -61,8 +62,8 @@ func (b *batch) each(stmt *sql.Stmt, tasks []*entry, scan func(*sql.Rows) error)
 	return nil
 }
 
-func (b *batch) query(stmt *sql.Stmt, args []any, scan func(*sql.Rows) error) error {
-	rows, err := stmt.QueryContext(b.ctx, args...)
+func query(ctx context.Context, stmt *sql.Stmt, args []any, scan func(*sql.Rows) error) error {
+	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return err
 	}

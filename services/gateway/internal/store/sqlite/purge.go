@@ -35,14 +35,14 @@ func (s *Store) PurgeEnded(ctx context.Context, endedBefore time.Time, limit int
 	defer s.leave()
 	n := 0
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		ended, err := s.ended(ctx, tx, endedBefore, bounded(limit))
+		tasks, err := ended(ctx, tx, endedBefore, bounded(limit))
 		if err != nil {
 			return err
 		}
-		n = len(ended)
-		now := s.clock().UnixMicro()
-		for _, t := range ended {
-			if err := s.purge(ctx, tx, t, now); err != nil {
+		n = len(tasks)
+		p := s.newPurge(ctx, tx)
+		for _, t := range tasks {
+			if err := p.forget(ctx, t); err != nil {
 				return err
 			}
 		}
@@ -61,30 +61,49 @@ type tombstone struct {
 	version int64
 }
 
-func (s *Store) ended(ctx context.Context, tx *sql.Tx, before time.Time, limit int) ([]tombstone, error) {
-	rows, err := tx.StmtContext(ctx, s.stmts.selectEnded).QueryContext(ctx, before.UnixMicro(), limit)
+func ended(ctx context.Context, tx *sql.Tx, before time.Time, limit int) ([]tombstone, error) {
+	rows, err := tx.QueryContext(ctx, selectEnded, before.UnixMicro(), limit)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	var ended []tombstone
+	var tombstones []tombstone
 	for rows.Next() {
 		var t tombstone
 		if err := rows.Scan(&t.id, &t.run, &t.version); err != nil {
 			return nil, err
 		}
-		ended = append(ended, t)
+		tombstones = append(tombstones, t)
 	}
-	return ended, rows.Err()
+	return tombstones, rows.Err()
 }
 
-func (s *Store) purge(ctx context.Context, tx *sql.Tx, t tombstone, now int64) error {
-	_, err := tx.StmtContext(ctx, s.stmts.insertTombstone).ExecContext(ctx, t.id, t.run, t.version, now)
-	if err != nil {
+// purge is a transaction of PurgeEnded.
+type purge struct {
+	now             int64
+	insertTombstone *sql.Stmt
+	deletes         []*sql.Stmt
+}
+
+func (s *Store) newPurge(ctx context.Context, tx *sql.Tx) *purge {
+	return &purge{
+		now:             s.clock().UnixMicro(),
+		insertTombstone: tx.StmtContext(ctx, s.stmts.insertTombstone),
+		deletes: []*sql.Stmt{
+			tx.StmtContext(ctx, s.stmts.deleteBodies),
+			tx.StmtContext(ctx, s.stmts.deleteEvents),
+			tx.StmtContext(ctx, s.stmts.deleteTask),
+		},
+	}
+}
+
+// forget leaves nothing of a task but its tombstone.
+func (p *purge) forget(ctx context.Context, t tombstone) error {
+	if _, err := p.insertTombstone.ExecContext(ctx, t.id, t.run, t.version, p.now); err != nil {
 		return err
 	}
-	for _, stmt := range []*sql.Stmt{s.stmts.deleteBodies, s.stmts.deleteEvents, s.stmts.deleteTask} {
-		if _, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, t.id); err != nil {
+	for _, stmt := range p.deletes {
+		if _, err := stmt.ExecContext(ctx, t.id); err != nil {
 			return err
 		}
 	}
@@ -99,7 +118,7 @@ func (s *Store) PurgeTombstones(ctx context.Context, purgedBefore time.Time, lim
 	defer s.leave()
 	var n int64
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		result, err := tx.StmtContext(ctx, s.stmts.deleteTombstones).ExecContext(ctx, purgedBefore.UnixMicro(), bounded(limit))
+		result, err := tx.ExecContext(ctx, deleteTombstones, purgedBefore.UnixMicro(), bounded(limit))
 		if err != nil {
 			return err
 		}

@@ -14,9 +14,7 @@ import (
 type statements struct {
 	// On the writer.
 	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
-	selectEnded, insertTombstone                                 *sql.Stmt
-	deleteTask, deleteEvents, deleteBodies, deleteTombstones     *sql.Stmt
-	writeCheck                                                   *sql.Stmt
+	insertTombstone, deleteTask, deleteEvents, deleteBodies      *sql.Stmt
 	// On the reader.
 	task, exists, body, events, eventsWithBodies, history, readCheck *sql.Stmt
 }
@@ -32,13 +30,10 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.saveTask, db.Writer, upsertTask},
 		{&s.insertEvent, db.Writer, insertEvent},
 		{&s.insertBody, db.Writer, insertBody},
-		{&s.selectEnded, db.Writer, selectEnded},
 		{&s.insertTombstone, db.Writer, upsertTombstone},
 		{&s.deleteTask, db.Writer, deleteTask},
 		{&s.deleteEvents, db.Writer, deleteEvents},
 		{&s.deleteBodies, db.Writer, deleteBodies},
-		{&s.deleteTombstones, db.Writer, deleteTombstones},
-		{&s.writeCheck, db.Writer, writeCheck},
 		{&s.task, db.Reader, selectTask},
 		{&s.exists, db.Reader, selectExists},
 		{&s.body, db.Reader, selectBody},
@@ -47,11 +42,10 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.history, db.Reader, selectHistory},
 		{&s.readCheck, db.Reader, readCheck},
 	} {
-		stmt, err := p.db.PrepareContext(ctx, p.query)
-		if err != nil {
+		var err error
+		if *p.stmt, err = p.db.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // close does, when the store is closed
 			return errors.Join(err, s.close())
 		}
-		*p.stmt = stmt
 	}
 	return nil
 }
@@ -60,8 +54,8 @@ func (s *statements) close() error {
 	var errs []error
 	for _, stmt := range []*sql.Stmt{
 		s.loadTasks, s.loadTombstones, s.saveTask, s.insertEvent, s.insertBody,
-		s.selectEnded, s.insertTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies, s.deleteTombstones,
-		s.writeCheck, s.task, s.exists, s.body, s.events, s.eventsWithBodies, s.history, s.readCheck,
+		s.insertTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies,
+		s.task, s.exists, s.body, s.events, s.eventsWithBodies, s.history, s.readCheck,
 	} {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -98,7 +99,7 @@ func tombstoneDrops(t *testing.T, s store.Store) {
 	apply(t, s, events...)
 	purgeAll(t, s)
 	other := task.NewID()
-	late := append(events, numbered(id, task.PhaseProgress, 1), numbered(id, task.PhaseMessage, 1), queued(other))
+	late := append(slices.Clone(events), numbered(id, task.PhaseProgress, 1), numbered(id, task.PhaseMessage, 1), queued(other))
 	changes := apply(t, s, late...)
 	require.Equal(t, []store.Change{{TaskID: other, Version: 1, State: task.StateQueued}}, changes)
 	requireGone(t, s, id)
@@ -130,7 +131,7 @@ func tombstoneAgain(t *testing.T, s store.Store) {
 	apply(t, s, second...)
 	require.Equal(t, 1, purgeAll(t, s))
 	requireGone(t, s, id)
-	require.Empty(t, apply(t, s, append(events, second...)...))
+	require.Empty(t, apply(t, s, slices.Concat(events, second)...))
 	changes := apply(t, s, inRun(3, queued(id)))
 	require.Equal(t, []store.Change{{TaskID: id, Version: 6, State: task.StateQueued}}, changes)
 }

@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// start is one start of a handler, as the handler itself reported it.
+type start struct {
+	run, attempt int
+}
+
+// recorder counts every start of a handler, outside Warren: workers write a
+// line to it before they do anything. What is written survives the writer.
+type recorder struct {
+	listener net.Listener
+	wg       sync.WaitGroup
+
+	mu     sync.Mutex
+	starts map[string][]start
+	conns  map[net.Conn]bool
+}
+
+func newRecorder(t testing.TB) *recorder {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	r := &recorder{listener: l, starts: map[string][]start{}, conns: map[net.Conn]bool{}}
+	r.wg.Go(r.accept)
+	t.Cleanup(r.close)
+	return r
+}
+
+func (r *recorder) address() string { return r.listener.Addr().String() }
+
+func (r *recorder) accept() {
+	for {
+		c, err := r.listener.Accept()
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		r.conns[c] = true
+		r.mu.Unlock()
+		r.wg.Go(func() { r.read(c) })
+	}
+}
+
+func (r *recorder) read(c net.Conn) {
+	defer c.Close()
+	lines := bufio.NewScanner(c)
+	for lines.Scan() {
+		var id string
+		var s start
+		if _, err := fmt.Sscan(lines.Text(), &id, &s.run, &s.attempt); err != nil {
+			continue // the writer was killed within a line
+		}
+		r.mu.Lock()
+		r.starts[id] = append(r.starts[id], s)
+		r.mu.Unlock()
+	}
+}
+
+// of gives the starts of a task.
+func (r *recorder) of(id string) []start {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.starts[id]
+}
+
+// tasks counts the tasks that were started at least once.
+func (r *recorder) tasks() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.starts)
+}
+
+func (r *recorder) close() {
+	r.listener.Close()
+	r.mu.Lock()
+	for c := range r.conns {
+		c.Close()
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
+}
