@@ -1,0 +1,3 @@
+// Package pictures paints pictures whose colours are known and checks whether
+// what became of them is still the right picture.
+package pictures

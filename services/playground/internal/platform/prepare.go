@@ -1,0 +1,50 @@
+//go:build unix
+
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+const (
+	gatewayBinary = "gateway"
+	workerBinary  = "demo"
+)
+
+// CheckBinaries says what is missing in the folder, before anything is started.
+func CheckBinaries(dir string) error {
+	for _, name := range []string{gatewayBinary, workerBinary} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("the program %s is not there, `make build` builds it: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// removeLogs removes those of an earlier platform.
+func (c Config) removeLogs() error {
+	for _, name := range []string{gatewayLog, workerLog} {
+		if err := os.Remove(filepath.Join(c.LogDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove an old log: %w", err)
+		}
+	}
+	return nil
+}
+
+// CheckListen says what is wrong with an address that the gateway is to listen
+// on, before anything is started.
+func CheckListen(ctx context.Context, address string) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("the gateway can't listen on %s; choose another address with --listen: %w", address, err)
+	}
+	if err := listener.Close(); err != nil {
+		return fmt.Errorf("try to listen on %s: %w", address, err)
+	}
+	return nil
+}
