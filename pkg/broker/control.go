@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
 	amqp091 "github.com/rabbitmq/amqp091-go"
 	"google.golang.org/protobuf/proto"
 
@@ -20,27 +21,29 @@ const (
 	controlTTL = 30 * time.Second
 )
 
-// PublishRequest asks any gateway something.
+// PublishRequest asks any gateway something. [ErrUnroutable] says that no
+// gateway has declared the queue yet.
 func (p *Publisher) PublishRequest(ctx context.Context, r *brokerv1.WorkerRequest) error {
-	return p.publishProto(ctx, p.names.Announce(), keyRequest, RequestTTL, r)
+	return p.publishProto(ctx, p.names.Announce(), keyRequest, true, RequestTTL, r)
 }
 
 // PublishHeartbeat tells every gateway that a worker lives.
 func (p *Publisher) PublishHeartbeat(ctx context.Context, h *brokerv1.Heartbeat) error {
-	return p.publishProto(ctx, p.names.Announce(), keyBeat, beatTTL, h)
+	return p.publishProto(ctx, p.names.Announce(), keyBeat, false, beatTTL, h)
 }
 
 // PublishControl tells one worker something. That it is gone is no error.
 func (p *Publisher) PublishControl(ctx context.Context, workerID string, m *brokerv1.ControlMessage) error {
-	return p.publishProto(ctx, p.names.Control(), keyWorker(workerID), controlTTL, m)
+	return p.publishProto(ctx, p.names.Control(), keyWorker(workerID), false, controlTTL, m)
 }
 
-func (p *Publisher) publishProto(ctx context.Context, exchange, key string, ttl time.Duration, m proto.Message) error {
+func (p *Publisher) publishProto(ctx context.Context, exchange, key string, mandatory bool, ttl time.Duration, m proto.Message) error {
 	body, err := proto.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode a %s: %w", m.ProtoReflect().Descriptor().Name(), err)
 	}
-	return p.publish(ctx, exchange, key, false, amqp091.Publishing{
+	return p.publish(ctx, exchange, key, mandatory, amqp091.Publishing{
+		MessageId:    uuid.NewString(),
 		ContentType:  contentType,
 		DeliveryMode: amqp091.Persistent,
 		Expiration:   strconv.FormatInt(ttl.Milliseconds(), 10),
@@ -51,7 +54,8 @@ func (p *Publisher) publishProto(ctx context.Context, exchange, key string, ttl 
 // PublishParked puts a message that nobody can read into the dead-letter
 // queue, with what is wrong with it.
 func (p *Publisher) PublishParked(ctx context.Context, body []byte, problem string) error {
-	return p.publish(ctx, p.names.Dead(), p.names.Status(), false, amqp091.Publishing{
+	return p.publish(ctx, p.names.Dead(), p.names.Status(), true, amqp091.Publishing{
+		MessageId:    uuid.NewString(),
 		ContentType:  contentType,
 		DeliveryMode: amqp091.Persistent,
 		Headers:      amqp091.Table{annotationCause: "UNDECODABLE", "warren-problem": problem},

@@ -14,8 +14,13 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// beatPeriod is the time between two heartbeats.
-const beatPeriod = 2 * time.Second
+const (
+	// beatPeriod is the time between two heartbeats.
+	beatPeriod = 2 * time.Second
+	// announcePeriod is the time between two tries to announce the services
+	// while no queue takes them.
+	announcePeriod = 200 * time.Millisecond
+)
 
 // answers hands gateways' answers to whoever waits for them.
 type answers struct {
@@ -57,30 +62,37 @@ func (w *Worker) register(ctx context.Context) ([]string, error) {
 	id := task.NewID()
 	answer := w.answers.expect(id)
 	defer w.answers.forget(id)
-	request := &brokerv1.WorkerRequest{
-		Worker: w.identity, RequestId: id,
-		Request: &brokerv1.WorkerRequest_Registration{Registration: &brokerv1.Registration{
-			Services: w.announced.Services, Files: w.announced.Files,
-		}},
-	}
-	ticker := time.NewTicker(broker.RequestTTL)
-	defer ticker.Stop()
 	for try := 0; ; try++ {
-		if err := w.publisher.PublishRequest(ctx, request); err != nil && ctx.Err() == nil {
+		again := broker.RequestTTL
+		if err := w.publisher.PublishRequest(ctx, w.registration(id)); err != nil && ctx.Err() == nil {
 			w.cfg.Logger.Debug("can't announce the services, trying again", "error", err)
+			again = announcePeriod
 		}
 		if try == 1 {
 			w.cfg.Logger.Info("waiting for a gateway to answer the registration")
 		}
+		timer := time.NewTimer(again)
 		select {
 		case a := <-answer:
+			timer.Stop()
 			return w.accepted(a)
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
 			return nil, fmt.Errorf("register: %w", context.Cause(ctx))
 		case <-w.stopping:
+			timer.Stop()
 			return nil, nil
 		}
+	}
+}
+
+func (w *Worker) registration(id string) *brokerv1.WorkerRequest {
+	return &brokerv1.WorkerRequest{
+		Worker: w.identity, RequestId: id,
+		Request: &brokerv1.WorkerRequest_Registration{Registration: &brokerv1.Registration{
+			Services: w.announced.Services, Files: w.announced.Files,
+		}},
 	}
 }
 
@@ -144,13 +156,7 @@ func (w *Worker) applyControl(m *brokerv1.ControlMessage) {
 func (w *Worker) announceAgain() {
 	ctx, cancel := context.WithTimeout(context.Background(), beatPeriod)
 	defer cancel()
-	err := w.publisher.PublishRequest(ctx, &brokerv1.WorkerRequest{
-		Worker: w.identity, RequestId: task.NewID(),
-		Request: &brokerv1.WorkerRequest_Registration{Registration: &brokerv1.Registration{
-			Services: w.announced.Services, Files: w.announced.Files,
-		}},
-	})
-	if err != nil {
+	if err := w.publisher.PublishRequest(ctx, w.registration(task.NewID())); err != nil {
 		w.cfg.Logger.Debug("can't announce the services again", "error", err)
 	}
 }

@@ -25,6 +25,9 @@ import (
 	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
 
+// declareTimeout bounds the wait of one connection for the other.
+const declareTimeout = 5 * time.Second
+
 // overhead is what a message may have besides a payload of the largest size.
 const overhead = 4 << 20
 
@@ -57,10 +60,10 @@ type Gateway struct {
 func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg}
 	id, types, hub, names := task.NewID(), catalogue.New(), watch.NewHub(), cfg.Broker.Names()
-	// The registry is made after the connections on which it declares topology.
+	// The registry is made after the connection on which it declares topology.
 	declare := func(t *broker.Topology) error { return g.registry.Declare(t) }
-	g.publish = broker.NewConnection(cfg.Broker, "publish", declare)
 	g.consume = broker.NewConnection(cfg.Broker, "consume", declare)
+	g.publish = broker.NewConnection(cfg.Broker, "publish", g.awaitDeclared)
 	g.publisher = broker.NewPublisher(g.publish)
 	g.status = broker.NewStatusWriter(g.publisher)
 	g.registry = registry.New(registry.Config{
@@ -90,6 +93,14 @@ func New(cfg Config) (*Gateway, error) {
 	g.health.register(g.server)
 	catalogue.RegisterReflection(g.server, types)
 	return g, nil
+}
+
+// awaitDeclared lets publishing wait for the topology. It is declared on one
+// connection only: declaring a quorum queue on two at once can take seconds.
+func (g *Gateway) awaitDeclared(*broker.Topology) error {
+	ctx, cancel := context.WithTimeout(context.Background(), declareTimeout)
+	defer cancel()
+	return g.consume.Do(ctx, func(*broker.Topology) error { return nil })
 }
 
 // Run serves until ctx ends. Then calls end first, and what they need after
