@@ -92,7 +92,7 @@ func closeConsumer(ch *amqp091.Channel, deliveries <-chan amqp091.Delivery) {
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		for range deliveries { //nolint:revive // read, not used
+		for range deliveries {
 		}
 	}()
 	_ = ch.Close()

@@ -49,6 +49,8 @@ func Serve(ctx context.Context, s *grpc.Server, l net.Listener, grace time.Durat
 	cut := time.AfterFunc(grace, s.Stop)
 	defer cut.Stop()
 	s.GracefulStop()
-	<-failed
+	if err := <-failed; err != nil {
+		return fmt.Errorf("serve gRPC: %w", err)
+	}
 	return nil
 }

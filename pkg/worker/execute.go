@@ -30,7 +30,7 @@ type execution struct {
 	messages int64
 	bytes    int64
 	last     []byte
-	overflow *tooLarge
+	overflow *tooLargeError
 	progress progress
 }
 
@@ -157,8 +157,8 @@ func (x *execution) call(ctx context.Context) ([]byte, error) {
 	return reply, err
 }
 
-func (x *execution) resultTooLarge(size int) *tooLarge {
-	return &tooLarge{
+func (x *execution) resultTooLarge(size int) *tooLargeError {
+	return &tooLargeError{
 		reason:  taskv1.ErrorReason_ERROR_REASON_RESULT_TOO_LARGE,
 		message: fmt.Sprintf("the result has %d bytes, the limit is %d; the handler has done its work, trying again would not help", size, x.policy.maxResult),
 		limit:   x.policy.maxResult,
@@ -184,12 +184,12 @@ func (x *execution) send(ctx context.Context, b []byte) error {
 	return nil
 }
 
-func (x *execution) checkStream(b []byte) *tooLarge {
+func (x *execution) checkStream(b []byte) *tooLargeError {
 	switch {
 	case int64(len(b)) > x.policy.maxResult:
 		return x.resultTooLarge(len(b))
 	case x.messages >= maxStreamMessages || x.bytes+int64(len(b)) > maxStreamBytes:
-		return &tooLarge{
+		return &tooLargeError{
 			reason:  taskv1.ErrorReason_ERROR_REASON_STREAM_TOO_LARGE,
 			message: fmt.Sprintf("the response stream is over its limit of %d messages and %d bytes", maxStreamMessages, maxStreamBytes),
 			limit:   maxStreamBytes,
@@ -211,7 +211,7 @@ func (x *execution) conclude(hctx context.Context, reply []byte, err error) (*ta
 		e.Message = reply
 		return e, x.delivery.Accept
 	}
-	var own *tooLarge
+	var own *tooLargeError
 	if phase, ok := interrupted(hctx); ok && !errors.As(err, &own) {
 		return x.event(phase), x.delivery.Release
 	}

@@ -143,27 +143,28 @@ func (c *consumption) take(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("receive tasks of %s: %w", c.taskType, err)
 		}
-		held := time.NewTimer(maxHeld)
-		select {
-		case c.pool.slots <- struct{}{}:
-			if c.w.whileTaking(func() { c.w.running.Add(1) }) {
-				go c.execute(d)
-			} else {
-				c.pool.release()
-				err = c.release(d)
-			}
-		case <-held.C:
-			err = c.yield(ctx, d)
-		case <-ctx.Done():
-			err = c.release(d)
-		}
-		held.Stop()
-		if err != nil {
+		if err := c.start(ctx, d); err != nil || ctx.Err() != nil {
 			return err
 		}
-		if ctx.Err() != nil {
+	}
+}
+
+// start executes a delivery as soon as a slot is free, or gives it back.
+func (c *consumption) start(ctx context.Context, d *broker.WorkDelivery) error {
+	held := time.NewTimer(maxHeld)
+	defer held.Stop()
+	select {
+	case c.pool.slots <- struct{}{}:
+		if c.w.whileTaking(func() { c.w.running.Add(1) }) {
+			go c.execute(d)
 			return nil
 		}
+		c.pool.release()
+		return c.release(d)
+	case <-held.C:
+		return c.yield(ctx, d)
+	case <-ctx.Done():
+		return c.release(d)
 	}
 }
 

@@ -24,43 +24,43 @@ const (
 	maxStreamBytes    = 4 << 20
 )
 
-// panicked is a handler's panic as an error.
-type panicked struct {
+// panicError is a handler's panic as an error.
+type panicError struct {
 	value any
 	stack []byte
 }
 
-func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 // recovered turns a panic in f into an error with the stack.
 func recovered(f func() ([]byte, error)) (reply []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			reply, err = nil, &panicked{v, debug.Stack()}
+			reply, err = nil, &panicError{v, debug.Stack()}
 		}
 	}()
 	return f()
 }
 
-// tooLarge is a result, or a response stream, over its limit.
-type tooLarge struct {
+// tooLargeError is a result, or a response stream, over its limit.
+type tooLargeError struct {
 	reason  taskv1.ErrorReason
 	message string
 	limit   int64
 }
 
-func (e *tooLarge) Error() string { return e.message }
+func (e *tooLargeError) Error() string { return e.message }
 
 // GRPCStatus lets a handler that returns what SendMsg answered fail with it.
-func (e *tooLarge) GRPCStatus() *status.Status {
+func (e *tooLargeError) GRPCStatus() *status.Status {
 	return withReason(codes.ResourceExhausted, e.message, e.reason, map[string]string{"limit_bytes": fmt.Sprint(e.limit)})
 }
 
 // failureOf translates what a handler returned, as a grpc.Server would, and
 // says why the task dies of it.
 func failureOf(err error) (*task.Failure, task.Cause) {
-	var p *panicked
-	var large *tooLarge
+	var p *panicError
+	var large *tooLargeError
 	switch {
 	case errors.As(err, &p):
 		f := failure(withReason(codes.Internal, p.Error(), taskv1.ErrorReason_ERROR_REASON_HANDLER_PANICKED, nil))

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -93,16 +94,13 @@ func TestStreamMessagesAndProgressAreWatched(t *testing.T) {
 	var placed []int32
 	for number := int64(1); ; number++ {
 		m, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
 		e := m.GetEvent()
 		require.Equal(t, number, e.GetNumber())
 		kinds = append(kinds, strings.TrimPrefix(e.Kind.String(), "EVENT_KIND_"))
-		for _, a := range []interface{ GetValue() []byte }{e.Message, e.Result} {
-			_ = a
-		}
 		if e.Message != nil {
 			var c demov1.ContactSheetResponse
 			require.NoError(t, e.Message.UnmarshalTo(&c))
@@ -121,7 +119,7 @@ func TestStreamMessagesAndProgressAreWatched(t *testing.T) {
 	var progress []float64
 	for {
 		m, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -335,7 +336,7 @@ func (w *observer) watch(ctx context.Context, tasks taskv1.TaskServiceClient) er
 	}
 	for {
 		m, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			w.ended = true
 			if w.state != taskv1.TaskState_TASK_STATE_SUCCEEDED {
 				w.problems = append(w.problems, fmt.Sprintf("the watch of %s ended in state %v", w.id, w.state))

@@ -127,17 +127,17 @@ func TestBrokerDown(t *testing.T) {
 	p.awaitReady(t, typeDelay)
 	p.awaitHealth(t, taskv1.TaskService_ServiceDesc.ServiceName, true, 5*time.Second)
 
-	submit := func(within time.Duration) (error, time.Duration) {
+	submit := func(within time.Duration) (time.Duration, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
 		begin := time.Now()
 		_, err := p.tasks.SubmitTask(ctx, &taskv1.SubmitTaskRequest{Type: typeDelay, Payload: payload(t, delay(0))}, grpc.WaitForReady(false))
-		return err, time.Since(begin)
+		return time.Since(begin), err
 	}
 
 	// A broker that hangs: whether it has the task is unknown.
 	proxy.Stall()
-	err, took := submit(time.Second)
+	took, err := submit(time.Second)
 	require.Equal(t, codes.Unavailable, status.Code(err))
 	require.NotEmpty(t, requireReason(t, err, "SUBMISSION_UNKNOWN").Metadata["task_id"])
 	require.Less(t, took, time.Second)
@@ -146,7 +146,7 @@ func TestBrokerDown(t *testing.T) {
 	// A broker that is away: nothing was submitted.
 	proxy.Cut()
 	brokertest.Eventually(t, 20*time.Second, func() bool {
-		err, took = submit(time.Second)
+		took, err = submit(time.Second)
 		require.Less(t, took, time.Second)
 		return status.Convert(err).Message() != "" && reasonOf(err) == "NOT_SUBMITTED"
 	})

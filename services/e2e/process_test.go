@@ -99,13 +99,3 @@ func (p *process) terminate(t testing.TB, within time.Duration) {
 		p.kill()
 	}
 }
-
-// exited says whether the process has ended.
-func (p *process) exited() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}

@@ -104,8 +104,9 @@ func (h *handlers) record(ctx context.Context) {
 		panic("a handler without a task in its context")
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, err := fmt.Fprintf(h.conn, "%s %d %d\n", info.ID, info.Run, info.Attempt); err != nil {
+	_, err := fmt.Fprintf(h.conn, "%s %d %d\n", info.ID, info.Run, info.Attempt)
+	h.mu.Unlock()
+	if err != nil {
 		// A start that is not recorded would make the judge blind.
 		fmt.Fprintln(os.Stderr, "the recorder is gone:", err)
 		os.Exit(3)

@@ -64,7 +64,7 @@ func (f *flags) run(ctx context.Context) error {
 	}
 	s, err := gateway.OpenStore(ctx, f.StoreURL, log)
 	if err != nil {
-		listener.Close() //nolint:errcheck // the process ends
+		listener.Close()
 		return err
 	}
 	defer s.Close() //nolint:errcheck // everything in it is committed

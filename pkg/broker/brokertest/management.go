@@ -47,7 +47,7 @@ func (m management) do(method string, body, into any, path []string) error {
 	if err != nil {
 		return fmt.Errorf("asking management: %w", err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	answer, err := io.ReadAll(response.Body)
 	switch {
 	case err != nil:

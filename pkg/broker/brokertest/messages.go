@@ -113,7 +113,7 @@ func (b Broker) once(t testing.TB, work func(*amqp.Channel) error) {
 	if err != nil {
 		t.Fatalf("brokertest: connecting: %v", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	channel, err := conn.Channel()
 	if err != nil {
 		t.Fatalf("brokertest: opening a channel: %v", err)

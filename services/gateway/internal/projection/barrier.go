@@ -15,7 +15,7 @@ import (
 // maxBehind is how long a read waits for the projection to catch up.
 const maxBehind = 2 * time.Second
 
-// ErrBehind: the projection has not caught up in time.
+// ErrBehind says that the projection has not caught up in time.
 var ErrBehind = errors.New("the store has not caught up with the status queue")
 
 // Marks puts markers into the status queue.
