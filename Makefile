@@ -21,13 +21,12 @@ help: ## list the targets
 
 build: ## build the binaries into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./services/gateway ./services/demo
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./services/gateway ./services/demo ./services/playground
 
 demo: build ## start everything, run real tasks, check the results, stop everything
-	go run ./services/playground demo --bin-dir bin
+	@exec bin/playground demo --bin-dir bin
 
 run: build ## leave the platform up on the default ports; Ctrl-C stops it
-	@go build -o bin/ ./services/playground
 	@exec bin/playground run --bin-dir bin
 
 test: ## run every test against a RabbitMQ that the tests start themselves
