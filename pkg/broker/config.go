@@ -1,10 +1,13 @@
 package broker
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -93,3 +96,34 @@ func (a address) String() string {
 }
 
 func (a address) hostPort() string { return net.JoinHostPort(a.Host, strconv.Itoa(a.Port)) }
+
+// tls is the configuration that the URL asks for, by the same parameters for
+// both protocols (cacertfile, certfile, keyfile, server_name_indication); nil
+// without TLS.
+func (a address) tls() (*tls.Config, error) {
+	if a.Scheme != "amqps" {
+		return nil, nil
+	}
+	cfg := &tls.Config{ServerName: a.ServerName, MinVersion: tls.VersionTLS12}
+	if cfg.ServerName == "" {
+		cfg.ServerName = a.Host
+	}
+	if a.CACertFile != "" {
+		pem, err := os.ReadFile(a.CACertFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the broker's certificate authority: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("no certificate in %s", a.CACertFile)
+		}
+	}
+	if a.CertFile != "" || a.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(a.CertFile, a.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("load the client's certificate: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}

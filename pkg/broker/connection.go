@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -41,18 +42,24 @@ func (c *Connection) Run(ctx context.Context) {
 	supervise(ctx, log, c.cfg.URLs, c.serve)
 }
 
+// prepareTimeout bounds what prepare does: the broker may hang in a declaration.
+const prepareTimeout = 30 * time.Second
+
 func (c *Connection) serve(ctx context.Context, a address, up func()) error {
-	conn, err := dial091(a, c.cfg.Name+" "+c.role)
+	conn, socket, err := dial091(a, c.cfg.Name+" "+c.role)
 	if err != nil {
 		return err
 	}
-	// Closing waits for the broker's answer; a dead one would hold it for long.
 	defer func() { _ = conn.CloseDeadline(time.Now().Add(dialTimeout)) }()
-	if c.prepare != nil {
-		if err := withTopology(conn, c.cfg.Names(), c.prepare); err != nil {
-			return err
-		}
+	// amqp091-go writes without a deadline, and under a lock that closing takes
+	// too: only without its socket does everything end that hangs in it.
+	served := make(chan struct{})
+	defer close(served)
+	go cutAfter(ctx, socket, served)
+	if err := c.runPrepare(conn, socket); err != nil {
+		return err
 	}
+	closed := conn.NotifyClose(make(chan *amqp091.Error, 1))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
@@ -63,17 +70,43 @@ func (c *Connection) serve(ctx context.Context, a address, up func()) error {
 			}
 		})
 	}
-	closed := conn.NotifyClose(make(chan *amqp091.Error, 1))
 	c.set(conn)
 	up()
 	select {
 	case e := <-closed:
 		cancel(closeError(e))
+		_ = socket.Close()
 	case <-ctx.Done():
 	}
 	c.set(nil)
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// cutAfter closes the socket if the connection is still served a while after
+// ctx has ended.
+func cutAfter(ctx context.Context, socket net.Conn, served <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-served:
+		return
+	}
+	t := time.NewTimer(dialTimeout)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		_ = socket.Close()
+	case <-served:
+	}
+}
+
+func (c *Connection) runPrepare(conn *amqp091.Connection, socket net.Conn) error {
+	if c.prepare == nil {
+		return nil
+	}
+	cut := time.AfterFunc(prepareTimeout, func() { _ = socket.Close() })
+	defer cut.Stop()
+	return withTopology(conn, c.cfg.Names(), c.prepare)
 }
 
 func closeError(e *amqp091.Error) error {
@@ -137,22 +170,28 @@ func withTopology(conn *amqp091.Connection, names Names, f func(*Topology) error
 	return f(&Topology{names: names, ch: ch})
 }
 
-func dial091(a address, name string) (*amqp091.Connection, error) {
+// dial091 gives the socket as well.
+func dial091(a address, name string) (*amqp091.Connection, net.Conn, error) {
 	properties := amqp091.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
+	var socket net.Conn
 	conn, err := amqp091.DialConfig(a.raw, amqp091.Config{
 		Heartbeat:  heartbeat,
 		Properties: properties,
-		Dial:       amqp091.DefaultDial(dialTimeout),
+		Dial: func(network, addr string) (net.Conn, error) {
+			var err error
+			socket, err = amqp091.DefaultDial(dialTimeout)(network, addr)
+			return socket, err
+		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, nil, fmt.Errorf("connect: %w", err)
 	}
 	product, _ := conn.Properties["product"].(string)
 	version, _ := conn.Properties["version"].(string)
 	if err := checkVersion(product, version); err != nil {
 		conn.Close() //nolint:errcheck // refused anyway
-		return nil, err
+		return nil, nil, err
 	}
-	return conn, nil
+	return conn, socket, nil
 }

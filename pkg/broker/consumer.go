@@ -42,8 +42,12 @@ func (c *Connection) Subscribe(s Subscription) {
 	log := c.cfg.Logger.With("queue", s.Queue)
 	c.users = append(c.users, func(ctx context.Context, conn *amqp091.Connection) error {
 		for backoff := minBackoff; ctx.Err() == nil; backoff = min(2*backoff, maxBackoff) {
-			if err := s.consume(ctx, conn, c.cfg.Names()); err != nil && ctx.Err() == nil {
+			worked, err := s.consume(ctx, conn, c.cfg.Names())
+			if err != nil && ctx.Err() == nil {
 				log.Warn("stopped consuming, trying again", "error", err)
+			}
+			if worked {
+				backoff = minBackoff
 			}
 			pause(ctx, backoff)
 		}
@@ -51,37 +55,39 @@ func (c *Connection) Subscribe(s Subscription) {
 	})
 }
 
-// consume runs until the channel or ctx ends. Nothing is acknowledged on
-// another channel than the one that delivered it.
-func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, names Names) error {
+// consume runs until the channel or ctx ends, and says whether a batch was
+// handled. Nothing is acknowledged on another channel than the one that
+// delivered it.
+func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, names Names) (worked bool, err error) {
 	if s.Declare != nil {
 		if err := withTopology(conn, names, s.Declare); err != nil {
-			return err
+			return false, err
 		}
 	}
 	ch, err := conn.Channel()
 	if err != nil {
-		return fmt.Errorf("open a channel: %w", err)
+		return false, fmt.Errorf("open a channel: %w", err)
 	}
 	if err := ch.Qos(s.Prefetch, 0, false); err != nil {
-		return errors.Join(fmt.Errorf("set the prefetch: %w", err), ch.Close())
+		return false, errors.Join(fmt.Errorf("set the prefetch: %w", err), ch.Close())
 	}
 	deliveries, err := ch.Consume(s.Queue, "", false, false, false, wait, nil)
 	if err != nil {
-		return errors.Join(fmt.Errorf("consume %s: %w", s.Queue, err), ch.Close())
+		return false, errors.Join(fmt.Errorf("consume %s: %w", s.Queue, err), ch.Close())
 	}
 	defer closeConsumer(ch, deliveries)
 	for {
 		select {
 		case d, ok := <-deliveries:
 			if !ok {
-				return errors.New("the broker ended the consumer")
+				return worked, errors.New("the broker ended the consumer")
 			}
 			if err := s.handle(ctx, ch, s.gather(d, deliveries)); err != nil {
-				return err
+				return worked, err
 			}
+			worked = true
 		case <-ctx.Done():
-			return nil
+			return worked, nil
 		}
 	}
 }

@@ -66,7 +66,12 @@ func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
 	if a.Scheme == "amqps" {
 		scheme = "amqps://"
 	}
+	tlsConfig, err := a.tls()
+	if err != nil {
+		return nil, err
+	}
 	conn, err := amqp.Dial(ctx, scheme+a.hostPort(), &amqp.ConnOptions{
+		TLSConfig:    tlsConfig,
 		SASLType:     amqp.SASLTypePlain(a.Username, a.Password),
 		HostName:     "vhost:" + a.Vhost,
 		IdleTimeout:  linkIdle,
@@ -96,9 +101,9 @@ func (l *Link) Work(ctx context.Context, taskType string) (*Receiver, error) {
 	return l.receive(ctx, l.names.Work(taskType))
 }
 
-// Control attaches to a worker's control queue.
-func (l *Link) Control(ctx context.Context, workerID string) (*Receiver, error) {
-	return l.receive(ctx, l.names.ControlQueue(workerID))
+// Control attaches to the control queue of a worker's link.
+func (l *Link) Control(ctx context.Context, workerID string, link int) (*Receiver, error) {
+	return l.receive(ctx, l.names.ControlQueue(workerID, link))
 }
 
 func (l *Link) receive(ctx context.Context, queue string) (*Receiver, error) {

@@ -1,6 +1,6 @@
 package broker
 
-import "strings"
+import "strconv"
 
 // Names are the names of one installation's exchanges and queues.
 type Names struct {
@@ -14,11 +14,6 @@ func (n Names) Tasks() string { return n.Namespace + ".tasks" }
 
 // Work is the queue of a task type.
 func (n Names) Work(taskType string) string { return n.Namespace + ".work." + taskType }
-
-// TypeOfWork is the task type of a work queue.
-func (n Names) TypeOfWork(queue string) string {
-	return strings.TrimPrefix(queue, n.Namespace+".work.")
-}
 
 // Status is both the exchange and the queue of status events.
 func (n Names) Status() string { return n.Namespace + ".status" }
@@ -38,8 +33,10 @@ func (n Names) Beats(gatewayID string) string { return n.Namespace + ".beats." +
 // Control is the exchange through which gateways talk to workers.
 func (n Names) Control() string { return n.Namespace + ".control" }
 
-// ControlQueue is the queue of one worker for what gateways tell it.
-func (n Names) ControlQueue(workerID string) string { return n.Namespace + ".control.w." + workerID }
+// ControlQueue is the queue of one worker's link for what gateways tell it.
+func (n Names) ControlQueue(workerID string, link int) string {
+	return n.Namespace + ".control.w." + workerID + "." + strconv.Itoa(link)
+}
 
 // Keys on the announce and control exchanges.
 const (

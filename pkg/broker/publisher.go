@@ -115,8 +115,10 @@ type line struct {
 	waiters sync.WaitGroup
 	returns chan amqp091.Return
 
-	mu       sync.Mutex
-	returned map[string]struct{}
+	mu sync.Mutex
+	// returned are messages that came back, abandoned those whose publishers
+	// have given up.
+	returned, abandoned map[string]struct{}
 }
 
 // publish sends a message and waits for its confirm. Its message id must be
@@ -148,6 +150,7 @@ func (p *Publisher) publish(ctx context.Context, exchange, key string, mandatory
 	acked, err := s.confirm.WaitContext(ctx)
 	switch {
 	case err != nil:
+		s.line.abandon(msg.MessageId)
 		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
 	case !acked:
 		// A lost connection and a broker's nack look the same.
@@ -214,7 +217,7 @@ func (p *Publisher) serveChannel(ctx context.Context, conn *amqp091.Connection) 
 		// Roomy enough for every message in flight to come back: amqp091-go drops
 		// what a full listener does not take.
 		returns:  ch.NotifyReturn(make(chan amqp091.Return, 2*maxInFlight)),
-		returned: map[string]struct{}{},
+		returned: map[string]struct{}{}, abandoned: map[string]struct{}{},
 	}
 	defer l.waiters.Wait()
 	defer close(l.over)
@@ -288,7 +291,7 @@ func (l *line) wasReturned(id string) bool {
 		select {
 		case r, ok := <-l.returns:
 			if ok {
-				l.returned[r.MessageId] = struct{}{}
+				l.note(r.MessageId)
 				continue
 			}
 		default:
@@ -298,4 +301,26 @@ func (l *line) wasReturned(id string) bool {
 	_, returned := l.returned[id]
 	delete(l.returned, id)
 	return returned
+}
+
+// note remembers a return until its publisher asks, unless it never will.
+func (l *line) note(id string) {
+	if _, gone := l.abandoned[id]; gone {
+		delete(l.abandoned, id)
+		return
+	}
+	l.returned[id] = struct{}{}
+}
+
+// abandon says that nobody will ask for the message any more.
+func (l *line) abandon(id string) {
+	if l.wasReturned(id) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.abandoned) >= maxInFlight {
+		clear(l.abandoned)
+	}
+	l.abandoned[id] = struct{}{}
 }

@@ -21,6 +21,8 @@ const (
 	// batchTimeout bounds the wait for one confirm, after which the batch is
 	// published again; events that arrive twice are recognised.
 	batchTimeout = 10 * time.Second
+	// warnPeriod is how long a batch may be unconfirmed without a word.
+	warnPeriod = 10 * time.Second
 )
 
 // ErrWriterStopped is answered by a status writer that has been stopped.
@@ -74,6 +76,10 @@ func (w *StatusWriter) Write(ctx context.Context, e *task.Event) (*Receipt, erro
 	b, err := EncodeEvent(e)
 	if err != nil {
 		return nil, fmt.Errorf("encode a status event: %w", err)
+	}
+	if len(b) > MaxMessageBytes {
+		// The broker would close the channel on it, again and again.
+		return nil, fmt.Errorf("a status event of %d bytes is over the limit of %d", len(b), MaxMessageBytes)
 	}
 	return w.add(ctx, &Receipt{event: b, done: make(chan struct{})})
 }
@@ -171,11 +177,16 @@ func (w *StatusWriter) commit(ctx context.Context, batch []*Receipt) error {
 	if err != nil {
 		return fmt.Errorf("encode a status batch: %w", err)
 	}
+	log := w.publisher.conn.cfg.Logger
+	warned := time.Now()
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		if err := w.publisher.publishStatus(ctx, body); err == nil {
+		err := w.publisher.publishStatus(ctx, body)
+		if err == nil {
 			return nil
-		} else if ctx.Err() == nil {
-			w.publisher.conn.cfg.Logger.Debug("status events are not confirmed, trying again", "events", len(batch), "error", err)
+		}
+		if time.Since(warned) > warnPeriod && ctx.Err() == nil {
+			warned = time.Now()
+			log.Warn("status events are not confirmed, trying again until they are", "events", len(batch), "error", err)
 		}
 		wait, cancel := context.WithTimeout(ctx, backoff)
 		if w.publisher.AwaitReady(wait) == nil {

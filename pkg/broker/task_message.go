@@ -25,8 +25,9 @@ const (
 	annotationCount = "x-opt-warren-count"
 )
 
-// traceHeaders are the headers that W3C trace context travels in.
-var traceHeaders = []string{"traceparent", "tracestate", "baggage"}
+// traceHeaders are the headers that W3C trace context travels in. Baggage does
+// not: callers put into it what is nobody's business downstream.
+var traceHeaders = []string{"traceparent", "tracestate"}
 
 // TaskMessage is a task on its way to a worker.
 type TaskMessage struct {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,6 +49,8 @@ func (t *Topology) DeclareShared() error {
 	if err := t.queue(n.Status(), amqp091.Table{
 		"x-delivery-limit":         -1,
 		"x-single-active-consumer": true,
+		// A store that is down for long holds deliveries for as long.
+		"x-consumer-timeout": workConsumerTimeout.Milliseconds(),
 	}, n.Status(), n.Status()); err != nil {
 		return err
 	}
@@ -73,17 +76,19 @@ func (t *Topology) DeclareBeats(gatewayID string) error {
 	name := t.names.Beats(gatewayID)
 	args := amqp091.Table{"x-max-length": controlMaxLength}
 	if _, err := t.ch.QueueDeclare(name, transient, autoDelete, exclusive, wait, args); err != nil {
-		return fmt.Errorf("declare queue %s: %w", name, err)
+		return declareError("queue", name, err)
 	}
 	return t.bind(name, t.names.Announce(), keyBeat)
 }
 
-// DeclareControl declares a worker's own queue for control and binds it.
-func (t *Topology) DeclareControl(workerID string, taskTypes []string) error {
-	name := t.names.ControlQueue(workerID)
+// DeclareControl declares a worker's own queue for control and binds it. The
+// queue lives on one node, so each link of the worker has another one: the old
+// one may be out of reach.
+func (t *Topology) DeclareControl(workerID string, link int, taskTypes []string) error {
+	name := t.names.ControlQueue(workerID, link)
 	args := amqp091.Table{"x-expires": controlExpires.Milliseconds(), "x-max-length": controlMaxLength}
 	if _, err := t.ch.QueueDeclare(name, durable, keep, shared, wait, args); err != nil {
-		return fmt.Errorf("declare queue %s: %w", name, err)
+		return declareError("queue", name, err)
 	}
 	if err := t.bind(name, t.names.Control(), keyWorker(workerID)); err != nil {
 		return err
@@ -97,9 +102,12 @@ func (t *Topology) DeclareControl(workerID string, taskTypes []string) error {
 }
 
 // RemoveControl deletes a worker's control queue.
-func (t *Topology) RemoveControl(workerID string) error {
-	_, err := t.ch.QueueDelete(t.names.ControlQueue(workerID), false, false, wait)
-	return err
+func (t *Topology) RemoveControl(workerID string, link int) error {
+	name := t.names.ControlQueue(workerID, link)
+	if _, err := t.ch.QueueDelete(name, false, false, wait); err != nil {
+		return fmt.Errorf("delete queue %s: %w", name, err)
+	}
+	return nil
 }
 
 // CheckShared fails while the exchanges that a worker publishes to do not
@@ -128,7 +136,7 @@ const (
 
 func (t *Topology) exchange(name, kind string) error {
 	if err := t.ch.ExchangeDeclare(name, kind, durable, keep, false, wait, nil); err != nil {
-		return fmt.Errorf("declare exchange %s: %w", name, err)
+		return declareError("exchange", name, err)
 	}
 	return nil
 }
@@ -137,9 +145,20 @@ func (t *Topology) exchange(name, kind string) error {
 func (t *Topology) queue(name string, args amqp091.Table, exchange, key string) error {
 	args["x-queue-type"] = "quorum"
 	if _, err := t.ch.QueueDeclare(name, durable, keep, shared, wait, args); err != nil {
-		return fmt.Errorf("declare queue %s: %w", name, err)
+		return declareError("queue", name, err)
 	}
 	return t.bind(name, exchange, key)
+}
+
+// ErrConflict says that a queue or exchange exists with other arguments.
+var ErrConflict = errors.New("it exists with other arguments")
+
+func declareError(what, name string, err error) error {
+	var e *amqp091.Error
+	if errors.As(err, &e) && e.Code == amqp091.PreconditionFailed {
+		return fmt.Errorf("declare %s %s: %w: %w", what, name, ErrConflict, err)
+	}
+	return fmt.Errorf("declare %s %s: %w", what, name, err)
 }
 
 func (t *Topology) bind(queue, exchange, key string) error {

@@ -18,8 +18,8 @@ const (
 )
 
 // propagator is the format in message headers, whatever the process uses
-// elsewhere.
-var propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+// elsewhere. Baggage stays behind.
+var propagator = propagation.TraceContext{}
 
 // Message says which message a span is about.
 type Message struct {
