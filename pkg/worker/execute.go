@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -24,13 +23,8 @@ type execution struct {
 	msg      broker.TaskMessage
 	policy   *policy
 	// base outlives the link: what ended must still be told.
-	base context.Context
-
-	mu       sync.Mutex
-	messages int64
-	bytes    int64
-	last     []byte
-	overflow *tooLargeError
+	base     context.Context
+	stream   responseStream
 	progress progress
 }
 
@@ -38,65 +32,103 @@ type execution struct {
 // returned, and credit until the delivery is settled.
 func (c *consumption) execute(d *broker.WorkDelivery) {
 	defer c.w.running.Done()
-	x := &execution{consumption: c, delivery: d, policy: c.pool.policy.Load(), base: context.WithoutCancel(c.link)}
-	settle := x.carryOut()
-	if settle == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.link, settleTimeout)
-	defer cancel()
-	err := settle(ctx)
+	x := &execution{consumption: c, delivery: d, policy: c.pool.policy.Load(), base: context.WithoutCancel(c.attached)}
+	settled := errors.New("the handler ended its goroutine")
+	defer func() {
+		// A delivery that is never settled would hold its credit for ever.
+		if settled != nil && c.attached.Err() == nil {
+			c.w.cfg.Logger.Error("a task can't be settled, its queue is attached anew", "task_id", x.msg.ID, "error", settled)
+			c.lose(settled)
+		}
+	}()
+	settle, err := x.carryOut()
 	if err == nil {
-		c.w.whileTaking(func() { err = c.receiver.Credit(1) })
+		err = c.settle(settle)
 	}
-	if err != nil && c.link.Err() == nil {
-		c.w.cfg.Logger.Warn("a task is not settled, it will be delivered again", "task_id", x.msg.ID, "error", err)
-	}
+	settled = err
 }
 
 // settlement tells the broker what became of a delivery.
 type settlement func(context.Context) error
 
+func (c *consumption) settle(settle settlement) error {
+	ctx, cancel := context.WithTimeout(c.attached, settleTimeout)
+	defer cancel()
+	if err := settle(ctx); err != nil {
+		return fmt.Errorf("settle a delivery: %w", err)
+	}
+	var err error
+	c.w.whileTaking(func() { err = c.receiver.Credit(1) })
+	return err
+}
+
 // carryOut runs the handler, has the outcome confirmed in the status queue, and
-// gives the settlement; nil if there is nothing to settle any more.
-func (x *execution) carryOut() settlement {
+// gives the settlement.
+func (x *execution) carryOut() (settlement, error) {
 	var err error
 	if x.msg, err = x.delivery.Task(x.taskType); err != nil {
 		x.pool.release()
 		return x.undecodable(err)
 	}
-	x.pool.running.Add(1)
 	ctx, span := x.startSpan()
 	defer span.End()
-	if _, err := x.w.status.Write(ctx, x.started()); err != nil {
-		x.pool.running.Add(-1)
-		x.pool.release()
-		return nil
+	end, err := x.handle(ctx)
+	if err != nil {
+		return nil, err
 	}
-	hctx, cancel := x.handlerContext(ctx)
-	defer cancel()
-	reply, err := recovered(func() ([]byte, error) { return x.call(hctx) })
-	x.progress.stop()
-	x.pool.running.Add(-1)
-	x.pool.release()
-	event, settle := x.conclude(hctx, reply, err)
+	event, settle := x.conclude(end)
 	if event.Failure != nil {
 		telemetry.Fail(span, codes.Code(event.Failure.Code).String(), event.Failure.Message)
 	}
 	return x.confirmed(event, settle)
 }
 
+// returned is what a handler gave back.
+type returned struct {
+	reply []byte
+	err   error
+	// cause is why its context ended, nil if it had not.
+	cause error
+}
+
+// handle runs the handler in its slot, which it frees. An error means that the
+// handler was not started.
+func (x *execution) handle(ctx context.Context) (returned, error) {
+	x.pool.running.Add(1)
+	defer func() {
+		x.pool.running.Add(-1)
+		x.pool.release()
+	}()
+	if _, err := x.w.status.Write(ctx, x.started()); err != nil {
+		return returned{}, fmt.Errorf("report the start: %w", err)
+	}
+	hctx, cancel := x.handlerContext(ctx)
+	defer cancel()
+	late := time.AfterFunc(x.policy.timeout+ignoresItsEnd, func() {
+		x.w.cfg.Logger.Warn("a handler goes on though its time is up; it keeps its slot", "task_id", x.msg.ID, "type", x.taskType, "timeout", x.policy.timeout)
+	})
+	defer late.Stop()
+	var r returned
+	r.reply, r.err = recovered(func() ([]byte, error) { return x.call(hctx) })
+	r.cause = context.Cause(hctx)
+	x.stream.close()
+	x.progress.stop()
+	return r, nil
+}
+
+// ignoresItsEnd is how long after its timeout a handler is given to notice.
+const ignoresItsEnd = 30 * time.Second
+
 // confirmed settles last: only what is confirmed in the status queue is settled.
-func (x *execution) confirmed(event *task.Event, settle settlement) settlement {
+func (x *execution) confirmed(event *task.Event, settle settlement) (settlement, error) {
 	receipt, err := x.w.status.Write(x.base, event)
 	if err == nil {
 		err = receipt.Wait(x.base)
 	}
 	if err != nil {
-		x.w.cfg.Logger.Warn("an outcome is not confirmed, the task will be executed again", "task_id", x.msg.ID, "error", err)
-		return nil
+		return nil, fmt.Errorf("report the outcome %v: %w", event.Key.Phase.State(), err)
 	}
-	return settle
+	return settle, nil
 }
 
 func (x *execution) startSpan() (context.Context, trace.Span) {
@@ -111,7 +143,7 @@ func (x *execution) startSpan() (context.Context, trace.Span) {
 // the link, or the worker's grace.
 func (x *execution) handlerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancelCause := context.WithCancelCause(ctx)
-	stopLink := context.AfterFunc(x.link, func() { cancelCause(lostCause(x.link)) })
+	stopLink := context.AfterFunc(x.attached, func() { cancelCause(lostCause(x.attached)) })
 	stopDrain := context.AfterFunc(x.w.draining, func() { cancelCause(errDraining) })
 	ctx, cancel := context.WithTimeout(ctx, x.policy.timeout)
 	ctx = task.NewContext(ctx, task.Info{
@@ -126,10 +158,10 @@ func (x *execution) handlerContext(ctx context.Context) (context.Context, contex
 	}
 }
 
-// lostCause is why a link ended: when another of its consumers failed, the
-// delivery is lost as well.
-func lostCause(link context.Context) error {
-	if cause := context.Cause(link); isLost(cause) {
+// lostCause is why deliveries can't be settled any more: when another user of
+// the link failed, they are lost as well.
+func lostCause(attached context.Context) error {
+	if cause := context.Cause(attached); isLost(cause) {
 		return cause
 	}
 	return broker.ErrDeliveryLost
@@ -146,77 +178,30 @@ func (x *execution) call(ctx context.Context) ([]byte, error) {
 	c := &call{method: m, input: x.msg.Payload, send: func(b []byte) error { return x.send(ctx, b) }}
 	reply, err := c.run(ctx, x.w, md)
 	if m.stream != nil {
-		reply = x.lastMessage()
-	}
-	if x.overflow != nil {
-		return nil, x.overflow
+		var failed error
+		if reply, failed = x.stream.end(); failed != nil {
+			return nil, failed
+		}
 	}
 	if err == nil && int64(len(reply)) > x.policy.maxResult {
-		return nil, x.resultTooLarge(len(reply))
+		return nil, resultTooLarge(len(reply), x.policy.maxResult)
 	}
 	return reply, err
 }
 
-func (x *execution) resultTooLarge(size int) *tooLargeError {
-	return &tooLargeError{
-		reason:  taskv1.ErrorReason_ERROR_REASON_RESULT_TOO_LARGE,
-		message: fmt.Sprintf("the result has %d bytes, the limit is %d; the handler has done its work, trying again would not help", size, x.policy.maxResult),
-		limit:   x.policy.maxResult,
-	}
-}
-
-// send reports one message of a response stream.
-func (x *execution) send(ctx context.Context, b []byte) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.overflow == nil {
-		x.overflow = x.checkStream(b)
-	}
-	if x.overflow != nil {
-		return x.overflow
-	}
-	e := x.event(task.PhaseMessage)
-	x.messages, x.bytes, x.last = x.messages+1, x.bytes+int64(len(b)), b
-	e.Key.Sequence, e.Message = x.messages, b
-	if _, err := x.w.status.Write(ctx, e); err != nil {
-		return fmt.Errorf("report a message of the response stream: %w", err)
-	}
-	return nil
-}
-
-func (x *execution) checkStream(b []byte) *tooLargeError {
-	switch {
-	case int64(len(b)) > x.policy.maxResult:
-		return x.resultTooLarge(len(b))
-	case x.messages >= maxStreamMessages || x.bytes+int64(len(b)) > maxStreamBytes:
-		return &tooLargeError{
-			reason:  taskv1.ErrorReason_ERROR_REASON_STREAM_TOO_LARGE,
-			message: fmt.Sprintf("the response stream is over its limit of %d messages and %d bytes", maxStreamMessages, maxStreamBytes),
-			limit:   maxStreamBytes,
-		}
-	}
-	return nil
-}
-
-func (x *execution) lastMessage() []byte {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.last
-}
-
 // conclude says what the handler's return means for the task.
-func (x *execution) conclude(hctx context.Context, reply []byte, err error) (*task.Event, settlement) {
-	if err == nil {
+func (x *execution) conclude(r returned) (*task.Event, settlement) {
+	if r.err == nil {
 		e := x.event(task.PhaseSucceeded)
-		e.Message = reply
+		e.Message = r.reply
 		return e, x.delivery.Accept
 	}
 	var own *tooLargeError
-	if phase, ok := interrupted(hctx); ok && !errors.As(err, &own) {
+	if phase, ok := interrupted(r.cause); ok && !errors.As(r.err, &own) {
 		return x.event(phase), x.delivery.Release
 	}
 	e := x.event(task.PhaseDeadLettered)
-	e.Failure, e.Cause = failureOf(err)
+	e.Failure, e.Cause = failureOf(r.err)
 	return e, x.dead(e)
 }
 
@@ -226,13 +211,13 @@ func (x *execution) dead(e *task.Event) settlement {
 
 // undecodable gives up a message that is no task of this type. Without a valid
 // id it is nobody's task, so there is no status to report.
-func (x *execution) undecodable(problem error) settlement {
+func (x *execution) undecodable(problem error) (settlement, error) {
 	x.w.cfg.Logger.Error("a message in a work queue is no task, it becomes a dead letter", "queue", x.w.broker.Names().Work(x.taskType), "task_id", x.msg.ID, "error", problem)
 	st := withReason(codes.InvalidArgument, problem.Error(), taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, nil)
 	e := x.event(task.PhaseDeadLettered)
 	e.Failure, e.Cause = failure(st), task.CauseUndecodable
 	if e.Validate() != nil {
-		return x.dead(e)
+		return x.dead(e), nil
 	}
 	return x.confirmed(e, x.dead(e))
 }

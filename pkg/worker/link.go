@@ -14,11 +14,10 @@ import (
 const (
 	// controlCredit is how many control messages may wait in the worker.
 	controlCredit = 100
-	// settleTimeout bounds giving back what was not started.
+	// settleTimeout bounds each step of attaching, giving back and settling.
 	settleTimeout = 10 * time.Second
-	// maxHeld is how long a message may wait here for a free slot before others
-	// get it.
-	maxHeld = time.Hour
+	// reattachPeriod is the wait before a queue that was lost is attached anew.
+	reattachPeriod = time.Second
 )
 
 func isLost(cause error) bool { return errors.Is(cause, broker.ErrDeliveryLost) }
@@ -30,32 +29,15 @@ func (w *Worker) serveLink(ctx context.Context, l *broker.Link, up func()) error
 		return nil
 	}
 	defer w.links.Add(-1)
-	ready, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	if err := w.publisher.AwaitReady(ready); err != nil {
-		return fmt.Errorf("wait for the publishing connection: %w", err)
-	}
-	err := w.conn.Do(ready, func(t *broker.Topology) error { return t.DeclareControl(w.ID(), w.taskTypes()) })
+	control, err := w.attachControl(ctx, l)
 	if err != nil {
 		return err
-	}
-	control, err := l.Control(ready, w.ID())
-	if err != nil {
-		return err
-	}
-	if err := control.Credit(controlCredit); err != nil {
-		return fmt.Errorf("ask for control: %w", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	stop, cancelControl := context.WithCancel(ctx)
+	reading, stopReading := context.WithCancel(ctx)
+	g.Go(func() error { return w.serveControl(reading, l, control) })
 	g.Go(func() error {
-		if err := w.readControl(stop, control); stop.Err() == nil {
-			return err
-		}
-		return nil
-	})
-	g.Go(func() error {
-		defer cancelControl()
+		defer stopReading()
 		types, err := w.register(ctx)
 		if err != nil {
 			return err
@@ -64,6 +46,50 @@ func (w *Worker) serveLink(ctx context.Context, l *broker.Link, up func()) error
 		return w.consumeAll(ctx, l, types)
 	})
 	return g.Wait()
+}
+
+// attachControl attaches to a new control queue on the link.
+func (w *Worker) attachControl(ctx context.Context, l *broker.Link) (*broker.Receiver, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	if err := w.publisher.AwaitReady(ctx); err != nil {
+		return nil, fmt.Errorf("wait for the publishing connection: %w", err)
+	}
+	n := int(w.controls.Add(1))
+	err := w.conn.Do(ctx, func(t *broker.Topology) error { return t.DeclareControl(w.ID(), n, w.taskTypes()) })
+	if err != nil {
+		return nil, err
+	}
+	control, err := l.Control(ctx, w.ID(), n)
+	if err != nil {
+		return nil, err
+	}
+	if err := control.Credit(controlCredit); err != nil {
+		return nil, fmt.Errorf("ask for control: %w", err)
+	}
+	return control, nil
+}
+
+// serveControl reads control until ctx ends. A queue that is lost while the
+// link lives, with the node that it was on, is replaced: the tasks that run on
+// the link are not concerned.
+func (w *Worker) serveControl(ctx context.Context, l *broker.Link, control *broker.Receiver) error {
+	for {
+		if control != nil {
+			err := w.readControl(ctx, control)
+			if ctx.Err() != nil {
+				return nil
+			}
+			w.cfg.Logger.Warn("the control queue is lost, attaching to another one", "error", err)
+		}
+		if pause(ctx, reattachPeriod) != nil {
+			return nil
+		}
+		var err error
+		if control, err = w.attachControl(ctx, l); err != nil && ctx.Err() == nil {
+			w.cfg.Logger.Warn("no control queue yet", "error", err)
+		}
+	}
 }
 
 func (w *Worker) taskTypes() []string {
@@ -82,130 +108,54 @@ func (w *Worker) consumeAll(ctx context.Context, l *broker.Link, types []string)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, taskType := range types {
-		r, err := l.Work(ctx, taskType)
-		if err != nil {
-			return err
-		}
-		c := &consumption{
-			w: w, taskType: taskType, pool: w.pools[taskType], receiver: r, link: ctx,
-		}
-		g.Go(c.run)
+		g.Go(func() error { return w.consume(ctx, l, taskType) })
 	}
 	return g.Wait()
 }
 
-// consumption takes the tasks of one type on one link.
-type consumption struct {
-	w        *Worker
-	taskType string
-	pool     *pool
-	receiver *broker.Receiver
-	// link ends when the link does. It outlives the taking of tasks.
-	link context.Context
-}
-
-func (c *consumption) run() error {
-	if err := c.receiver.Credit(cap(c.pool.slots) + c.w.cfg.Prefetch); err != nil {
-		return fmt.Errorf("ask for tasks: %w", err)
-	}
-	taking, cancel := context.WithCancel(c.link)
-	defer cancel()
-	go func() {
-		select {
-		case <-c.w.stopping:
-			cancel()
-		case <-taking.Done():
-		}
-	}()
-	err := c.take(taking)
-	if c.link.Err() != nil {
-		return context.Cause(c.link)
-	}
-	select {
-	case <-c.w.stopping:
-	default:
-		return err
-	}
-	if err := c.giveBack(); err != nil {
-		return err
-	}
-	// Settling needs the link.
-	c.w.running.Wait()
-	ctx, cancelClose := context.WithTimeout(c.link, settleTimeout)
-	defer cancelClose()
-	return c.receiver.Close(ctx)
-}
-
-// take starts tasks as slots become free, until ctx ends or the link does.
-func (c *consumption) take(ctx context.Context) error {
+// consume consumes one type's queue. When its queue is lost while the link
+// lives, it is attached anew: other types are not concerned.
+func (w *Worker) consume(ctx context.Context, l *broker.Link, taskType string) error {
 	for {
-		d, err := c.receiver.Receive(ctx)
-		if err != nil {
-			return fmt.Errorf("receive tasks of %s: %w", c.taskType, err)
-		}
-		if err := c.start(ctx, d); err != nil || ctx.Err() != nil {
+		err := w.consumeOnce(ctx, l, taskType)
+		if err == nil || ctx.Err() != nil {
 			return err
 		}
-	}
-}
-
-// start executes a delivery as soon as a slot is free, or gives it back.
-func (c *consumption) start(ctx context.Context, d *broker.WorkDelivery) error {
-	held := time.NewTimer(maxHeld)
-	defer held.Stop()
-	select {
-	case c.pool.slots <- struct{}{}:
-		if c.w.whileTaking(func() { c.w.running.Add(1) }) {
-			go c.execute(d)
+		select {
+		case <-w.stopping:
 			return nil
+		default:
 		}
-		c.pool.release()
-		return c.release(d)
-	case <-held.C:
-		return c.yield(ctx, d)
-	case <-ctx.Done():
-		return c.release(d)
+		w.cfg.Logger.Warn("a queue is lost, attaching to it again", "type", taskType, "error", err)
+		if err := pause(ctx, reattachPeriod); err != nil {
+			return err
+		}
 	}
 }
 
-// yield gives back what has waited too long and asks for more once a slot is free.
-func (c *consumption) yield(ctx context.Context, d *broker.WorkDelivery) error {
-	n := 0
-	for ; d != nil; d = c.receiver.Prefetched() {
-		if err := c.release(d); err != nil {
-			return err
-		}
-		n++
+func (w *Worker) consumeOnce(link context.Context, l *broker.Link, taskType string) error {
+	attached, lose := context.WithCancelCause(link)
+	defer lose(broker.ErrDeliveryLost)
+	ctx, cancel := context.WithTimeout(attached, settleTimeout)
+	defer cancel()
+	r, err := l.Work(ctx, taskType)
+	if err != nil {
+		return err
 	}
+	c := &consumption{
+		w: w, taskType: taskType, pool: w.pools[taskType], receiver: r, attached: attached,
+		lose: func(reason error) { lose(fmt.Errorf("%w: %w", broker.ErrDeliveryLost, reason)) },
+	}
+	return c.run()
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case c.pool.slots <- struct{}{}:
-		c.pool.release()
-		return c.receiver.Credit(n)
-	case <-ctx.Done():
+	case <-t.C:
 		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-}
-
-// giveBack returns every message that was not started, at no cost.
-func (c *consumption) giveBack() error {
-	ctx, cancel := context.WithTimeout(c.link, settleTimeout)
-	defer cancel()
-	if err := c.receiver.Drain(ctx); err != nil {
-		return fmt.Errorf("take back the credit: %w", err)
-	}
-	for d := c.receiver.Prefetched(); d != nil; d = c.receiver.Prefetched() {
-		if err := c.release(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *consumption) release(d *broker.WorkDelivery) error {
-	ctx, cancel := context.WithTimeout(c.link, settleTimeout)
-	defer cancel()
-	if err := d.Release(ctx); err != nil {
-		return fmt.Errorf("give a task back: %w", err)
-	}
-	return nil
 }

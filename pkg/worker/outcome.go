@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -17,11 +16,12 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// Limits of what a handler gives back.
+// Limits of what a failure keeps: it travels in events and with the dead
+// letter, and must never keep others from being told.
 const (
-	maxStack          = 8 << 10
-	maxStreamMessages = 1000
-	maxStreamBytes    = 4 << 20
+	maxStack   = 8 << 10
+	maxMessage = 16 << 10
+	maxDetails = 32 << 10
 )
 
 // panicError is a handler's panic as an error.
@@ -89,11 +89,28 @@ func causeOf(code codes.Code) task.Cause {
 
 func failure(st *status.Status) *task.Failure {
 	p := st.Proto()
-	f := &task.Failure{Code: int(p.GetCode()), Message: valid(p.GetMessage())}
+	f := &task.Failure{Code: int(p.GetCode()), Message: cut(valid(p.GetMessage()), maxMessage)}
+	if f.Code == int(codes.OK) {
+		// An error whose status says OK is an error all the same.
+		f.Code = int(codes.Unknown)
+	}
+	size := 0
 	for _, d := range p.GetDetails() {
-		f.Details = append(f.Details, task.Detail{TypeURL: d.TypeUrl, Value: d.Value})
+		if size += len(d.TypeUrl) + len(d.Value); size > maxDetails {
+			f.Message += " (details over 32 KiB were left out)"
+			break
+		}
+		f.Details = append(f.Details, task.Detail{TypeURL: valid(d.TypeUrl), Value: d.Value})
 	}
 	return f
+}
+
+// cut bounds a text, and says so.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return valid(s[:limit]) + "… (cut)"
 }
 
 // withReason is a failure of Warren's own.
@@ -121,8 +138,8 @@ var errDraining = errors.New("DRAINING: the worker stops, the task is given back
 
 // interrupted says whether a failed execution ended for a reason that is not
 // the task's: then it spends no attempt.
-func interrupted(ctx context.Context) (task.Phase, bool) {
-	switch cause := context.Cause(ctx); {
+func interrupted(cause error) (task.Phase, bool) {
+	switch {
 	case errors.Is(cause, errDraining):
 		return task.PhaseReleased, true
 	case isLost(cause):

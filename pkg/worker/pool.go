@@ -5,7 +5,11 @@ import (
 	"time"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/catalogue"
 )
+
+// defaultMaxResult is the gateway's own default.
+const defaultMaxResult = 4 << 20
 
 // pool bounds how many tasks of one type run at once, over all links. It holds
 // the policy in force for the type.
@@ -28,6 +32,14 @@ func newPool(concurrency int) *pool {
 // release frees a slot that was taken by sending into slots.
 func (p *pool) release() { <-p.slots }
 
+// apply takes over what a gateway says; what it does not say has its default.
 func (p *pool) apply(t *brokerv1.TypePolicy) {
-	p.policy.Store(&policy{timeout: t.Timeout.AsDuration(), maxResult: t.MaxResultBytes})
+	next := &policy{timeout: t.Timeout.AsDuration(), maxResult: t.MaxResultBytes}
+	if next.timeout <= 0 {
+		next.timeout = catalogue.DefaultTimeout
+	}
+	if next.maxResult <= 0 {
+		next.maxResult = defaultMaxResult
+	}
+	p.policy.Store(next)
 }

@@ -8,28 +8,36 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
+// maxProgress bounds a progress message, in bytes.
+const maxProgress = 1 << 10
+
 // progress thins what a handler reports to the latest: the next report is
-// written when the one before is confirmed.
+// written when the one before is confirmed, or when the handler has returned.
 type progress struct {
 	mu       sync.Mutex
 	latest   *task.ProgressReport
 	sequence int64
 	writing  bool
-	stopped  bool
-	writer   sync.WaitGroup
+	// ended is made with the first report, and closed when the handler returns.
+	ended   chan struct{}
+	stopped bool
+	writer  sync.WaitGroup
 }
 
 // report takes in what the handler says. It does not block.
 func (x *execution) report(r task.ProgressReport) {
 	p := &x.progress
 	r.Time = time.Now()
-	r.Message = valid(r.Message)
+	r.Message = cut(valid(r.Message), maxProgress)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped {
 		return
 	}
 	p.latest = &r
+	if p.ended == nil {
+		p.ended = make(chan struct{})
+	}
 	if !p.writing {
 		p.writing = true
 		p.writer.Go(func() { x.writeProgress(x.base) })
@@ -48,8 +56,7 @@ func (x *execution) writeProgress(ctx context.Context) {
 		}
 		select {
 		case <-receipt.Done():
-		case <-x.link.Done():
-			return
+		case <-x.progress.ended:
 		}
 	}
 }
@@ -69,10 +76,14 @@ func (x *execution) nextProgress() *task.Event {
 	return e
 }
 
-// stop takes no more reports and waits until the last one is handed over.
+// stop takes no more reports and waits until the last one is handed over, not
+// until it is confirmed: the outcome follows it in order.
 func (p *progress) stop() {
 	p.mu.Lock()
 	p.stopped = true
+	if p.ended != nil {
+		close(p.ended)
+	}
 	p.mu.Unlock()
 	p.writer.Wait()
 }

@@ -136,6 +136,7 @@ func (w *Worker) readControl(ctx context.Context, r *broker.Receiver) error {
 }
 
 func (w *Worker) applyControl(m *brokerv1.ControlMessage) {
+	w.clock.learn(w.cfg.Logger, m.GetTime().AsTime(), time.Now())
 	switch body := m.Body.(type) {
 	case *brokerv1.ControlMessage_Registration:
 		w.answers.deliver(body.Registration)
@@ -184,7 +185,7 @@ func (w *Worker) goodbye(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, beatPeriod)
 	defer cancel()
-	if err := w.conn.Do(ctx, func(t *broker.Topology) error { return t.RemoveControl(w.ID()) }); err != nil {
+	if err := w.conn.Do(ctx, func(t *broker.Topology) error { return t.RemoveControl(w.ID(), int(w.controls.Load())) }); err != nil {
 		w.cfg.Logger.Debug("the control queue was not removed", "error", err)
 	}
 }

@@ -41,17 +41,22 @@ type Worker struct {
 	publisher *broker.Publisher
 	status    *broker.StatusWriter
 	answers   answers
+	clock     clock
 
-	// taking guards the step from taking tasks to taking no more: once stopping
-	// is closed, running only goes down and no credit is issued.
-	taking   sync.RWMutex
-	stopping chan struct{}
-	running  sync.WaitGroup
+	// taking guards the step from taking tasks to taking no more: once stopTaking
+	// has ended, running only goes down and no credit is issued. Then idle is
+	// closed when nothing runs any more.
+	taking     sync.RWMutex
+	stopTaking context.Context
+	cease      context.CancelFunc
+	stopping   <-chan struct{}
+	running    sync.WaitGroup
+	idle       chan struct{}
 	// draining ends when running handlers are to give their tasks back.
 	draining context.Context
 	drain    context.CancelCauseFunc
-	// links counts those that are being served.
-	links atomic.Int32
+	// links counts those that are being served, controls the control queues.
+	links, controls atomic.Int32
 }
 
 // New makes a worker.
@@ -73,10 +78,12 @@ func New(cfg Config) (*Worker, error) {
 		unary:   chainUnary(cfg.UnaryInterceptors),
 		stream:  chainStream(cfg.StreamInterceptors),
 		identity: &brokerv1.WorkerIdentity{
-			WorkerId: id, Host: hostname(), Pid: int64(os.Getpid()), Version: cfg.Version, StartTime: timestamppb.Now(),
+			WorkerId: id, Host: valid(hostname()), Pid: int64(os.Getpid()), Version: valid(cfg.Version), StartTime: timestamppb.Now(),
 		},
-		stopping: make(chan struct{}),
+		idle: make(chan struct{}),
 	}
+	w.stopTaking, w.cease = context.WithCancel(context.Background())
+	w.stopping = w.stopTaking.Done()
 	w.draining, w.drain = context.WithCancelCause(context.Background())
 	return w, nil
 }
@@ -120,7 +127,7 @@ func (w *Worker) run(ctx context.Context) {
 	links := start(background, func(ctx context.Context) { broker.RunLinks(ctx, w.broker, w.serveLink) })
 	<-ctx.Done()
 	w.stop()
-	if w.links.Load() > 0 {
+	if w.links.Load() > 0 && w.isIdle() {
 		within(links.done, settleTimeout)
 	}
 	links.stop()
@@ -137,18 +144,17 @@ const unresponsive = 5 * time.Second
 func (w *Worker) stop() {
 	w.cfg.Logger.Info("stopping: taking no more tasks", "grace", w.cfg.Grace)
 	w.taking.Lock()
-	close(w.stopping)
+	w.cease()
 	w.taking.Unlock()
-	done := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(w.idle)
 		w.running.Wait()
 	}()
-	if w.cfg.Grace > 0 && within(done, w.cfg.Grace) {
+	if w.cfg.Grace > 0 && within(w.idle, w.cfg.Grace) {
 		return
 	}
 	w.drain(errDraining)
-	if !within(done, unresponsive) {
+	if !within(w.idle, unresponsive) {
 		w.cfg.Logger.Warn("handlers ignore the end of their contexts; their tasks will be executed again by another worker")
 	}
 }
@@ -164,6 +170,15 @@ func (w *Worker) whileTaking(f func()) bool {
 	default:
 		f()
 		return true
+	}
+}
+
+func (w *Worker) isIdle() bool {
+	select {
+	case <-w.idle:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -54,6 +54,9 @@ type drill struct {
 	ends map[string]end
 
 	unknown, refused, watched, cuts, released atomic.Int64
+	// brokerAway is up while the broker restarts; drainedAlone says that the
+	// worker was drained at another time, and so could give its tasks back.
+	brokerAway, drainedAlone atomic.Bool
 }
 
 // end is how one task ended.
@@ -201,7 +204,9 @@ func (d *drill) faults(t *testing.T, ctx context.Context, victim, drained *proce
 	})
 	at(func() {
 		d.p.startWorker(t, "--concurrency", "16")
+		alone := !d.brokerAway.Load()
 		drained.terminate(t, 20*time.Second)
+		d.drainedAlone.Store(alone && !d.brokerAway.Load())
 	})
 	at(func() {
 		d.p.gateway.kill()
@@ -209,6 +214,7 @@ func (d *drill) faults(t *testing.T, ctx context.Context, victim, drained *proce
 		d.p.startGateway(t)
 	})
 	at(func() {
+		d.brokerAway.Store(true)
 		if graceful {
 			if err := d.node.Stop(ctx); err != nil {
 				t.Errorf("stop the broker: %v", err)
@@ -219,6 +225,9 @@ func (d *drill) faults(t *testing.T, ctx context.Context, victim, drained *proce
 		if err := d.node.Restart(ctx); err != nil {
 			t.Errorf("restart the broker: %v", err)
 		}
+		// Until the workers have found it again.
+		_ = wait(ctx, 5*time.Second)
+		d.brokerAway.Store(false)
 	})
 	at(func() { d.p.lockStore(t, ctx, storeOutage) })
 	wg.Wait()

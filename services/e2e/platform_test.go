@@ -27,6 +27,7 @@ const (
 	typeDelay  = "demo.v1.FaultService.Delay"
 	typeFail   = "demo.v1.FaultService.Fail"
 	typePanic  = "demo.v1.FaultService.Panic"
+	typeStuck  = "demo.v1.FaultService.FailTimes"
 	typeStream = "demo.v1.ImageService.ContactSheet"
 	typeResult = "demo.v1.ImageService.Thumbnail"
 )

@@ -60,7 +60,9 @@ func TestPromise2(t *testing.T) {
 				assert.Equal(t, start{1, 1}, s, "task %s", id)
 			}
 		}
-		assert.Positive(t, d.released.Load(), "the drained worker gave nothing back")
+		if d.drainedAlone.Load() {
+			assert.Positive(t, d.released.Load(), "the drained worker gave nothing back")
+		}
 		t.Logf("seed %d: %d tasks were started more than once", d.seed, extra)
 	})
 }

@@ -142,6 +142,11 @@ func (h *handlers) Panic(_ context.Context, r *demov1.PanicRequest) (*demov1.Pan
 	panic(r.Message)
 }
 
+// FailTimes takes as many seconds as times, whatever becomes of its context.
+func (h *handlers) FailTimes(_ context.Context, r *demov1.FailTimesRequest) (*demov1.FailTimesResponse, error) {
+	return &demov1.FailTimesResponse{}, wait(context.Background(), time.Duration(r.Times)*time.Second)
+}
+
 // streams implements demo.v1.ImageService without images: what a thumbnail
 // takes is the size of the result it makes, and a contact sheet is a stream of
 // as many messages as it has columns, a cell size of milliseconds apart.

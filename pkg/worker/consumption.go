@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/warrenmq/warren/pkg/broker"
+)
+
+// maxHeld is how long a message may wait here for a free slot before others
+// get it.
+const maxHeld = time.Hour
+
+// consumption takes the tasks of one type while it is attached to their queue.
+type consumption struct {
+	w        *Worker
+	taskType string
+	pool     *pool
+	receiver *broker.Receiver
+	// attached ends, with the cause ErrDeliveryLost, when deliveries can no
+	// longer be settled. It outlives the taking of tasks.
+	attached context.Context
+	// lose detaches: what is not settled is delivered again.
+	lose func(reason error)
+}
+
+// run takes tasks until the worker stops and all of its deliveries are
+// settled, which is no error, or until the queue or the link is lost.
+func (c *consumption) run() error {
+	defer c.close()
+	if err := c.receiver.Credit(cap(c.pool.slots) + c.w.cfg.Prefetch); err != nil {
+		return fmt.Errorf("ask for tasks: %w", err)
+	}
+	taking, cancel := context.WithCancel(c.attached)
+	defer cancel()
+	stop := context.AfterFunc(c.w.stopTaking, cancel)
+	defer stop()
+	err := c.take(taking)
+	if c.attached.Err() != nil {
+		return context.Cause(c.attached)
+	}
+	if c.w.stopTaking.Err() == nil {
+		c.lose(err)
+		return err
+	}
+	c.giveBack()
+	// Settling needs the link.
+	select {
+	case <-c.w.idle:
+		return nil
+	case <-c.attached.Done():
+		return context.Cause(c.attached)
+	}
+}
+
+// close detaches cleanly: to the broker that is no failed delivery.
+func (c *consumption) close() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.attached), time.Second)
+	defer cancel()
+	if err := c.receiver.Close(ctx); err != nil {
+		c.w.cfg.Logger.Debug("a queue was not detached from cleanly", "type", c.taskType, "error", err)
+	}
+}
+
+// take starts tasks as slots become free, until ctx ends or the link does.
+func (c *consumption) take(ctx context.Context) error {
+	for {
+		d, err := c.receiver.Receive(ctx)
+		if err != nil {
+			return fmt.Errorf("receive tasks of %s: %w", c.taskType, err)
+		}
+		if err := c.start(ctx, d); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// start executes a delivery as soon as a slot is free, or gives it back.
+func (c *consumption) start(ctx context.Context, d *broker.WorkDelivery) error {
+	held := time.NewTimer(maxHeld)
+	defer held.Stop()
+	select {
+	case c.pool.slots <- struct{}{}:
+		if ctx.Err() == nil && c.w.whileTaking(func() { c.w.running.Add(1) }) {
+			go c.execute(d)
+			return nil
+		}
+		c.pool.release()
+		return c.release(d)
+	case <-held.C:
+		return c.yield(ctx, d)
+	case <-ctx.Done():
+		return c.release(d)
+	}
+}
+
+// yield gives back what has waited too long and asks for more once a slot is free.
+func (c *consumption) yield(ctx context.Context, d *broker.WorkDelivery) error {
+	n := 0
+	for ; d != nil; d = c.receiver.Prefetched() {
+		if err := c.release(d); err != nil {
+			return err
+		}
+		n++
+	}
+	select {
+	case c.pool.slots <- struct{}{}:
+		c.pool.release()
+		return c.receiver.Credit(n)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// giveBack returns every message that was not started, at no cost. What it
+// can't return goes back when the worker detaches.
+func (c *consumption) giveBack() {
+	ctx, cancel := context.WithTimeout(c.attached, settleTimeout)
+	defer cancel()
+	err := c.receiver.Drain(ctx)
+	for d := c.receiver.Prefetched(); d != nil && c.attached.Err() == nil; d = c.receiver.Prefetched() {
+		if releaseErr := c.release(d); releaseErr != nil {
+			err = releaseErr
+			break
+		}
+	}
+	if err != nil && c.attached.Err() == nil {
+		c.w.cfg.Logger.Warn("fetched tasks are not given back yet", "type", c.taskType, "error", err)
+	}
+}
+
+func (c *consumption) release(d *broker.WorkDelivery) error {
+	ctx, cancel := context.WithTimeout(c.attached, settleTimeout)
+	defer cancel()
+	if err := d.Release(ctx); err != nil {
+		return fmt.Errorf("give a task back: %w", err)
+	}
+	return nil
+}
