@@ -47,9 +47,7 @@ func BenchmarkDecode(b *testing.B) {
 
 func BenchmarkType(b *testing.B) {
 	c := catalogue.New()
-	if err := c.Put(mustBuild(b, imageAnnouncement(b))); err != nil {
-		b.Fatal(err)
-	}
+	mustPut(b, c, 1, imageAnnouncement(b))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok := c.Type("acme.v1.ImageService.Resize"); !ok {

@@ -2,12 +2,10 @@ package catalogue
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"google.golang.org/protobuf/reflect/protoregistry"
+	"time"
 )
 
 // Catalogue is the set of task types known now. It is safe for concurrent use;
@@ -21,35 +19,37 @@ type Catalogue struct {
 // New returns an empty catalogue.
 func New() *Catalogue {
 	c := new(Catalogue)
-	c.current.Store(newSnapshot(make(map[string]*Bundle)))
+	c.current.Store(newSnapshot(nil))
 	return c
 }
 
-// Put adds the bundle. Its services are from now on defined by it alone: a task
-// type that an earlier bundle had under such a service and this one has not is
-// gone. Other services of the earlier bundle stay. A bundle with the ID of the one
-// that already owns all these services changes nothing. It fails on a bundle that
+// Put adds what a program that was started at the given time announces, and says
+// whether that changed anything. A bundle counts by the latest start that it was
+// put with; the package documentation says what follows from that. So the order
+// of calls does not matter, nor does a repetition. It fails on a bundle that
 // [Build] did not make.
-func (c *Catalogue) Put(b *Bundle) error {
+func (c *Catalogue) Put(b *Bundle, start time.Time) (bool, error) {
 	if b == nil || b.types == nil {
-		return errors.New("put bundle into the catalogue: the bundle was not built")
+		return false, errors.New("put bundle into the catalogue: the bundle was not built")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.current.Load().owners
-	ownsAll := !slices.ContainsFunc(b.services, func(service string) bool {
-		owner := old[service]
-		return owner == nil || owner.id != b.id
-	})
-	if ownsAll {
-		return nil
+	old := c.current.Load()
+	added := release{b, start}
+	others := slices.Clone(old.releases)
+	if i := old.index(b.id); i >= 0 {
+		if !start.After(others[i].start) {
+			return false, nil
+		}
+		added.Bundle = others[i].Bundle
+		others = slices.Delete(others, i, i+1)
 	}
-	owners := maps.Clone(old)
-	for _, service := range b.services {
-		owners[service] = b
+	s := newSnapshot(append(others, added))
+	if s.index(b.id) < 0 {
+		return false, nil
 	}
-	c.current.Store(newSnapshot(owners))
-	return nil
+	c.current.Store(s)
+	return true, nil
 }
 
 // Type returns the task type of that name, which may be written in any of the
@@ -69,10 +69,15 @@ func (c *Catalogue) Services() []string {
 	return slices.Clone(c.current.Load().services)
 }
 
-// Bundle returns the bundle that defines the service.
-func (c *Catalogue) Bundle(service string) (*Bundle, bool) {
-	b, ok := c.current.Load().owners[service]
-	return b, ok
+// Bundle returns the bundle of that ID if it defines a service or a task type
+// now.
+func (c *Catalogue) Bundle(id string) (*Bundle, bool) {
+	s := c.current.Load()
+	i := s.index(id)
+	if i < 0 {
+		return nil, false
+	}
+	return s.releases[i].Bundle, true
 }
 
 // Resolver finds the types linked into the process and then those of each
@@ -81,44 +86,4 @@ func (c *Catalogue) Bundle(service string) (*Bundle, bool) {
 // better one: it can't meet another bundle's type of the same name.
 func (c *Catalogue) Resolver() *Resolver {
 	return &Resolver{finders: func() []finder { return c.current.Load().finders }}
-}
-
-// snapshot is the catalogue between two changes; it is never modified.
-type snapshot struct {
-	// By service.
-	owners map[string]*Bundle
-	// Those that own a service, each once, by the first service that they own.
-	bundles   []*Bundle
-	services  []string
-	taskTypes []TaskType
-	byName    map[string]TaskType
-	finders   []finder
-}
-
-func newSnapshot(owners map[string]*Bundle) *snapshot {
-	s := &snapshot{
-		owners:   owners,
-		services: slices.Sorted(maps.Keys(owners)),
-		byName:   make(map[string]TaskType),
-		finders:  []finder{protoregistry.GlobalTypes},
-	}
-	seen := make(map[*Bundle]bool)
-	for _, service := range s.services {
-		b := owners[service]
-		if seen[b] {
-			continue
-		}
-		seen[b] = true
-		s.bundles = append(s.bundles, b)
-		s.finders = append(s.finders, b.types)
-	}
-	for _, b := range s.bundles {
-		for _, t := range b.taskTypes {
-			if owners[t.Service] == b {
-				s.byName[t.Name] = t
-			}
-		}
-	}
-	s.taskTypes = slices.SortedFunc(maps.Values(s.byName), compareTypes)
-	return s
 }

@@ -40,7 +40,7 @@ func TestCatalogueFindsTypesByEachSpelling(t *testing.T) {
 	require.Empty(t, c.Types())
 	require.Empty(t, c.Services())
 
-	b := mustPut(t, c, imageAnnouncement(t))
+	b := mustPut(t, c, 1, imageAnnouncement(t))
 	for _, name := range []string{"acme.v1.ImageService.Resize", "acme.v1.ImageService/Resize", "/acme.v1.ImageService/Resize"} {
 		tt, ok := c.Type(name)
 		require.True(t, ok, name)
@@ -51,57 +51,18 @@ func TestCatalogueFindsTypesByEachSpelling(t *testing.T) {
 		require.False(t, ok, name)
 	}
 	require.Equal(t, []string{"acme.v1.ImageService"}, c.Services())
-	owner, ok := c.Bundle("acme.v1.ImageService")
+	known, ok := c.Bundle(b.ID())
 	require.True(t, ok)
-	require.Same(t, b, owner)
+	require.Same(t, b, known)
+	_, ok = c.Bundle("acme.v1.ImageService")
+	require.False(t, ok)
 }
 
 func TestCatalogueRefusesABundleThatWasNotBuilt(t *testing.T) {
 	t.Parallel()
-	require.Error(t, catalogue.New().Put(nil))
-	require.Error(t, catalogue.New().Put(new(catalogue.Bundle)))
-}
-
-func twoServices(t *testing.T) catalogue.Announcement {
-	a := announce(t, "acme.a.Echoes", echoFile("a.proto", "acme.a", "Echoes", "old"), echoFile("b.proto", "acme.b", "Echoes", "old"))
-	a.Services = append(a.Services, "acme.b.Echoes")
-	return a
-}
-
-func TestCatalogueReplacesAService(t *testing.T) {
-	t.Parallel()
-	c := catalogue.New()
-	old := mustPut(t, c, twoServices(t))
-	require.Equal(t, []string{"acme.a.Echoes.Say", "acme.b.Echoes.Say"}, typeNames(c.Types()))
-	before, _ := c.Type("acme.b.Echoes.Say")
-
-	file := echoFile("b.proto", "acme.b", "Echoes", "new")
-	file.Service[0].Method[0].Name = proto.String("Shout")
-	mustPut(t, c, announce(t, "acme.b.Echoes", file))
-
-	require.Equal(t, []string{"acme.a.Echoes.Say", "acme.b.Echoes.Shout"}, typeNames(c.Types()), "a method that is gone is no type any more")
-	require.Equal(t, []string{"acme.a.Echoes", "acme.b.Echoes"}, c.Services())
-	owner, _ := c.Bundle("acme.a.Echoes")
-	require.Same(t, old, owner)
-	after, _ := c.Type("acme.b.Echoes.Shout")
-	require.NotNil(t, after.Input.Fields().ByName("new"))
-	require.NotNil(t, before.Input.Fields().ByName("old"), "a type in hand stays as it is")
-}
-
-func TestCatalogueKeepsTheBundleOfTheSameID(t *testing.T) {
-	t.Parallel()
-	c := catalogue.New()
-	first := mustPut(t, c, twoServices(t))
-	mustPut(t, c, twoServices(t))
-	owner, _ := c.Bundle("acme.a.Echoes")
-	require.Same(t, first, owner)
-
-	// Another took one of its services meanwhile: then it is put in full.
-	mustPut(t, c, announce(t, "acme.b.Echoes", echoFile("b.proto", "acme.b", "Echoes", "new")))
-	again := mustPut(t, c, twoServices(t))
-	for _, service := range c.Services() {
-		owner, _ := c.Bundle(service)
-		require.Same(t, again, owner, service)
+	for _, b := range []*catalogue.Bundle{nil, new(catalogue.Bundle)} {
+		_, err := catalogue.New().Put(b, at(1))
+		require.Error(t, err)
 	}
 }
 
@@ -130,8 +91,8 @@ func TestBundlesMayDefineOneNameDifferently(t *testing.T) {
 	first, second := sharedNames(t)
 	for _, order := range [][]catalogue.Announcement{{first, second}, {second, first}} {
 		c := catalogue.New()
-		for _, a := range order {
-			mustPut(t, c, a)
+		for i, a := range order {
+			mustPut(t, c, i, a)
 		}
 		for _, svc := range []string{"a", "b"} {
 			tt, ok := c.Type("acme." + svc + ".Echoes.Say")
@@ -156,7 +117,7 @@ func TestResolverFindsLinkedTypesFirst(t *testing.T) {
 	_, err := r.FindMessageByName("acme.v1.Item")
 	require.Same(t, protoregistry.NotFound, err, "callers compare with ==")
 
-	b := mustPut(t, c, imageAnnouncement(t))
+	b := mustPut(t, c, 1, imageAnnouncement(t))
 	mt, err := r.FindMessageByURL("type.googleapis.com/acme.v1.Item")
 	require.NoError(t, err)
 	require.IsType(t, new(dynamicpb.Message), mt.Zero().Interface())
@@ -177,7 +138,7 @@ func TestResolverFindsLinkedTypesFirst(t *testing.T) {
 func TestResolverFindsExtensions(t *testing.T) {
 	t.Parallel()
 	c := catalogue.New()
-	mustPut(t, c, announce(t, "acme.Echoes", foreignOptionFile(t, new(taskv1.TaskOptions))...))
+	mustPut(t, c, 1, announce(t, "acme.Echoes", foreignOptionFile(t, new(taskv1.TaskOptions))...))
 	const methodOptions = "google.protobuf.MethodOptions"
 	tt, _ := c.Type("acme.Echoes.Say")
 	for name, r := range map[string]*catalogue.Resolver{"catalogue": c.Resolver(), "task type": tt.Resolver()} {
@@ -200,7 +161,7 @@ func TestResolverFindsExtensions(t *testing.T) {
 func TestResolverShowsAnyInJSON(t *testing.T) {
 	t.Parallel()
 	c := catalogue.New()
-	mustPut(t, c, imageAnnouncement(t))
+	mustPut(t, c, 1, imageAnnouncement(t))
 	tt, _ := c.Type("acme.v1.ImageService.Resize")
 	for name, r := range map[string]*catalogue.Resolver{"catalogue": c.Resolver(), "task type": tt.Resolver()} {
 		in := `{"type":"acme.v1.ImageService.Resize","payload":{"@type":"type.googleapis.com/acme.v1.ResizeRequest",
@@ -224,7 +185,8 @@ func TestCatalogueConcurrently(t *testing.T) {
 		file := echoFile("a.proto", "acme.a", "Echoes", fmt.Sprintf("text%d", i))
 		bundles = append(bundles, mustBuild(t, announce(t, "acme.a.Echoes", file)))
 	}
-	require.NoError(t, c.Put(bundles[0]))
+	_, err := c.Put(bundles[0], at(0))
+	require.NoError(t, err)
 
 	payload := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "hello")
 	errs := make(chan error, 16)
@@ -232,7 +194,7 @@ func TestCatalogueConcurrently(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for i := range 200 {
-				if err := c.Put(bundles[i%len(bundles)]); err != nil {
+				if _, err := c.Put(bundles[i%len(bundles)], at(i)); err != nil {
 					errs <- err
 					return
 				}

@@ -2,6 +2,7 @@ package catalogue_test
 
 import (
 	"fmt"
+	"time"
 
 	// Links the descriptors of the service.
 	_ "github.com/warrenmq/warren/gen/demo/v1"
@@ -16,14 +17,15 @@ func Example() {
 		return
 	}
 
-	// In a gateway:
+	// In a gateway, which is told when the worker was started:
+	workerStart := time.Now()
 	known := catalogue.New()
 	bundle, err := catalogue.Build(announcement, catalogue.Limits{})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	if err := known.Put(bundle); err != nil {
+	if _, err := known.Put(bundle, workerStart); err != nil {
 		fmt.Println(err)
 		return
 	}

@@ -3,6 +3,7 @@ package catalogue_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -139,10 +140,15 @@ func mustBuild(t testing.TB, a catalogue.Announcement) *catalogue.Bundle {
 	return b
 }
 
-func mustPut(t testing.TB, c *catalogue.Catalogue, a catalogue.Announcement) *catalogue.Bundle {
+// at is the start of a program, so many seconds after the first.
+func at(second int) time.Time { return time.Unix(1_800_000_000+int64(second), 0) }
+
+// mustPut puts what a program announces that was started at a second.
+func mustPut(t testing.TB, c *catalogue.Catalogue, second int, a catalogue.Announcement) *catalogue.Bundle {
 	t.Helper()
 	b := mustBuild(t, a)
-	require.NoError(t, c.Put(b))
+	_, err := c.Put(b, at(second))
+	require.NoError(t, err)
 	return b
 }
 

@@ -29,7 +29,7 @@ func FuzzBuild(f *testing.F) {
 			return
 		}
 		c := catalogue.New()
-		if err := c.Put(bundle); err != nil {
+		if _, err := c.Put(bundle, at(1)); err != nil {
 			t.Fatal(err)
 		}
 		for _, tt := range c.Types() {

@@ -21,10 +21,13 @@ import (
 // those of the catalogue, whose changes are seen at once: call it last, before
 // the server serves. Like any registration on a server it must happen once.
 //
-// A symbol is answered from the bundle that owns its service; else as the package
-// documentation says. A file asked for by its path can be that of another
-// bundle, when two have different files under one path; clients ask by symbol
-// first and get the right file with all that it imports.
+// A service is shown as the newest bundle that has it defines it, and so is each
+// of its methods; a method that this one has no more, but which is a task type
+// still, is answered from the bundle that the type comes from, when it is asked
+// for by its own name. Other symbols are looked up as the package documentation
+// says. A file asked for by its path can be that of another bundle, when two have
+// different files under one path; clients ask by symbol first and get the right
+// file with all that it imports.
 func RegisterReflection(s *grpc.Server, c *Catalogue) {
 	services := &reflectedServices{catalogue: c}
 	opts := reflection.ServerOptions{
@@ -66,11 +69,17 @@ func (r reflectedFiles) FindFileByPath(path string) (protoreflect.FileDescriptor
 }
 
 func (r reflectedFiles) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
-	owners := r.catalogue.current.Load().owners
+	known := r.catalogue.current.Load()
 	for _, service := range []protoreflect.FullName{name, name.Parent()} {
-		if owner := owners[string(service)]; owner != nil {
-			return owner.types.files.FindDescriptorByName(name)
+		owner := known.owners[string(service)]
+		if owner == nil {
+			continue
 		}
+		desc, err := owner.types.files.FindDescriptorByName(name)
+		if t, kept := known.byName[string(name)]; err != nil && kept {
+			return t.types.files.FindDescriptorByName(name)
+		}
+		return desc, err
 	}
 	return first(r.resolvers(), func(files protodesc.Resolver) (protoreflect.Descriptor, error) {
 		return files.FindDescriptorByName(name)

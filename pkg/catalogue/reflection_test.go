@@ -108,7 +108,7 @@ func TestReflectionShowsAServiceLearnedAfterTheStart(t *testing.T) {
 	require.Equal(t, ownServices, r.services())
 	require.NotNil(t, r.symbol("acme.v1.ImageService").GetErrorResponse())
 
-	mustPut(t, c, imageAnnouncement(t))
+	mustPut(t, c, 1, imageAnnouncement(t))
 	require.Equal(t, append([]string{"acme.v1.ImageService"}, ownServices...), r.services())
 	files := r.build(r.symbol("acme.v1.ImageService"))
 	_, err := files.FindDescriptorByName("acme.v1.ImageService.Resize")
@@ -137,7 +137,7 @@ func TestReflectionShowsWhatIsLinked(t *testing.T) {
 func TestReflectionV1Alpha(t *testing.T) {
 	t.Parallel()
 	c := catalogue.New()
-	mustPut(t, c, imageAnnouncement(t))
+	mustPut(t, c, 1, imageAnnouncement(t))
 	stream, err := rv1alpha.NewServerReflectionClient(serveReflection(t, c)).ServerReflectionInfo(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, stream.Send(&rv1alpha.ServerReflectionRequest{MessageRequest: &rv1alpha.ServerReflectionRequest_ListServices{}}))
@@ -157,8 +157,8 @@ func TestReflectionAnswersFromTheBundleOfTheService(t *testing.T) {
 	t.Parallel()
 	c := catalogue.New()
 	first, second := sharedNames(t)
-	mustPut(t, c, second)
-	mustPut(t, c, first)
+	mustPut(t, c, 1, second)
+	mustPut(t, c, 1, first)
 	conn := serveReflection(t, c)
 	for _, svc := range []string{"a", "b"} {
 		files := newReflector(t, conn)
@@ -176,7 +176,7 @@ func TestReflectionAnswersFromTheBundleOfTheService(t *testing.T) {
 func TestReflectionPrefersTheAnnouncedServiceToALinkedOne(t *testing.T) {
 	t.Parallel()
 	c := catalogue.New()
-	mustPut(t, c, announce(t, "demo.v1.ImageService", echoFile("demo/v1/image_service.proto", "demo.v1", "ImageService", "text")))
+	mustPut(t, c, 1, announce(t, "demo.v1.ImageService", echoFile("demo/v1/image_service.proto", "demo.v1", "ImageService", "text")))
 	r := newReflector(t, serveReflection(t, c))
 	_, err := r.build(r.symbol("demo.v1.ImageService")).FindDescriptorByName("demo.v1.ImageService.Say")
 	require.NoError(t, err)
@@ -185,7 +185,7 @@ func TestReflectionPrefersTheAnnouncedServiceToALinkedOne(t *testing.T) {
 func TestReflectionShowsExtensions(t *testing.T) {
 	t.Parallel()
 	c := catalogue.New()
-	mustPut(t, c, announce(t, "acme.Echoes", foreignOptionFile(t, new(taskv1.TaskOptions))...))
+	mustPut(t, c, 1, announce(t, "acme.Echoes", foreignOptionFile(t, new(taskv1.TaskOptions))...))
 	r := newReflector(t, serveReflection(t, c))
 	resp := r.ask(&rv1.ServerReflectionRequest{MessageRequest: &rv1.ServerReflectionRequest_AllExtensionNumbersOfType{
 		AllExtensionNumbersOfType: "google.protobuf.MethodOptions",

@@ -4,10 +4,8 @@ package registry
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,15 +57,23 @@ type Config struct {
 type Registry struct {
 	cfg Config
 
-	mu      sync.Mutex
-	loaded  bool
-	unsaved map[string]store.BundleRecord
+	// undeclared asks Run to declare the queues of all known types.
+	undeclared chan struct{}
+
+	mu     sync.Mutex
+	loaded bool
+	// In the order in which they were announced.
+	unsaved []store.BundleRecord
 	workers map[string]*worker
+	// Task types whose queues exist with other arguments.
+	conflicts map[string]bool
 }
 
-// New makes a registry. Load fills its catalogue from the store.
+// New makes a registry. Run fills its catalogue from the store.
 func New(cfg Config) *Registry {
-	return &Registry{cfg: cfg, unsaved: map[string]store.BundleRecord{}, workers: map[string]*worker{}}
+	return &Registry{
+		cfg: cfg, undeclared: make(chan struct{}, 1), workers: map[string]*worker{}, conflicts: map[string]bool{},
+	}
 }
 
 // Run loads the catalogue, then stores what workers announce and the store did
@@ -80,6 +86,8 @@ func (r *Registry) Run(ctx context.Context) {
 		r.save(ctx)
 		r.forgetGone(time.Now())
 		select {
+		case <-r.undeclared:
+			r.declareKnown(ctx)
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
@@ -93,68 +101,6 @@ func (r *Registry) Loaded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.loaded
-}
-
-func (r *Registry) load(ctx context.Context) {
-	if r.Loaded() {
-		return
-	}
-	records, err := r.cfg.Store.Bundles(ctx)
-	if err != nil {
-		r.cfg.Logger.Warn("the catalogue can't be loaded yet, trying again", "error", err)
-		return
-	}
-	for _, record := range records {
-		// What a worker has announced meanwhile is newer.
-		if err := r.restore(record); err != nil {
-			r.cfg.Logger.Error("a stored bundle is not usable, its services are unknown until a worker announces them", "services", record.Services, "error", err)
-		}
-	}
-	if err := r.declare(ctx); err != nil {
-		r.cfg.Logger.Warn("queues of known task types are not declared yet; they will be when the connection is open", "error", err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.loaded = true
-}
-
-func (r *Registry) restore(record store.BundleRecord) error {
-	services := record.Services[:0:0]
-	for _, s := range record.Services {
-		if _, known := r.cfg.Catalogue.Bundle(s); !known {
-			services = append(services, s)
-		}
-	}
-	if len(services) == 0 {
-		return nil
-	}
-	bundle, err := catalogue.Build(catalogue.Announcement{Services: services, Files: record.Files}, catalogue.Limits{})
-	if err != nil {
-		return err
-	}
-	return r.cfg.Catalogue.Put(bundle)
-}
-
-// declare declares the queues of all known types on the open connection.
-func (r *Registry) declare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	return r.cfg.Topology.Do(ctx, r.Declare)
-}
-
-// Declare declares everything that this gateway is responsible for. It runs on
-// every connection that is opened, so that a broker that was set up anew has it
-// all before anyone publishes.
-func (r *Registry) Declare(t *broker.Topology) error {
-	if err := t.DeclareShared(); err != nil {
-		return err
-	}
-	for _, taskType := range r.cfg.Catalogue.Types() {
-		if err := t.DeclareWork(taskType.Name); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Requests consumes what workers ask.
@@ -197,7 +143,7 @@ func (r *Registry) answerRegistration(ctx context.Context, request *brokerv1.Wor
 		for _, s := range registration.Services {
 			answer.Refusals = append(answer.Refusals, &brokerv1.Refusal{Name: s, Message: err.Error(), Service: true})
 		}
-	} else if err := r.take(ctx, bundle, answer); err != nil {
+	} else if err := r.take(ctx, bundle, startOf(request.Worker, time.Now()), answer); err != nil {
 		return err
 	}
 	w := request.Worker
@@ -207,79 +153,26 @@ func (r *Registry) answerRegistration(ctx context.Context, request *brokerv1.Wor
 	return nil
 }
 
-// bundle reuses the one that is known already: building one takes milliseconds,
-// and all workers of a kind announce the same.
-func (r *Registry) bundle(a catalogue.Announcement) (*catalogue.Bundle, error) {
-	if len(a.Services) > 0 {
-		if known, ok := r.cfg.Catalogue.Bundle(a.Services[0]); ok && known.ID() == a.ID() {
-			return known, nil
-		}
-	}
-	return catalogue.Build(a, catalogue.Limits{})
-}
-
 // take sees to the queues of a bundle's types before anyone can submit to them.
-func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, answer *brokerv1.RegistrationAnswer) error {
-	if err := r.declareTypes(ctx, bundle.TaskTypes()); err != nil {
+func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, start time.Time, answer *brokerv1.RegistrationAnswer) error {
+	conflicts, err := r.declareTypes(ctx, bundle.TaskTypes())
+	if err != nil {
 		return err
 	}
-	if err := r.cfg.Catalogue.Put(bundle); err != nil {
-		return fmt.Errorf("take in a bundle: %w", err)
-	}
-	r.remember(ctx, bundle)
-	for _, taskType := range bundle.TaskTypes() {
-		answer.Types = append(answer.Types, r.policy(taskType))
+	if err := r.learn(ctx, bundle, start); err != nil {
+		return err
 	}
 	for _, refusal := range bundle.Refusals() {
 		answer.Refusals = append(answer.Refusals, &brokerv1.Refusal{Name: refusal.Name, Message: refusal.Message, Service: refusal.Service})
 	}
-	return nil
-}
-
-func (r *Registry) declareTypes(ctx context.Context, types []catalogue.TaskType) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	err := r.cfg.Topology.Do(ctx, func(t *broker.Topology) error {
-		for _, taskType := range types {
-			if err := t.DeclareWork(taskType.Name); err != nil {
-				return err
-			}
+	for _, taskType := range bundle.TaskTypes() {
+		if slices.Contains(conflicts, taskType.Name) {
+			answer.Refusals = append(answer.Refusals, r.refuseQueue(taskType.Name))
+		} else if inForce, ok := r.cfg.Catalogue.Type(taskType.Name); ok {
+			answer.Types = append(answer.Types, r.policy(inForce))
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("declare the queues of a worker's types: %w", err)
 	}
 	return nil
-}
-
-// remember stores a bundle, later if the store does not work now: registering
-// goes on without it.
-func (r *Registry) remember(ctx context.Context, bundle *catalogue.Bundle) {
-	r.mu.Lock()
-	r.unsaved[bundle.ID()] = store.BundleRecord{
-		Digest: bundle.ID(), Services: bundle.Services(), Files: bundle.Files(), Time: time.Now(),
-	}
-	r.mu.Unlock()
-	r.save(ctx)
-}
-
-func (r *Registry) save(ctx context.Context) {
-	r.mu.Lock()
-	unsaved := maps.Clone(r.unsaved)
-	r.mu.Unlock()
-	for digest, record := range unsaved {
-		err := r.cfg.Store.PutBundle(ctx, record)
-		if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			r.cfg.Logger.Error("a bundle can't be stored; its services will be unknown after a restart", "services", record.Services, "error", err)
-		}
-		r.mu.Lock()
-		delete(r.unsaved, digest)
-		r.mu.Unlock()
-	}
 }
 
 func (r *Registry) policy(t catalogue.TaskType) *brokerv1.TypePolicy {

@@ -40,7 +40,8 @@ const (
 	MaxEventBytes = 4 << 20
 	// MaxEvents bounds the events of one answer of Events.
 	MaxEvents = 1000
-	// MaxPurge bounds what one call of PurgeEnded or PurgeTombstones removes.
+	// MaxPurge bounds the rows that one call of PurgeEnded or PurgeTombstones
+	// removes.
 	MaxPurge = 500
 )
 
@@ -86,27 +87,34 @@ type Store interface {
 	History(ctx context.Context, id string) ([]task.NumberedEvent, error)
 
 	// PurgeEnded forgets tasks whose latest run ended SUCCEEDED or CANCELLED
-	// before the given time, with their histories and bodies, the oldest first:
-	// at most limit of them (bounded by MaxPurge), in one transaction. A
+	// before the given time, with their histories and bodies, the oldest first. A
 	// DEAD_LETTERED task stays: it has an open dead letter. What is left of a
-	// purged task is a tombstone that has its highest run and number. It returns
-	// how many were purged; fewer than the limit means that none is left. Errors:
-	// ErrUnavailable, the context's.
+	// purged task is a tombstone that has its highest run and number.
+	//
+	// It removes at most limit rows (bounded by MaxPurge) in one transaction; a
+	// task, each of its events and each body are one row. A task that has more is
+	// gone at once for all other calls, also when it comes back; the next calls of
+	// PurgeEnded, before anything else, remove what is left of it.
+	//
+	// It returns how many rows were removed; fewer than the limit means that none
+	// is left. Errors: ErrUnavailable, the context's.
 	PurgeEnded(ctx context.Context, endedBefore time.Time, limit int) (int, error)
 
 	// PurgeTombstones forgets the tombstones of tasks that were purged before
 	// the given time, by the store's clock; after that, a late event would
-	// revive its task. Limit, result and errors are as of PurgeEnded.
+	// revive its task. One of which PurgeEnded has rows left to remove stays. Limit,
+	// result and errors are as of PurgeEnded.
 	PurgeTombstones(ctx context.Context, purgedBefore time.Time, limit int) (int, error)
 
-	// PutBundle makes a bundle the current one of its services, in the place of
-	// those that were, and forgets bundles that are current for no service any
-	// more. Of two calls for a service the later one counts, whatever the
-	// bundles' times. Errors: ErrUnavailable, the context's.
+	// PutBundle keeps a bundle for those of the names which it defines that no
+	// bundle of a later time defines (of equal times, none of a greater digest);
+	// bundles that are kept for no name any more are forgotten. A bundle counts by
+	// the latest time that it was put with. So neither the order of calls nor
+	// repeating them matters. Errors: ErrUnavailable, the context's.
 	PutBundle(ctx context.Context, b BundleRecord) error
 
-	// Bundles returns the bundles that are current for a service, ordered by
-	// time and digest. Errors: ErrUnavailable, the context's.
+	// Bundles returns the bundles that are kept, ordered by time and digest.
+	// Errors: ErrUnavailable, the context's.
 	Bundles(ctx context.Context) ([]BundleRecord, error)
 
 	// Check really writes a row and reads it back; nil means that the store
@@ -137,12 +145,16 @@ type Change struct {
 type BundleRecord struct {
 	// Digest identifies the bundle: one digest, one set of files.
 	Digest string
-	// Services are the full names of the services in it. In what Bundles
-	// returns, they are those for which this bundle is the current one, sorted.
+	// Services are the full names of the services that were announced, whether
+	// accepted or not, sorted.
 	Services []string
+	// Defines are the names of the services and task types that it defines, each
+	// name of one thing only; the store asks no more of them. In what Bundles
+	// returns, they are those that the bundle is kept for, sorted.
+	Defines []string
 	// Files are encoded google.protobuf.FileDescriptorProtos in the order in
 	// which they were put. Equal files of several bundles are stored once.
 	Files [][]byte
-	// Time is when the bundle was announced.
+	// Time is when the program was started that announced the bundle.
 	Time time.Time
 }

@@ -71,7 +71,9 @@ type entry struct {
 	task task.Task
 	// purgedRun is that of the task's tombstone: events of it, and of earlier
 	// runs, were purged.
-	purgedRun         int
+	purgedRun int
+	// purgedVersion is that of a tombstone without a task.
+	purgedVersion     int64
 	changed, progress bool
 }
 
@@ -157,7 +159,7 @@ func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 		if !t.changed {
 			continue
 		}
-		args, err := taskArgs(t.id, &t.task, t.purgedRun)
+		args, err := taskArgs(t.id, &t.task, t.purgedRun, t.purgedVersion)
 		if err != nil {
 			return nil, err
 		}

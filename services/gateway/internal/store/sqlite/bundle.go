@@ -4,27 +4,35 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"time"
 
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 const (
 	upsertBundle = `INSERT INTO bundles (digest, time) VALUES (?, ?)
-ON CONFLICT (digest) DO UPDATE SET time = excluded.time`
+ON CONFLICT (digest) DO UPDATE SET time = max(time, excluded.time)`
 
-	upsertService = `INSERT INTO bundle_services (service, digest) VALUES (?, ?)
-ON CONFLICT (service) DO UPDATE SET digest = excluded.digest`
+	insertService = `INSERT INTO bundle_services (digest, service) VALUES (?, ?)
+ON CONFLICT (digest, service) DO NOTHING`
+
+	// The times are those in the table: each bundle's latest.
+	upsertDefinition = `INSERT INTO definitions (name, digest) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET digest = excluded.digest
+WHERE ((SELECT time FROM bundles WHERE digest = excluded.digest), excluded.digest)
+	> ((SELECT time FROM bundles WHERE digest = definitions.digest), definitions.digest)`
 
 	insertFile       = `INSERT INTO files (sha256, content) VALUES (?, ?) ON CONFLICT (sha256) DO NOTHING`
 	insertBundleFile = `INSERT INTO bundle_files (digest, position, sha256) VALUES (?, ?, ?)
 ON CONFLICT (digest, position) DO NOTHING`
 
-	deleteBundles = `DELETE FROM bundles WHERE digest NOT IN (SELECT digest FROM bundle_services)`
+	deleteBundles = `DELETE FROM bundles WHERE digest NOT IN (SELECT digest FROM definitions)`
 	deleteFiles   = `DELETE FROM files WHERE sha256 NOT IN (SELECT sha256 FROM bundle_files)`
 
-	selectBundles  = `SELECT digest, time FROM bundles ORDER BY time, digest`
-	selectServices = `SELECT service FROM bundle_services WHERE digest = ? ORDER BY service`
-	selectFiles    = `SELECT f.content FROM bundle_files b JOIN files f ON f.sha256 = b.sha256
+	selectBundles     = `SELECT digest, time FROM bundles ORDER BY time, digest`
+	selectServices    = `SELECT service FROM bundle_services WHERE digest = ? ORDER BY service`
+	selectDefinitions = `SELECT name FROM definitions WHERE digest = ? ORDER BY name`
+	selectFiles       = `SELECT f.content FROM bundle_files b JOIN files f ON f.sha256 = b.sha256
 WHERE b.digest = ? ORDER BY b.position`
 )
 
@@ -39,7 +47,7 @@ func (s *Store) PutBundle(ctx context.Context, b store.BundleRecord) error {
 }
 
 func putBundle(ctx context.Context, tx *sql.Tx, b store.BundleRecord) error {
-	if _, err := tx.ExecContext(ctx, upsertBundle, b.Digest, micros(b.Time)); err != nil {
+	if _, err := tx.ExecContext(ctx, upsertBundle, b.Digest, b.Time.UnixMicro()); err != nil {
 		return err
 	}
 	for i, file := range b.Files {
@@ -52,7 +60,12 @@ func putBundle(ctx context.Context, tx *sql.Tx, b store.BundleRecord) error {
 		}
 	}
 	for _, service := range b.Services {
-		if _, err := tx.ExecContext(ctx, upsertService, service, b.Digest); err != nil {
+		if _, err := tx.ExecContext(ctx, insertService, b.Digest, service); err != nil {
+			return err
+		}
+	}
+	for _, name := range b.Defines {
+		if _, err := tx.ExecContext(ctx, upsertDefinition, name, b.Digest); err != nil {
 			return err
 		}
 	}
@@ -92,6 +105,9 @@ func (s *Store) bundles(ctx context.Context) ([]store.BundleRecord, error) {
 		if b.Services, err = collect(ctx, tx, scanOne[string], selectServices, b.Digest); err != nil {
 			return nil, err
 		}
+		if b.Defines, err = collect(ctx, tx, scanOne[string], selectDefinitions, b.Digest); err != nil {
+			return nil, err
+		}
 		if b.Files, err = collect(ctx, tx, scanFile, selectFiles, b.Digest); err != nil {
 			return nil, err
 		}
@@ -129,8 +145,8 @@ func scanFile(rows *sql.Rows) ([]byte, error) {
 
 func scanBundle(rows *sql.Rows) (store.BundleRecord, error) {
 	var b store.BundleRecord
-	var at sql.Null[int64]
+	var at int64
 	err := rows.Scan(&b.Digest, &at)
-	b.Time = fromMicros(at)
+	b.Time = time.UnixMicro(at).UTC()
 	return b, err
 }

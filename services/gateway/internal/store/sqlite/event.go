@@ -24,20 +24,25 @@ ON CONFLICT (task_id, key) DO NOTHING`
 	e.host, e.version, e.redelivered, e.payload_size, e.payload_sha256, e.payload_omitted,
 	e.failure, e.cause, e.body_size`
 
-	selectEvents = `SELECT ` + eventColumns + `, NULL FROM task_events e
-WHERE e.task_id = ? AND e.number > ? ORDER BY e.number LIMIT ?`
+	// Events are there for longer than their task while it is being purged: those
+	// up to purged_version belong to nothing any more.
+	ofTask = ` FROM tasks t JOIN task_events e ON e.task_id = t.id
+`
+	withBodies = `LEFT JOIN task_bodies b ON b.task_id = e.task_id AND b.number = e.number
+`
 
-	selectEventsWithBodies = `SELECT ` + eventColumns + `, b.body FROM task_events e
-LEFT JOIN task_bodies b ON b.task_id = e.task_id AND b.number = e.number
-WHERE e.task_id = ? AND e.number > ? ORDER BY e.number LIMIT ?`
+	selectEvents = `SELECT ` + eventColumns + `, NULL` + ofTask +
+		`WHERE t.id = ? AND e.number > max(t.purged_version, ?) ORDER BY e.number LIMIT ?`
+
+	selectEventsWithBodies = `SELECT ` + eventColumns + `, b.body` + ofTask + withBodies +
+		`WHERE t.id = ? AND e.number > max(t.purged_version, ?) ORDER BY e.number LIMIT ?`
 
 	// 3 is task.PhaseMessage.
-	selectHistory = `SELECT ` + eventColumns + `, NULL FROM task_events e
-WHERE e.task_id = ? AND e.phase <> 3 ORDER BY e.number`
+	selectHistory = `SELECT ` + eventColumns + `, NULL` + ofTask +
+		`WHERE t.id = ? AND e.number > t.purged_version AND e.phase <> 3 ORDER BY e.number`
 
-	selectBody = `SELECT e.body_size, b.body FROM task_events e
-LEFT JOIN task_bodies b ON b.task_id = e.task_id AND b.number = e.number
-WHERE e.task_id = ? AND e.number = ?`
+	selectBody = `SELECT e.body_size, b.body` + ofTask + withBodies +
+		`WHERE t.id = ? AND e.number = ? AND e.number > t.purged_version`
 )
 
 // Body implements [store.Store].

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -46,13 +47,50 @@ func TestStatementsUseIndices(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	for _, query := range []string{
 		selectTask, selectTasks, selectTombstones, selectExists, selectBody, selectEvents, selectEventsWithBodies, selectHistory,
-		selectEnded, deleteTask, deleteEvents, deleteBodies, deleteTombstones,
+		selectEnded, selectUnfinished, deleteTask, deleteEvents, deleteBodies, deleteTombstones,
 	} {
 		for _, step := range plan(t, s, query) {
 			require.NotContains(t, step, "SCAN", query)
 			require.NotContains(t, step, "TEMP B-TREE", query)
 		}
 	}
+}
+
+// A purge that was cut short between two of its transactions leaves nothing
+// behind once the store is used again.
+func TestPurgeGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
+	url := "sqlite:" + filepath.Join(t.TempDir(), "store.db")
+	s, err := Open(t.Context(), url, Options{})
+	require.NoError(t, err)
+	event := task.Event{
+		TaskID: task.NewID(), Type: "a.v1.A.B", Time: time.UnixMicro(1), Message: []byte("message"),
+		Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseMessage, Copy: task.NewCopy()},
+	}
+	var events []task.Event
+	for range 20 {
+		event.Key.Sequence++
+		events = append(events, event)
+	}
+	event.Key.Phase, event.Key.Sequence = task.PhaseSucceeded, 0
+	_, err = s.Apply(t.Context(), append(events, event))
+	require.NoError(t, err)
+	total := 0
+	const limit = 5
+	for n := limit; n == limit; total += n {
+		n, err = s.PurgeEnded(t.Context(), time.Now(), limit)
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		s, err = Open(t.Context(), url, Options{})
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	require.Equal(t, 1+21+21, total)
+	var rows, unfinished int
+	require.NoError(t, s.db.Reader.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM tasks)
+	+ (SELECT count(*) FROM task_events) + (SELECT count(*) FROM task_bodies), sum(unfinished) FROM tombstones`).Scan(&rows, &unfinished))
+	require.Zero(t, rows)
+	require.Zero(t, unfinished)
 }
 
 // plan returns the steps of a query.

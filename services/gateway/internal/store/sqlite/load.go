@@ -96,6 +96,6 @@ func (b *batch) scanTombstone(rows *sql.Rows) error {
 	if err != nil {
 		return err
 	}
-	b.tasks[u].purgedRun, b.tasks[u].task.Version = run, version
+	b.tasks[u].purgedRun, b.tasks[u].purgedVersion, b.tasks[u].task.Version = run, version, version
 	return nil
 }

@@ -9,22 +9,29 @@ import (
 )
 
 const (
+	selectUnfinished = `SELECT task_id, run, version FROM tombstones WHERE unfinished = 1 LIMIT ?`
+
 	// The condition on the state is that of the index tasks_ended, word by
 	// word, as SQLite needs it. A task whose next run is known by its progress
 	// only has not ended, though its state is still that of the last run.
 	selectEnded = `SELECT id, run, version FROM tasks
 WHERE state IN (5, 6) AND end_time < ? AND decided_run = run ORDER BY end_time LIMIT ?`
 
-	upsertTombstone = `INSERT INTO tombstones (task_id, run, version, purge_time) VALUES (?, ?, ?, ?)
+	upsertTombstone = `INSERT INTO tombstones (task_id, run, version, purge_time, unfinished) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (task_id) DO UPDATE SET
-	run = max(run, excluded.run), version = max(version, excluded.version), purge_time = excluded.purge_time`
+	run = max(run, excluded.run), version = max(version, excluded.version),
+	purge_time = excluded.purge_time, unfinished = excluded.unfinished`
 
-	deleteTask   = `DELETE FROM tasks WHERE id = ?`
-	deleteEvents = `DELETE FROM task_events WHERE task_id = ?`
-	deleteBodies = `DELETE FROM task_bodies WHERE task_id = ?`
+	deleteTask = `DELETE FROM tasks WHERE id = ?`
+
+	// A task that came back has events above the version of its tombstone.
+	deleteEvents = `DELETE FROM task_events WHERE task_id = ? AND number IN (
+	SELECT number FROM task_events WHERE task_id = ? AND number <= ? LIMIT ?)`
+	deleteBodies = `DELETE FROM task_bodies WHERE task_id = ? AND number IN (
+	SELECT number FROM task_bodies WHERE task_id = ? AND number <= ? LIMIT ?)`
 
 	deleteTombstones = `DELETE FROM tombstones WHERE task_id IN (
-	SELECT task_id FROM tombstones WHERE purge_time < ? ORDER BY purge_time LIMIT ?)`
+	SELECT task_id FROM tombstones WHERE unfinished = 0 AND purge_time < ? ORDER BY purge_time LIMIT ?)`
 )
 
 // PurgeEnded implements [store.Store].
@@ -33,25 +40,39 @@ func (s *Store) PurgeEnded(ctx context.Context, endedBefore time.Time, limit int
 		return 0, err
 	}
 	defer s.leave()
-	n := 0
+	limit = bounded(limit)
+	var p *purge
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		tasks, err := ended(ctx, tx, endedBefore, bounded(limit))
-		if err != nil {
+		p = s.newPurge(ctx, tx, limit)
+		if err := p.finish(ctx); err != nil {
 			return err
 		}
-		n = len(tasks)
-		p := s.newPurge(ctx, tx)
-		for _, t := range tasks {
-			if err := p.forget(ctx, t); err != nil {
-				return err
-			}
-		}
-		return nil
+		return p.forgetEnded(ctx, endedBefore)
 	})
 	if err != nil {
 		return 0, translate(ctx, "purge ended tasks", err)
 	}
-	return n, nil
+	return limit - p.left, nil
+}
+
+// purge is a transaction of PurgeEnded.
+type purge struct {
+	tx  *sql.Tx
+	now int64
+	// left is how many rows may still be removed.
+	left int
+
+	saveTombstone, deleteTask, deleteEvents, deleteBodies *sql.Stmt
+}
+
+func (s *Store) newPurge(ctx context.Context, tx *sql.Tx, limit int) *purge {
+	return &purge{
+		tx: tx, now: s.clock().UnixMicro(), left: limit,
+		saveTombstone: tx.StmtContext(ctx, s.stmts.saveTombstone),
+		deleteTask:    tx.StmtContext(ctx, s.stmts.deleteTask),
+		deleteEvents:  tx.StmtContext(ctx, s.stmts.deleteEvents),
+		deleteBodies:  tx.StmtContext(ctx, s.stmts.deleteBodies),
+	}
 }
 
 // tombstone is what is left of a task.
@@ -61,53 +82,65 @@ type tombstone struct {
 	version int64
 }
 
-func ended(ctx context.Context, tx *sql.Tx, before time.Time, limit int) ([]tombstone, error) {
-	rows, err := tx.QueryContext(ctx, selectEnded, before.UnixMicro(), limit)
+func scanTombstone(rows *sql.Rows) (tombstone, error) {
+	var t tombstone
+	err := rows.Scan(&t.id, &t.run, &t.version)
+	return t, err
+}
+
+// finish goes on with tasks that earlier transactions have forgotten.
+func (p *purge) finish(ctx context.Context) error {
+	unfinished, err := collect(ctx, p.tx, scanTombstone, selectUnfinished, p.left)
 	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	var tombstones []tombstone
-	for rows.Next() {
-		var t tombstone
-		if err := rows.Scan(&t.id, &t.run, &t.version); err != nil {
-			return nil, err
-		}
-		tombstones = append(tombstones, t)
-	}
-	return tombstones, rows.Err()
-}
-
-// purge is a transaction of PurgeEnded.
-type purge struct {
-	now             int64
-	insertTombstone *sql.Stmt
-	deletes         []*sql.Stmt
-}
-
-func (s *Store) newPurge(ctx context.Context, tx *sql.Tx) *purge {
-	return &purge{
-		now:             s.clock().UnixMicro(),
-		insertTombstone: tx.StmtContext(ctx, s.stmts.insertTombstone),
-		deletes: []*sql.Stmt{
-			tx.StmtContext(ctx, s.stmts.deleteBodies),
-			tx.StmtContext(ctx, s.stmts.deleteEvents),
-			tx.StmtContext(ctx, s.stmts.deleteTask),
-		},
-	}
-}
-
-// forget leaves nothing of a task but its tombstone.
-func (p *purge) forget(ctx context.Context, t tombstone) error {
-	if _, err := p.insertTombstone.ExecContext(ctx, t.id, t.run, t.version, p.now); err != nil {
 		return err
 	}
-	for _, stmt := range p.deletes {
-		if _, err := stmt.ExecContext(ctx, t.id); err != nil {
+	for _, t := range unfinished {
+		if err := p.empty(ctx, t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// forgetEnded leaves nothing of tasks but their tombstones, and of the last one
+// what is one row too many.
+func (p *purge) forgetEnded(ctx context.Context, before time.Time) error {
+	ended, err := collect(ctx, p.tx, scanTombstone, selectEnded, before.UnixMicro(), p.left)
+	if err != nil {
+		return err
+	}
+	for _, t := range ended {
+		if p.left == 0 {
+			return nil
+		}
+		if _, err := p.deleteTask.ExecContext(ctx, t.id); err != nil {
+			return err
+		}
+		p.left--
+		if err := p.empty(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// empty removes the history of a task, which is gone, and saves its tombstone.
+func (p *purge) empty(ctx context.Context, t tombstone) error {
+	unfinished := false
+	for _, stmt := range []*sql.Stmt{p.deleteBodies, p.deleteEvents} {
+		result, err := stmt.ExecContext(ctx, t.id, t.id, t.version, p.left)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		unfinished = unfinished || int(n) == p.left
+		p.left -= int(n)
+	}
+	_, err := p.saveTombstone.ExecContext(ctx, t.id, t.run, t.version, p.now, unfinished)
+	return err
 }
 
 // PurgeTombstones implements [store.Store].

@@ -14,7 +14,7 @@ import (
 type statements struct {
 	// On the writer.
 	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
-	insertTombstone, deleteTask, deleteEvents, deleteBodies      *sql.Stmt
+	saveTombstone, deleteTask, deleteEvents, deleteBodies        *sql.Stmt
 	// On the reader.
 	task, exists, body, events, eventsWithBodies, history, readCheck *sql.Stmt
 }
@@ -30,7 +30,7 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.saveTask, db.Writer, upsertTask},
 		{&s.insertEvent, db.Writer, insertEvent},
 		{&s.insertBody, db.Writer, insertBody},
-		{&s.insertTombstone, db.Writer, upsertTombstone},
+		{&s.saveTombstone, db.Writer, upsertTombstone},
 		{&s.deleteTask, db.Writer, deleteTask},
 		{&s.deleteEvents, db.Writer, deleteEvents},
 		{&s.deleteBodies, db.Writer, deleteBodies},
@@ -54,7 +54,7 @@ func (s *statements) close() error {
 	var errs []error
 	for _, stmt := range []*sql.Stmt{
 		s.loadTasks, s.loadTombstones, s.saveTask, s.insertEvent, s.insertBody,
-		s.insertTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies,
+		s.saveTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies,
 		s.task, s.exists, s.body, s.events, s.eventsWithBodies, s.history, s.readCheck,
 	} {
 		if stmt != nil {

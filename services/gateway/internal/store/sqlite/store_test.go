@@ -51,7 +51,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 	require.Equal(t, 1, n)
 	_, err = s.Apply(t.Context(), events)
 	require.NoError(t, err)
-	bundle := store.BundleRecord{Digest: "d", Services: []string{"a.v1.A"}, Files: [][]byte{{1}}, Time: time.UnixMicro(1).UTC()}
+	bundle := store.BundleRecord{Digest: "d", Services: []string{"a.v1.A"}, Defines: []string{"a.v1.A"}, Files: [][]byte{{1}}, Time: time.UnixMicro(1).UTC()}
 	require.NoError(t, s.PutBundle(t.Context(), bundle))
 	id := events[0].TaskID
 	want, err := s.Task(t.Context(), id)

@@ -25,12 +25,12 @@ const (
 	create_time, start_time, end_time, update_time, version, decided_run, decided_key, started_key,
 	payload_number, payload_run, payload_size, payload_sha256, payload_omitted,
 	result_number, result_size, failure, cause,
-	progress_key, progress_fraction, progress_message, progress_time, purged_run)
+	progress_key, progress_fraction, progress_message, progress_time, purged_run, purged_version)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?,
 	?, ?, ?, ?, ?, ?, ?, ?,
 	?, ?, ?, ?, ?,
 	?, ?, ?, ?,
-	?, ?, ?, ?, ?)
+	?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
 	type = excluded.type, state = excluded.state, run = excluded.run, attempt = excluded.attempt,
 	priority = excluded.priority, labels = excluded.labels, trace_id = excluded.trace_id,
@@ -106,7 +106,7 @@ func scanTask(row interface{ Scan(...any) error }) (uuid.UUID, task.Task, int, e
 }
 
 // taskArgs are the arguments of upsertTask.
-func taskArgs(id uuid.UUID, t *task.Task, purgedRun int) ([]any, error) {
+func taskArgs(id uuid.UUID, t *task.Task, purgedRun int, purgedVersion int64) ([]any, error) {
 	labels, err := encodeLabels(t.Labels)
 	if err != nil {
 		return nil, err
@@ -129,6 +129,6 @@ func taskArgs(id uuid.UUID, t *task.Task, purgedRun int) ([]any, error) {
 		t.Version, int64(t.Decided.Run), packKey(t.Decided), packKey(t.Started),
 		t.PayloadNumber, int64(t.PayloadRun), t.PayloadSize, t.PayloadSHA256, t.PayloadOmitted,
 		t.ResultNumber, t.ResultSize, failure, int64(t.Cause),
-		progressKey, fraction, message, progressTime, int64(purgedRun),
+		progressKey, fraction, message, progressTime, int64(purgedRun), purgedVersion,
 	}, nil
 }

@@ -12,16 +12,24 @@ import (
 )
 
 var purgeRules = map[string]func(*testing.T, store.Store){
-	"PurgeEnded/forgets what ended before":            purgesEndedBefore,
-	"PurgeEnded/keeps what has not ended, or died":    purgeKeeps,
-	"PurgeEnded/keeps to its limit, the oldest first": purgeKeepsToLimit,
-	"PurgeEnded/keeps to MaxPurge":                    purgeKeepsToMax,
-	"Tombstone/drops late events":                     tombstoneDrops,
-	"Tombstone/lets a higher run revive the task":     tombstoneRevives,
-	"Tombstone/of a task that came back":              tombstoneAgain,
-	"PurgeTombstones/lets late events revive":         purgesTombstones,
-	"PurgeTombstones/keeps to its limit":              purgesTombstonesToLimit,
+	"PurgeEnded/forgets what ended before":          purgesEndedBefore,
+	"PurgeEnded/keeps what has not ended, or died":  purgeKeeps,
+	"PurgeEnded/the oldest first":                   purgesOldestFirst,
+	"PurgeEnded/counts rows":                        purgeCountsRows,
+	"PurgeEnded/keeps to MaxPurge":                  purgeKeepsToMax,
+	"PurgeEnded/in steps shows no part of a task":   purgeShowsNoPart,
+	"PurgeEnded/in steps of a task that comes back": purgeOfRevived,
+	"Tombstone/drops late events":                   tombstoneDrops,
+	"Tombstone/lets a higher run revive the task":   tombstoneRevives,
+	"Tombstone/of a task that came back":            tombstoneAgain,
+	"PurgeTombstones/lets late events revive":       purgesTombstones,
+	"PurgeTombstones/keeps to its limit":            purgesTombstonesToLimit,
+	"PurgeTombstones/keeps those with rows left":    purgeTombstonesKeepsUnfinished,
 }
+
+// endedRows is how many rows a task has that endedAt made and that succeeded:
+// itself, its events, its payload and its result.
+const endedRows = 1 + 3 + 2
 
 // endedAt makes a task that ended so many seconds after the first event.
 func endedAt(second int, phase task.Phase) (string, []task.Event) {
@@ -31,11 +39,25 @@ func endedAt(second int, phase task.Phase) (string, []task.Event) {
 	return id, []task.Event{queued(id), started(id), end}
 }
 
-func purge(t *testing.T, s store.Store, before time.Time, limit int) int {
+// purge calls PurgeEnded once.
+func purge(t test, s store.Store, before time.Time, limit int) int {
 	t.Helper()
 	n, err := s.PurgeEnded(t.Context(), before, limit)
 	require.NoError(t, err)
 	return n
+}
+
+// purgeAll purges whatever has ended.
+func purgeAll(t test, s store.Store) int {
+	t.Helper()
+	total := 0
+	for {
+		n := purge(t, s, at(1_000_000), store.MaxPurge)
+		total += n
+		if n < store.MaxPurge {
+			return total
+		}
+	}
 }
 
 func purgesEndedBefore(t *testing.T, s store.Store) {
@@ -45,7 +67,7 @@ func purgesEndedBefore(t *testing.T, s store.Store) {
 	apply(t, s, oldEvents...)
 	apply(t, s, cancelledEvents...)
 	apply(t, s, recentEvents...)
-	require.Equal(t, 2, purge(t, s, at(20), 100))
+	require.Equal(t, 2*endedRows-1, purge(t, s, at(20), 100), "a cancelled task has no result")
 	requireGone(t, s, old)
 	requireGone(t, s, cancelled)
 	require.Equal(t, task.StateSucceeded, get(t, s, recent).State)
@@ -68,7 +90,7 @@ func purgeKeeps(t *testing.T, s store.Store) {
 	}
 }
 
-func purgeKeepsToLimit(t *testing.T, s store.Store) {
+func purgesOldestFirst(t *testing.T, s store.Store) {
 	var ids []string
 	for i := range 5 {
 		id, events := endedAt(50-i, task.PhaseSucceeded)
@@ -77,21 +99,106 @@ func purgeKeepsToLimit(t *testing.T, s store.Store) {
 	}
 	require.Zero(t, purge(t, s, at(100), 0))
 	require.Zero(t, purge(t, s, at(100), -1))
-	require.Equal(t, 2, purge(t, s, at(100), 2))
+	require.Equal(t, 2*endedRows, purge(t, s, at(100), 2*endedRows))
 	requireGone(t, s, ids[4])
 	requireGone(t, s, ids[3])
 	get(t, s, ids[2])
-	require.Equal(t, 3, purge(t, s, at(100), 100))
+	require.Equal(t, 3*endedRows, purge(t, s, at(100), 100))
+}
+
+func purgeCountsRows(t *testing.T, s store.Store) {
+	for _, limit := range []int{1, 2, endedRows - 1, endedRows, endedRows + 1} {
+		for range 3 {
+			_, events := endedAt(10, task.PhaseSucceeded)
+			apply(t, s, events...)
+		}
+		total := 0
+		for n := limit; n == limit; total += n {
+			n = purge(t, s, at(100), limit)
+			require.LessOrEqual(t, n, limit)
+		}
+		require.Equal(t, 3*endedRows, total)
+		require.Zero(t, purge(t, s, at(100), limit))
+	}
 }
 
 func purgeKeepsToMax(t *testing.T, s store.Store) {
 	var events []task.Event
-	for range store.MaxPurge + 1 {
+	for range store.MaxPurge/3 + 1 {
 		events = append(events, succeeded(task.NewID()))
 	}
 	apply(t, s, events...)
+	const rows = 1 + 1 + 1
 	require.Equal(t, store.MaxPurge, purge(t, s, at(1_000_000), 10*store.MaxPurge))
-	require.Equal(t, 1, purge(t, s, at(1_000_000), 10*store.MaxPurge))
+	require.Equal(t, rows*len(events)-store.MaxPurge, purge(t, s, at(1_000_000), 10*store.MaxPurge))
+}
+
+// bigTask applies a task that takes several calls to purge, and says how many
+// rows it has.
+func bigTask(t *testing.T, s store.Store) (string, []task.Event, int) {
+	id := task.NewID()
+	events := append(stream(id, 300, 10), succeeded(id))
+	apply(t, s, events...)
+	bodies := len(events) - 1
+	return id, events, 1 + len(events) + bodies
+}
+
+func purgeShowsNoPart(t *testing.T, s store.Store) {
+	id, events, rows := bigTask(t, s)
+	other, otherEvents := endedAt(1_000, task.PhaseSucceeded)
+	apply(t, s, otherEvents...)
+	const limit = 50
+	total := 0
+	for n := limit; n == limit; {
+		n = purge(t, s, events[len(events)-1].Time.Add(time.Second), limit)
+		total += n
+		for number := int64(1); number <= int64(len(events)); number += 40 {
+			_, err := s.Body(t.Context(), id, number)
+			require.ErrorIs(t, err, store.ErrNotFound)
+		}
+		requireGone(t, s, id)
+		require.Empty(t, apply(t, s, events...), "a late event")
+	}
+	require.Equal(t, rows+endedRows, total)
+	requireGone(t, s, other)
+}
+
+func purgeOfRevived(t *testing.T, s store.Store) {
+	id, events, rows := bigTask(t, s)
+	last := int64(len(events))
+	require.Equal(t, 10, purge(t, s, at(1_000_000), 10))
+	changes := apply(t, s, append(events, inRun(2, queued(id)))...)
+	require.Equal(t, []store.Change{{TaskID: id, Version: last + 1, State: task.StateQueued}}, changes)
+	for range 2 {
+		require.Equal(t, []int64{last + 1}, numbers(all(t, s, id)))
+		history, err := s.History(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, []int64{last + 1}, numbers(history))
+		_, err = s.Body(t.Context(), id, last)
+		require.ErrorIs(t, err, store.ErrNotFound)
+		purge(t, s, at(1_000_000), 10)
+	}
+	require.Empty(t, apply(t, s, events...))
+	apply(t, s, inRun(2, succeeded(id)))
+	require.Equal(t, rows-20-10+1+2+2, purgeAll(t, s))
+	requireGone(t, s, id)
+	changes = apply(t, s, inRun(3, queued(id)))
+	require.Equal(t, []store.Change{{TaskID: id, Version: last + 3, State: task.StateQueued}}, changes)
+}
+
+func purgeTombstonesKeepsUnfinished(t *testing.T, s store.Store) {
+	id, events, _ := bigTask(t, s)
+	purge(t, s, at(1_000_000), 10)
+	n, err := s.PurgeTombstones(t.Context(), time.Now().Add(time.Hour), 10)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.Empty(t, apply(t, s, events...))
+	purgeAll(t, s)
+	n, err = s.PurgeTombstones(t.Context(), time.Now().Add(time.Hour), 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	apply(t, s, queued(id))
+	require.Equal(t, []int64{1}, numbers(all(t, s, id)))
 }
 
 func tombstoneDrops(t *testing.T, s store.Store) {
@@ -129,7 +236,7 @@ func tombstoneAgain(t *testing.T, s store.Store) {
 	purgeAll(t, s)
 	second := []task.Event{inRun(2, queued(id)), inRun(2, succeeded(id))}
 	apply(t, s, second...)
-	require.Equal(t, 1, purgeAll(t, s))
+	require.Equal(t, 1+2+2, purgeAll(t, s))
 	requireGone(t, s, id)
 	require.Empty(t, apply(t, s, slices.Concat(events, second)...))
 	changes := apply(t, s, inRun(3, queued(id)))

@@ -37,7 +37,8 @@ CREATE TABLE tasks (
     progress_fraction REAL,
     progress_message TEXT,
     progress_time    INTEGER,
-    purged_run       INTEGER NOT NULL  -- that of the tombstone it came back from
+    purged_run       INTEGER NOT NULL, -- that of the tombstone it came back from
+    purged_version   INTEGER NOT NULL  -- likewise; events up to it are not of the task any more
 ) WITHOUT ROWID, STRICT;
 
 -- What PurgeEnded may take, oldest first: SUCCEEDED and CANCELLED.
@@ -82,24 +83,34 @@ CREATE TABLE tombstones (
     task_id    BLOB    NOT NULL PRIMARY KEY,
     run        INTEGER NOT NULL,
     version    INTEGER NOT NULL,
-    purge_time INTEGER NOT NULL
+    purge_time INTEGER NOT NULL,
+    unfinished INTEGER NOT NULL -- 1 while events up to version may be left
 ) WITHOUT ROWID, STRICT;
 
-CREATE INDEX tombstones_purged ON tombstones (purge_time);
+CREATE INDEX tombstones_purged ON tombstones (purge_time) WHERE unfinished = 0;
+
+CREATE INDEX tombstones_unfinished ON tombstones (unfinished) WHERE unfinished = 1;
 
 -- The catalogue.
 CREATE TABLE bundles (
     digest TEXT    NOT NULL PRIMARY KEY,
-    time   INTEGER
+    time   INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
 
--- The current bundle of each service.
+-- What each bundle was announced with.
 CREATE TABLE bundle_services (
-    service TEXT NOT NULL PRIMARY KEY,
-    digest  TEXT NOT NULL REFERENCES bundles (digest)
+    digest  TEXT NOT NULL REFERENCES bundles (digest) ON DELETE CASCADE,
+    service TEXT NOT NULL,
+    PRIMARY KEY (digest, service)
 ) WITHOUT ROWID, STRICT;
 
-CREATE INDEX bundle_services_digest ON bundle_services (digest);
+-- The newest bundle that defines a service or a task type.
+CREATE TABLE definitions (
+    name   TEXT NOT NULL PRIMARY KEY,
+    digest TEXT NOT NULL REFERENCES bundles (digest)
+) WITHOUT ROWID, STRICT;
+
+CREATE INDEX definitions_digest ON definitions (digest);
 
 CREATE TABLE files (
     sha256  BLOB NOT NULL PRIMARY KEY,
