@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 )
@@ -84,7 +85,7 @@ type address struct {
 // parseAddress never repeats the URL in its error: it may hold a password.
 func parseAddress(url string) (address, error) {
 	u, err := amqp091.ParseURI(url)
-	if err != nil {
+	if err != nil || !strings.Contains(url, "://") {
 		return address{}, errors.New("an AMQP URL is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST")
 	}
 	return address{u, url}, nil

@@ -16,8 +16,8 @@ type Subscription struct {
 	Declare func(*Topology) error
 	// Prefetch is how many unacknowledged messages the broker hands over.
 	Prefetch int
-	// MaxBatch and MaxBatchBytes bound what one call of Handle gets, but for a
-	// single message. Defaults 1 and 4 MiB.
+	// MaxBatch and MaxBatchBytes bound what one call of Handle gets: no message
+	// is added to a batch that has reached either. Defaults 1 and 4 MiB.
 	MaxBatch, MaxBatchBytes int
 	// Handle takes a batch, in the order of the queue. nil acknowledges it. An
 	// error returns it to the queue and consumes anew after a pause. ctx ends
@@ -75,14 +75,15 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("consume %s: %w", s.Queue, err), ch.Close())
 	}
-	defer closeConsumer(ch, deliveries)
+	ready := buffered(deliveries, s.Prefetch)
+	defer closeConsumer(ch, ready)
 	for {
 		select {
-		case d, ok := <-deliveries:
+		case d, ok := <-ready:
 			if !ok {
 				return worked, errors.New("the broker ended the consumer")
 			}
-			if err := s.handle(ctx, ch, s.gather(d, deliveries)); err != nil {
+			if err := s.handle(ctx, ch, s.gather(d, ready)); err != nil {
 				return worked, err
 			}
 			worked = true
@@ -90,6 +91,20 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 			return worked, nil
 		}
 	}
+}
+
+// buffered makes a batch of what has arrived visible: amqp091-go hands
+// deliveries over one by one. It ends with the deliveries, which are read to
+// their end by whoever reads the answer.
+func buffered(deliveries <-chan amqp091.Delivery, prefetch int) <-chan amqp091.Delivery {
+	ready := make(chan amqp091.Delivery, prefetch)
+	go func() {
+		defer close(ready)
+		for d := range deliveries {
+			ready <- d
+		}
+	}()
+	return ready
 }
 
 // closeConsumer closes a channel whose deliveries nobody reads any more. They

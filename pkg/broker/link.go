@@ -9,6 +9,7 @@ import (
 	"time"
 
 	amqp "github.com/Azure/go-amqp"
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/warrenmq/warren/pkg/task"
@@ -175,15 +176,24 @@ func (d *WorkDelivery) Task(taskType string) (TaskMessage, error) {
 		m.ID, _ = p.MessageID.(string)
 	}
 	for _, k := range traceHeaders {
-		if v, ok := d.m.ApplicationProperties[k].(string); ok {
+		switch v := d.m.ApplicationProperties[k].(type) {
+		case string:
 			m.Trace[k] = v
+		case []byte: // RabbitMQ hands text over 4 KiB over as binary.
+			m.Trace[k] = string(v)
 		}
 	}
 	header, ok := d.m.ApplicationProperties[headerTask].([]byte)
 	if !ok {
 		return m, errors.New("the message has no header " + headerTask + ": it was not published by Warren")
 	}
-	return m, m.decodeHeader(header)
+	if err := m.decodeHeader(header); err != nil {
+		return m, err
+	}
+	if _, err := uuid.Parse(m.ID); err != nil {
+		return m, fmt.Errorf("the message id %q is no task id", m.ID)
+	}
+	return m, nil
 }
 
 // Attempt is the number of the attempt that this delivery is for, from 1.

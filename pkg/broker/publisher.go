@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -102,7 +103,9 @@ type outgoing struct {
 type sent struct {
 	line    *line
 	confirm *amqp091.DeferredConfirmation
-	err     error
+	// returned says, once confirm is done, whether no queue took the message.
+	returned <-chan bool
+	err      error
 }
 
 // line is the state of one channel.
@@ -116,14 +119,14 @@ type line struct {
 	returns chan amqp091.Return
 
 	mu sync.Mutex
-	// returned are messages that came back, abandoned those whose publishers
-	// have given up.
-	returned, abandoned map[string]struct{}
+	// next numbers the messages of the channel: ids may repeat.
+	next uint64
+	// returned has the numbers of messages that came back and whose confirm is awaited.
+	returned map[string]struct{}
 }
 
-// publish sends a message and waits for its confirm. Its message id must be
-// unique among the messages in flight if it is mandatory. The end of ctx ends
-// the wait: ErrUnknown then, or ErrNotSent if it was not sent yet.
+// publish sends a message and waits for its confirm. The end of ctx ends the
+// wait: ErrUnknown then, or ErrNotSent if it was not sent yet.
 func (p *Publisher) publish(ctx context.Context, exchange, key string, mandatory bool, msg amqp091.Publishing) error {
 	if err := p.Ready(); err != nil {
 		return err
@@ -150,12 +153,11 @@ func (p *Publisher) publish(ctx context.Context, exchange, key string, mandatory
 	acked, err := s.confirm.WaitContext(ctx)
 	switch {
 	case err != nil:
-		s.line.abandon(msg.MessageId)
 		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
 	case !acked:
 		// A lost connection and a broker's nack look the same.
 		return fmt.Errorf("%w: the connection was lost or the broker refused", ErrUnknown)
-	case mandatory && s.line.wasReturned(msg.MessageId):
+	case mandatory && <-s.returned:
 		return fmt.Errorf("%w: exchange %s, key %s", ErrUnroutable, exchange, key)
 	}
 	return nil
@@ -217,7 +219,7 @@ func (p *Publisher) serveChannel(ctx context.Context, conn *amqp091.Connection) 
 		// Roomy enough for every message in flight to come back: amqp091-go drops
 		// what a full listener does not take.
 		returns:  ch.NotifyReturn(make(chan amqp091.Return, 2*maxInFlight)),
-		returned: map[string]struct{}{}, abandoned: map[string]struct{}{},
+		returned: map[string]struct{}{},
 	}
 	defer l.waiters.Wait()
 	defer close(l.over)
@@ -255,6 +257,8 @@ func (l *line) send(ctx context.Context, out *outgoing) bool {
 		<-l.slots
 		return true
 	}
+	l.next++ // send is called by one goroutine only
+	out.msg.CorrelationId = strconv.FormatUint(l.next, 36)
 	confirm, err := l.ch.PublishWithDeferredConfirm(out.exchange, out.key, out.mandatory, false, out.msg)
 	if err != nil {
 		<-l.slots
@@ -262,14 +266,17 @@ func (l *line) send(ctx context.Context, out *outgoing) bool {
 		return false
 	}
 	// The slot is held until the confirm, whether or not the caller waits so long.
+	returned := make(chan bool, 1)
 	l.waiters.Go(func() {
 		select {
 		case <-confirm.Done():
 		case <-l.over:
 		}
+		// Not in publish, whose caller may have given up by now.
+		returned <- l.wasReturned(out.msg.CorrelationId)
 		<-l.slots
 	})
-	out.sent <- sent{line: l, confirm: confirm}
+	out.sent <- sent{line: l, confirm: confirm, returned: returned}
 	return true
 }
 
@@ -291,7 +298,7 @@ func (l *line) wasReturned(id string) bool {
 		select {
 		case r, ok := <-l.returns:
 			if ok {
-				l.note(r.MessageId)
+				l.returned[r.CorrelationId] = struct{}{}
 				continue
 			}
 		default:
@@ -301,26 +308,4 @@ func (l *line) wasReturned(id string) bool {
 	_, returned := l.returned[id]
 	delete(l.returned, id)
 	return returned
-}
-
-// note remembers a return until its publisher asks, unless it never will.
-func (l *line) note(id string) {
-	if _, gone := l.abandoned[id]; gone {
-		delete(l.abandoned, id)
-		return
-	}
-	l.returned[id] = struct{}{}
-}
-
-// abandon says that nobody will ask for the message any more.
-func (l *line) abandon(id string) {
-	if l.wasReturned(id) {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.abandoned) >= maxInFlight {
-		clear(l.abandoned)
-	}
-	l.abandoned[id] = struct{}{}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -92,17 +93,20 @@ func asTime(t *timestamppb.Timestamp) time.Time {
 	return t.AsTime()
 }
 
-// FailureToProto is the wire form of a failure, nil for nil.
+// FailureToProto is the wire form of a failure, nil for nil. Text that is no
+// UTF-8, which protobuf refuses, is made so.
 func FailureToProto(f *task.Failure) *taskv1.Failure {
 	if f == nil {
 		return nil
 	}
-	m := &taskv1.Failure{Code: int32(f.Code), Message: f.Message, Stack: f.Stack}
+	m := &taskv1.Failure{Code: int32(f.Code), Message: utf8(f.Message), Stack: utf8(f.Stack)}
 	for _, d := range f.Details {
-		m.Details = append(m.Details, &anypb.Any{TypeUrl: d.TypeURL, Value: d.Value})
+		m.Details = append(m.Details, &anypb.Any{TypeUrl: utf8(d.TypeURL), Value: d.Value})
 	}
 	return m
 }
+
+func utf8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // FailureFromProto is the inverse of [FailureToProto].
 func FailureFromProto(m *taskv1.Failure) *task.Failure {

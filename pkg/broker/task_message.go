@@ -19,6 +19,8 @@ const (
 	headerTask      = "warren-task"
 	contentType     = "application/x-protobuf"
 	maxHeaderBytes  = 64 << 10
+	maxTraceBytes   = 32 << 10
+	maxShortString  = 255
 	annotationTry   = "x-opt-warren-attempt"
 	annotationCause = "x-opt-warren-cause"
 	annotationFail  = "x-opt-warren-failure"
@@ -79,10 +81,15 @@ func (m *TaskMessage) publishing() (amqp091.Publishing, error) {
 		return amqp091.Publishing{}, fmt.Errorf("%w: labels and metadata take %d bytes, at most %d are allowed", ErrNotSent, len(b), maxHeaderBytes)
 	}
 	headers := amqp091.Table{headerTask: b}
+	traced := 0 // bytes; RabbitMQ closes the connection on headers beyond a frame
 	for _, k := range traceHeaders {
 		if v := m.Trace[k]; v != "" {
 			headers[k] = v
+			traced += len(v)
 		}
+	}
+	if traced > maxTraceBytes || len(m.ID) > maxShortString || len(m.Type) > maxShortString {
+		return amqp091.Publishing{}, fmt.Errorf("%w: trace context, id or type is too long", ErrNotSent)
 	}
 	return amqp091.Publishing{
 		MessageId:    m.ID,

@@ -36,9 +36,10 @@ var errUndecodable = errors.New("the payload can't be decoded")
 func (c *call) run(ctx context.Context, w *Worker, md metadata.MD) ([]byte, error) {
 	ctx = metadata.NewIncomingContext(ctx, md)
 	ctx = peer.NewContext(ctx, &peer.Peer{Addr: queueAddr{}})
-	ctx = grpc.NewContextWithServerTransportStream(ctx, &transportStream{method: c.method.fullMethod})
+	headers := &transportStream{method: c.method.fullMethod}
+	ctx = grpc.NewContextWithServerTransportStream(ctx, headers)
 	if c.method.stream != nil {
-		return nil, c.runStream(ctx, w)
+		return nil, c.runStream(ctx, w, headers)
 	}
 	reply, err := c.method.unary.Handler(c.method.impl, ctx, c.decode, w.unary)
 	if err != nil {
@@ -47,8 +48,8 @@ func (c *call) run(ctx context.Context, w *Worker, md metadata.MD) ([]byte, erro
 	return encode(reply)
 }
 
-func (c *call) runStream(ctx context.Context, w *Worker) error {
-	ss := &serverStream{ctx: ctx, call: c}
+func (c *call) runStream(ctx context.Context, w *Worker, headers *transportStream) error {
+	ss := &serverStream{ctx: ctx, call: c, headers: headers}
 	if w.stream == nil {
 		return c.method.stream.Handler(c.method.impl, ss)
 	}
@@ -77,6 +78,7 @@ func encode(v any) ([]byte, error) {
 type serverStream struct {
 	ctx      context.Context
 	call     *call
+	headers  *transportStream
 	received bool
 }
 
@@ -98,6 +100,7 @@ func (s *serverStream) SendMsg(v any) error {
 	if err != nil {
 		return err
 	}
+	s.headers.sendFirst()
 	return s.call.send(b)
 }
 
@@ -119,22 +122,31 @@ func (t *transportStream) SetHeader(metadata.MD) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.sent {
-		return errors.New("the headers have been sent already")
+		return errHeadersSent
 	}
 	return nil
 }
 
-func (t *transportStream) SendHeader(md metadata.MD) error {
-	if err := t.SetHeader(md); err != nil {
-		return err
-	}
+func (t *transportStream) SendHeader(metadata.MD) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.sent {
+		return errHeadersSent
+	}
 	t.sent = true
 	return nil
 }
 
+// sendFirst sends the headers with the first message, as a server does.
+func (t *transportStream) sendFirst() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sent = true
+}
+
 func (t *transportStream) SetTrailer(metadata.MD) error { return nil }
+
+var errHeadersSent = errors.New("the headers have been sent already")
 
 // queueAddr is the peer's address as handlers see it.
 type queueAddr struct{}

@@ -64,7 +64,7 @@ func failureOf(err error) (*task.Failure, task.Cause) {
 	switch {
 	case errors.As(err, &p):
 		f := failure(withReason(codes.Internal, p.Error(), taskv1.ErrorReason_ERROR_REASON_HANDLER_PANICKED, nil))
-		f.Stack = valid(string(p.stack[:min(len(p.stack), maxStack)]))
+		f.Stack = strings.ToValidUTF8(string(p.stack[:min(len(p.stack), maxStack)]), "")
 		return f, task.CauseAttemptsExhausted
 	case errors.Is(err, errUndecodable):
 		return failure(withReason(codes.InvalidArgument, err.Error(), taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, nil)), task.CauseUndecodable

@@ -30,7 +30,7 @@ const (
 // statisticsConfig makes the management API show counts that are at most about half a second old, instead of five.
 const (
 	statisticsConfig         = "collect_statistics_interval = 500\n"
-	statisticsAdvancedConfig = "[{rabbit, [{quorum_tick_interval, 500}]}]."
+	statisticsAdvancedConfig = "[{rabbit, [{quorum_tick_interval, 500}]}, {rabbitmq_management_agent, [{sample_retention_policies, [{global, [{605, 1}]}, {basic, [{605, 1}]}, {detailed, [{10, 1}]}]}]}]."
 )
 
 // shared is this process's node. It is the one state of the package that outlives a test, since a node takes seconds.

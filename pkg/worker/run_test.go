@@ -1,0 +1,520 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// await receives, within patience.
+func await[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+		panic("unreachable")
+	}
+}
+
+func TestHandlerSeesItsTask(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	type seen struct {
+		info     task.Info
+		ok       bool
+		metadata metadata.MD
+		left     time.Duration
+	}
+	handled := make(chan seen, 1)
+	w, stop := run(t, &faults{delay: func(ctx context.Context) error {
+		var s seen
+		s.info, s.ok = task.FromContext(ctx)
+		s.metadata, _ = metadata.FromIncomingContext(ctx)
+		deadline, _ := ctx.Deadline()
+		s.left = time.Until(deadline)
+		handled <- s
+		return nil
+	}}, Config{AMQPURLs: []string{b.URL}})
+
+	var m broker.TaskMessage
+	id := g.submit(t, typeDelay, func(msg *broker.TaskMessage) {
+		msg.Run, msg.Priority = 3, task.PriorityHigh
+		msg.Labels = map[string]string{"customer": "acme"}
+		msg.Metadata = map[string][][]byte{"x-tenant": {[]byte("a"), []byte("b")}, "x-raw-bin": {{0, 255}}}
+		msg.Trace = map[string]string{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+		m = *msg
+	})
+	s := await(t, handled)
+	require.True(t, s.ok)
+	require.Equal(t, task.Info{ID: id, Type: typeDelay, Run: 3, Attempt: 1, Labels: map[string]string{"customer": "acme"}}, s.info)
+	require.Equal(t, []string{"a", "b"}, s.metadata.Get("x-tenant"))
+	require.Equal(t, []string{"\x00\xff"}, s.metadata.Get("x-raw-bin"))
+	require.Greater(t, s.left, 50*time.Second, "the policy's minute")
+	require.LessOrEqual(t, s.left, time.Minute)
+
+	end := g.await(t, id, task.PhaseSucceeded)
+	events := g.of(id)
+	require.Len(t, events, 2)
+	started := events[0]
+	require.Equal(t, task.Key{Run: 3, Attempt: 1, Delivery: 1, Phase: task.PhaseStarted, Copy: m.Copy}, started.Key)
+	require.Equal(t, w.ID(), started.WorkerID)
+	require.Equal(t, "v-test", started.Execution.Version)
+	require.NotEmpty(t, started.Execution.Host)
+	require.False(t, started.Execution.Redelivered)
+	require.Equal(t, task.PriorityHigh, started.Head.Priority)
+	require.Equal(t, m.Labels, started.Head.Labels)
+	require.True(t, m.CreateTime.Equal(started.Head.CreateTime))
+	require.Equal(t, "4bf92f3577b34da6a3ce929d0e0e4736", started.Head.TraceID)
+	require.Equal(t, task.Key{Run: 3, Attempt: 1, Delivery: 1, Phase: task.PhaseSucceeded, Copy: m.Copy}, end.Key)
+	stop()
+	g.requireSettled(t, typeDelay)
+}
+
+func TestConcurrencyAndPrefetchAreBounded(t *testing.T) {
+	t.Parallel()
+	const concurrency, prefetch, tasks = 3, 2, 15
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay, typeFail)
+	var running, most, ended atomic.Int32
+	gate, failed := make(chan struct{}), make(chan struct{}, 1)
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open()
+	_, stop := run(t, &faults{
+		delay: func(ctx context.Context) error {
+			n := running.Add(1)
+			defer ended.Add(1)
+			defer running.Add(-1)
+			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+			}
+			select {
+			case <-gate:
+			case <-ctx.Done():
+			}
+			return nil
+		},
+		fail: func(context.Context) error {
+			failed <- struct{}{}
+			return nil
+		},
+	}, Config{AMQPURLs: []string{b.URL}, Concurrency: concurrency, Prefetch: prefetch})
+	for range tasks {
+		g.submit(t, typeDelay)
+	}
+	g.awaitReady(t, g.names.Work(typeDelay), tasks-concurrency-prefetch)
+	brokertest.Eventually(t, patience, func() bool { return running.Load() == concurrency })
+	// A full type does not hold up another.
+	g.submit(t, typeFail)
+	await(t, failed)
+	require.EqualValues(t, concurrency, running.Load())
+	ready, _ := g.count(t, g.names.Work(typeDelay))
+	require.Equal(t, tasks-concurrency-prefetch, ready, "no more are fetched while none has ended")
+	open()
+	brokertest.Eventually(t, patience, func() bool { return ended.Load() == tasks })
+	stop()
+	g.requireSettled(t, typeDelay)
+	require.EqualValues(t, concurrency, most.Load(), "all slots are used, and no more")
+}
+
+func TestTimeoutIsTheHandlersDeadline(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	g.change(func() { g.policies[typeDelay].Timeout = durationpb.New(50 * time.Millisecond) })
+	_, stop := run(t, &faults{delay: func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}}, Config{AMQPURLs: []string{b.URL}})
+	id := g.submit(t, typeDelay)
+	dead := g.await(t, id, task.PhaseDeadLettered)
+	require.EqualValues(t, codes.DeadlineExceeded, dead.Failure.Code)
+	require.Equal(t, task.CauseAttemptsExhausted, dead.Cause)
+	started := g.await(t, id, task.PhaseStarted)
+	require.GreaterOrEqual(t, dead.Time.Sub(started.Time), 50*time.Millisecond)
+	g.awaitReady(t, g.names.Dead(), 1)
+	stop()
+	g.requireSettled(t, typeDelay)
+}
+
+func TestFailureTravelsWithTheDeadLetter(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	run(t, &faults{delay: func(context.Context) error { return status.Error(codes.NotFound, "no such picture") }}, Config{AMQPURLs: []string{b.URL}})
+	id := g.submit(t, typeDelay)
+	dead := g.await(t, id, task.PhaseDeadLettered)
+	require.Equal(t, &task.Failure{Code: int(codes.NotFound), Message: "no such picture"}, dead.Failure)
+	require.Equal(t, task.CausePermanentFailure, dead.Cause)
+	g.awaitReady(t, g.names.Dead(), 1)
+	m := b.Drain(t, g.names.Dead())[0]
+	require.Equal(t, id, m.MessageId)
+	require.Equal(t, "PERMANENT_FAILURE", m.Headers["x-opt-warren-cause"])
+	require.Equal(t, typeDelay, m.RoutingKey)
+}
+
+func TestMessageThatIsNoTaskIsDeadLettered(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	handled := make(chan struct{}, 1)
+	run(t, &faults{delay: func(context.Context) error {
+		handled <- struct{}{}
+		return nil
+	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 1, Prefetch: 1})
+	// Its header has no run. More of them than there is credit: they cost none.
+	var ids []string
+	for range 5 {
+		ids = append(ids, g.submit(t, typeDelay, func(m *broker.TaskMessage) { m.Run = 0 }))
+	}
+	for _, id := range ids {
+		dead := g.await(t, id, task.PhaseDeadLettered)
+		require.Equal(t, task.CauseUndecodable, dead.Cause)
+		require.EqualValues(t, codes.InvalidArgument, dead.Failure.Code)
+		require.Equal(t, "MESSAGE_UNDECODABLE", errorInfo(t, dead.Failure).Reason)
+		require.Len(t, g.of(id), 1, "no start")
+	}
+	g.awaitReady(t, g.names.Dead(), len(ids))
+	require.Empty(t, handled)
+	g.submit(t, typeDelay)
+	await(t, handled)
+}
+
+func TestProgressIsThinnedToTheLatest(t *testing.T) {
+	t.Parallel()
+	const reports = 500
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	proxy := brokertest.NewProxy(t, b.URL)
+	begin, reported, finish := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	run(t, &faults{delay: func(ctx context.Context) error {
+		<-begin
+		task.Progress(ctx, -1, "not\xffUTF-8")
+		for i := range reports {
+			task.Progress(ctx, float64(i+1)/reports, fmt.Sprint("step ", i+1))
+		}
+		close(reported)
+		<-finish
+		task.Progress(ctx, 7, "the last")
+		return nil
+	}}, Config{AMQPURLs: []string{proxy.URL()}})
+	id := g.submit(t, typeDelay)
+	g.await(t, id, task.PhaseStarted)
+
+	// Nothing is confirmed now; reporting does not wait for that.
+	proxy.Stall(brokertest.AMQP091)
+	close(begin)
+	await(t, reported)
+	proxy.Restore()
+	brokertest.Eventually(t, patience, func() bool {
+		events := g.of(id, task.PhaseProgress)
+		return len(events) > 0 && events[len(events)-1].Progress.Message == fmt.Sprint("step ", reports)
+	})
+	require.LessOrEqual(t, len(g.of(id, task.PhaseProgress)), 2, "what came while one was on its way, but for the latest, is left out")
+	close(finish)
+	g.await(t, id, task.PhaseSucceeded)
+	events := g.of(id, task.PhaseProgress)
+	last := events[len(events)-1]
+	require.Equal(t, "the last", last.Progress.Message, "what was said last is told before the end")
+	require.InDelta(t, 1, last.Progress.Fraction, 0)
+	for i, e := range events {
+		require.EqualValues(t, i+1, e.Key.Sequence)
+		require.False(t, e.Progress.Time.IsZero())
+	}
+	all := g.of(id)
+	require.Equal(t, task.PhaseSucceeded, all[len(all)-1].Key.Phase, "nothing follows the end")
+}
+
+func TestLostConnectionEndsTheContextAndOutcomesAreToldAnyway(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay, typeFail)
+	proxy := brokertest.NewProxy(t, b.URL)
+	running, causes := make(chan struct{}, 2), make(chan error, 2)
+	again := make(chan task.Info, 2)
+	await1 := func(ctx context.Context) bool {
+		info, _ := task.FromContext(ctx)
+		if info.Redelivered {
+			again <- info
+			return false
+		}
+		running <- struct{}{}
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return true
+	}
+	_, stop := run(t, &faults{
+		// One handler finishes anyway, the other obeys.
+		delay: func(ctx context.Context) error {
+			await1(ctx)
+			return nil
+		},
+		fail: func(ctx context.Context) error {
+			if await1(ctx) {
+				return ctx.Err()
+			}
+			return nil
+		},
+	}, Config{AMQPURLs: []string{proxy.URL()}})
+	finishes, obeys := g.submit(t, typeDelay), g.submit(t, typeFail)
+	await(t, running)
+	await(t, running)
+
+	proxy.Drop(brokertest.AMQP10)
+	for range 2 {
+		cause := await(t, causes)
+		require.ErrorIs(t, cause, broker.ErrDeliveryLost)
+		require.ErrorContains(t, cause, "DELIVERY_LOST")
+	}
+	end := g.await(t, finishes, task.PhaseSucceeded)
+	require.EqualValues(t, 1, end.Key.Delivery)
+	lost := g.await(t, obeys, task.PhaseLost)
+	require.EqualValues(t, 1, lost.Key.Delivery)
+	require.Nil(t, lost.Failure)
+	require.Empty(t, g.of(obeys, task.PhaseDeadLettered))
+
+	// The broker delivers both again; no attempt was spent.
+	for range 2 {
+		info := await(t, again)
+		require.Equal(t, 1, info.Attempt)
+	}
+	for _, id := range []string{finishes, obeys} {
+		brokertest.Eventually(t, patience, func() bool {
+			ends := g.of(id, task.PhaseSucceeded)
+			return len(ends) > 0 && ends[len(ends)-1].Key.Delivery == 2
+		})
+		starts := g.of(id, task.PhaseStarted)
+		require.Len(t, starts, 2)
+		require.True(t, starts[1].Execution.Redelivered)
+	}
+	stop()
+	g.requireSettled(t, typeDelay)
+	g.requireSettled(t, typeFail)
+}
+
+func TestOnlyAcceptedTypesAreConsumed(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay, typeFail)
+	g.change(func() { delete(g.policies, typeFail) })
+	handled := make(chan struct{}, 1)
+	w, stop := run(t, &faults{delay: func(context.Context) error {
+		handled <- struct{}{}
+		return nil
+	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 7})
+	g.submit(t, typeFail)
+	g.submit(t, typeDelay)
+	await(t, handled)
+	brokertest.Eventually(t, patience, func() bool {
+		_, beats := g.snapshot()
+		return len(beats) > 0
+	})
+	_, beats := g.snapshot()
+	require.Equal(t, w.ID(), beats[0].Worker.WorkerId)
+	require.False(t, beats[0].Goodbye)
+	require.False(t, beats[0].Draining)
+	require.Len(t, beats[0].Types, 1, "a refused type is none of its types")
+	require.Equal(t, typeDelay, beats[0].Types[0].Type)
+	require.EqualValues(t, 7, beats[0].Types[0].Concurrency)
+	waiting, consumers := g.count(t, g.names.Work(typeFail))
+	require.Equal(t, 1, waiting)
+	require.Zero(t, consumers)
+
+	stop()
+	brokertest.Eventually(t, patience, func() bool {
+		_, beats := g.snapshot()
+		last := beats[len(beats)-1]
+		return last.Goodbye && last.Draining
+	})
+	for _, q := range b.Queues(t) {
+		require.NotContains(t, q.Name, w.ID(), "its control queue goes with it")
+	}
+}
+
+func TestGatewayCanAskForRegistrationAndChangePolicies(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	left := make(chan time.Duration, 1)
+	w, _ := run(t, &faults{delay: func(ctx context.Context) error {
+		deadline, _ := ctx.Deadline()
+		left <- time.Until(deadline)
+		return nil
+	}}, Config{AMQPURLs: []string{b.URL}})
+	g.submit(t, typeDelay)
+	require.LessOrEqual(t, await(t, left), time.Minute)
+
+	g.change(func() {
+		g.again = true
+		g.policies[typeDelay].Timeout = durationpb.New(time.Hour)
+	})
+	brokertest.Eventually(t, patience, func() bool {
+		requests, _ := g.snapshot()
+		return len(requests) >= 2
+	})
+	requests, _ := g.snapshot()
+	first, second := requests[0], requests[len(requests)-1]
+	require.Equal(t, w.ID(), second.Worker.WorkerId)
+	require.NotEqual(t, first.RequestId, second.RequestId)
+	require.Equal(t, []string{"demo.v1.FaultService"}, second.GetRegistration().GetServices())
+	require.Equal(t, first.GetRegistration().GetFiles(), second.GetRegistration().GetFiles())
+	brokertest.Eventually(t, patience, func() bool {
+		g.submit(t, typeDelay)
+		return await(t, left) > time.Minute
+	})
+}
+
+func TestDrainLetsHandlersFinish(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	started, finish := make(chan string, 1), make(chan error, 1)
+	_, stop := run(t, &faults{delay: func(ctx context.Context) error {
+		info, _ := task.FromContext(ctx)
+		started <- info.ID
+		select {
+		case err := <-finish:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 1, Prefetch: 2, Grace: time.Minute})
+	for range 4 {
+		g.submit(t, typeDelay)
+	}
+	id := await(t, started)
+	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	// What it has only fetched returns at once, for others.
+	g.awaitReady(t, g.names.Work(typeDelay), 3)
+	finish <- nil
+	await(t, stopped)
+	g.await(t, id, task.PhaseSucceeded)
+	require.Empty(t, started, "no other task was started")
+	g.awaitReady(t, g.names.Work(typeDelay), 3)
+	_, consumers := g.count(t, g.names.Work(typeDelay))
+	require.Zero(t, consumers)
+}
+
+func TestDrainGivesBackAfterTheGrace(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	started, cause := make(chan struct{}, 1), make(chan error, 1)
+	_, stop := run(t, &faults{delay: func(ctx context.Context) error {
+		started <- struct{}{}
+		<-ctx.Done()
+		cause <- context.Cause(ctx)
+		return ctx.Err()
+	}}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
+	id := g.submit(t, typeDelay)
+	await(t, started)
+	stop()
+	require.ErrorContains(t, await(t, cause), "DRAINING")
+	released := g.await(t, id, task.PhaseReleased)
+	require.Nil(t, released.Failure)
+	require.Empty(t, g.of(id, task.PhaseDeadLettered))
+	g.awaitReady(t, g.names.Work(typeDelay), 1)
+}
+
+func TestHandlerThatIgnoresItsEndDoesNotHoldTheWorker(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	started, finish := make(chan struct{}, 1), make(chan struct{})
+	defer close(finish)
+	_, stop := run(t, &faults{delay: func(context.Context) error {
+		started <- struct{}{}
+		<-finish
+		return nil
+	}}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
+	g.submit(t, typeDelay)
+	await(t, started)
+	stop()
+	g.awaitReady(t, g.names.Work(typeDelay), 1)
+}
+
+func TestEnormousFailureHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay, typeFail)
+	_, stop := run(t, &faults{
+		delay: func(ctx context.Context) error {
+			task.Progress(ctx, 0, strings.Repeat("x", 17<<20))
+			return status.Error(codes.NotFound, strings.Repeat("x", 17<<20))
+		},
+		fail: func(context.Context) error { return nil },
+	}, Config{AMQPURLs: []string{b.URL}})
+	dead := g.await(t, g.submit(t, typeDelay), task.PhaseDeadLettered)
+	require.EqualValues(t, codes.NotFound, dead.Failure.Code)
+	g.await(t, g.submit(t, typeFail), task.PhaseSucceeded)
+	stop()
+	g.requireSettled(t, typeDelay)
+}
+
+// A gateway of another version may not say what this one knows.
+func TestPolicyHasDefaults(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	g.change(func() { g.policies[typeDelay] = &brokerv1.TypePolicy{Type: typeDelay} })
+	left := make(chan time.Duration, 1)
+	run(t, &faults{delay: func(ctx context.Context) error {
+		deadline, _ := ctx.Deadline()
+		left <- time.Until(deadline)
+		return nil
+	}}, Config{AMQPURLs: []string{b.URL}})
+	id := g.submit(t, typeDelay)
+	require.InDelta(t, catalogue.DefaultTimeout, await(t, left), float64(time.Minute))
+	g.await(t, id, task.PhaseSucceeded)
+}
+
+func TestWorkerWithoutABrokerCanStop(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	proxy := brokertest.NewProxy(t, b.URL)
+	proxy.Cut()
+	_, stop := run(t, &faults{}, Config{AMQPURLs: []string{proxy.URL()}})
+	stop()
+}
+
+// Not parallel: it looks at all goroutines of the process.
+func TestRunLeavesNothingBehind(t *testing.T) {
+	t.Run("run", func(t *testing.T) {
+		b := brokertest.VHost(t)
+		g := startGateway(t, b, typeDelay)
+		proxy := brokertest.NewProxy(t, b.URL)
+		_, stop := run(t, &faults{delay: func(ctx context.Context) error {
+			task.Progress(ctx, 0.5, "half")
+			return nil
+		}}, Config{AMQPURLs: []string{proxy.URL()}})
+		g.await(t, g.submit(t, typeDelay), task.PhaseSucceeded)
+		proxy.Drop()
+		g.await(t, g.submit(t, typeDelay), task.PhaseSucceeded)
+		stop()
+		brokertest.Eventually(t, patience, func() bool { return proxy.Connections() == 0 })
+	})
+	goleak.VerifyNone(t, brokertest.LeakOptions()...)
+}
