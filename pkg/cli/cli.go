@@ -29,6 +29,7 @@ func Parse(app any, name, description, version string, args []string) (*kong.Con
 		kong.UsageOnError(),
 		kong.Vars{"version": name + " " + version},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ValueFormatter(describe),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("describe the command line of %s: %w", name, err)
@@ -37,6 +38,15 @@ func Parse(app any, name, description, version string, args []string) (*kong.Con
 		return nil, err
 	}
 	return parser.Parse(args)
+}
+
+// describe adds a flag's default where its placeholder hides it.
+func describe(v *kong.Value) string {
+	text := kong.DefaultHelpValueFormatter(v)
+	if v.Flag == nil || v.Flag.PlaceHolder == "" || v.Default == "" {
+		return text
+	}
+	return text + " Default: " + v.Default
 }
 
 // checkEnvironment refuses WARREN_ variables that no flag reads.
@@ -50,9 +60,14 @@ func checkEnvironment(root *kong.Node, environ []string) error {
 		}
 		return next(nil)
 	})
+	var keys []string
 	for _, entry := range environ {
-		key, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(key, prefix+"_") && !known[key] {
+		if key, _, _ := strings.Cut(entry, "="); strings.HasPrefix(key, prefix+"_") {
+			keys = append(keys, key)
+		}
+	}
+	for _, key := range keys {
+		if !known[key] && !isServiceLink(key, keys) {
 			return fmt.Errorf("the environment variable %s is unknown; known are %s", key, strings.Join(sortedKeys(known), ", "))
 		}
 	}
@@ -81,13 +96,13 @@ func (l Log) Logger(w io.Writer) *slog.Logger {
 
 // Broker are the flags that say which RabbitMQ to use.
 type Broker struct {
-	AMQPURL   []string `name:"amqp-url" help:"RabbitMQ's nodes, tried in turn; repeatable." default:"amqp://guest:guest@127.0.0.1:5672/" placeholder:"URL"`
+	AMQPURL   []string `name:"amqp-url" help:"RabbitMQ's nodes, tried in turn; repeatable, or separated by spaces." sep:" " default:"amqp://guest:guest@127.0.0.1:5672/" placeholder:"URL"`
 	Namespace string   `help:"Prefix of the names of all exchanges and queues." default:"warren"`
 }
 
 // Version is the flag that prints the version and exits.
 type Version struct {
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	Version kong.VersionFlag `help:"Print the version and exit." env:"-"`
 }
 
 // Fail says why a process can't go on, and ends it with exit code 1.

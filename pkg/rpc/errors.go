@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,17 +93,26 @@ func ReasonName(r taskv1.ErrorReason) string {
 	return strings.TrimPrefix(r.String(), "ERROR_REASON_")
 }
 
-// toStatus makes of any error one with exactly one ErrorInfo.
-func toStatus(err error) error {
-	if err == nil {
-		return nil
-	}
+// incidentKey is the metadata that leads from an answer to the log.
+const incidentKey = "incident"
+
+// Internal makes the Error for a mistake of ours. The caller gets an incident's
+// id and no more, the log has the cause with it.
+func Internal(cause error) *Error {
+	incident := strings.ToLower(rand.Text()[:10])
+	return Errorf(codes.Internal, taskv1.ErrorReason_ERROR_REASON_INTERNAL,
+		"an internal error; the server's log has it, as incident %s", incident).
+		With(incidentKey, incident).Because(cause)
+}
+
+// fromAny gives any error a reason, or nil if it is an answer that has one.
+func fromAny(err error) *Error {
 	var own *Error
 	if errors.As(err, &own) {
-		return own.GRPCStatus().Err()
+		return own
 	}
 	if violations := violationsOf(err); violations != nil {
-		return violations.GRPCStatus().Err()
+		return violations
 	}
 	st, ok := status.FromError(err)
 	if !ok {
@@ -110,30 +120,33 @@ func toStatus(err error) error {
 	}
 	for _, d := range st.Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Domain == Domain {
-			return st.Err()
+			return nil
 		}
 	}
-	return fromCode(st).GRPCStatus().Err()
+	if isMistake(st.Code()) {
+		return Internal(err)
+	}
+	return Errorf(st.Code(), reasonOf(st.Code()), "%s", st.Message())
 }
 
-// fromCode gives an error that is not ours the reason of its code.
-func fromCode(st *status.Status) *Error {
-	reason := taskv1.ErrorReason_ERROR_REASON_INTERNAL
-	switch st.Code() {
+// isMistake says whether a code's text may show what is not for callers.
+func isMistake(code codes.Code) bool { return code == codes.Internal || code == codes.Unknown }
+
+// reasonOf is that of errors that are not ours.
+func reasonOf(code codes.Code) taskv1.ErrorReason {
+	switch code {
 	case codes.Canceled, codes.DeadlineExceeded:
-		reason = taskv1.ErrorReason_ERROR_REASON_CALL_ENDED
+		return taskv1.ErrorReason_ERROR_REASON_CALL_ENDED
 	case codes.InvalidArgument:
-		reason = taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
+		return taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
 	case codes.Unimplemented:
-		reason = taskv1.ErrorReason_ERROR_REASON_METHOD_NOT_FOUND
+		return taskv1.ErrorReason_ERROR_REASON_METHOD_NOT_FOUND
 	case codes.ResourceExhausted:
-		reason = taskv1.ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE
+		return taskv1.ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE
 	case codes.Unavailable:
-		reason = taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN
-	case codes.Unknown, codes.Internal:
-		return Errorf(codes.Internal, reason, "an internal error; the server's log has it, under this call's trace id")
+		return taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN
 	}
-	return Errorf(st.Code(), reason, "%s", st.Message())
+	return taskv1.ErrorReason_ERROR_REASON_INTERNAL
 }
 
 // violationsOf translates what the validation interceptor answers.
@@ -163,11 +176,27 @@ func violationsOf(err error) *Error {
 	return nil
 }
 
-func errorsUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func errorsUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	resp, err := handler(ctx, req)
-	return resp, noteCause(ctx, err)
+	return resp, answer(ctx, info.FullMethod, err)
 }
 
-func errorsStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	return noteCause(ss.Context(), handler(srv, ss))
+func errorsStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return answer(ss.Context(), info.FullMethod, handler(srv, ss))
+}
+
+// answer makes of any error one with exactly one ErrorInfo, and adds to the
+// call's log line what the caller is not told. Health and reflection are gRPC's
+// own protocols, whose clients know their codes and no reasons: of their
+// errors only our mistakes are treated so.
+func answer(ctx context.Context, method string, err error) error {
+	if err == nil || (isPlumbing(serviceOf(method)) && !isMistake(status.Code(err))) {
+		return err
+	}
+	e := fromAny(err)
+	if e == nil {
+		return err
+	}
+	noteCause(ctx, e)
+	return e.GRPCStatus().Err()
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -49,7 +50,8 @@ func Serve(ctx context.Context, s *grpc.Server, l net.Listener, grace time.Durat
 	cut := time.AfterFunc(grace, s.Stop)
 	defer cut.Stop()
 	s.GracefulStop()
-	if err := <-failed; err != nil {
+	// ErrServerStopped: it was stopped before it had begun to serve.
+	if err := <-failed; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve gRPC: %w", err)
 	}
 	return nil

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
@@ -38,12 +37,21 @@ func logAdapter(l *slog.Logger) logging.Logger {
 	})
 }
 
-// noteCause adds to the call's log line what its caller is not told, and makes
-// the error fit to be sent.
-func noteCause(ctx context.Context, err error) error {
-	var own *Error
-	if errors.As(err, &own) && own.Cause != nil {
-		logging.AddFields(ctx, logging.Fields{"cause", own.Cause.Error()})
+// noteCause adds to the call's log line what its caller is not told.
+func noteCause(ctx context.Context, e *Error) {
+	if e.Cause != nil {
+		logging.AddFields(ctx, logging.Fields{"cause", e.Cause.Error()})
 	}
-	return toStatus(err)
+	if incident := e.Metadata[incidentKey]; incident != "" {
+		logging.AddFields(ctx, logging.Fields{incidentKey, incident})
+	}
+}
+
+// onlyMistakes drops what is no mistake of ours.
+func onlyMistakes(l logging.Logger) logging.Logger {
+	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
+		if level >= logging.LevelError {
+			l.Log(ctx, level, msg, fields...)
+		}
+	})
 }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strings"
+	"slices"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -20,6 +20,8 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	codecproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/keepalive"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
@@ -30,9 +32,15 @@ type ServerConfig struct {
 	Logger *slog.Logger
 	// MaxMessageBytes bounds a request and an answer.
 	MaxMessageBytes int
+	// MaxPayloadBytes is the limit that is named to who sends a larger request.
+	// Defaults to MaxMessageBytes.
+	MaxPayloadBytes int
 	// LongCalls are full names of unary methods that bound their own time; all
 	// others get DefaultDeadline unless the caller sends a deadline.
 	LongCalls []string
+	// Stopping, when it is closed, ends the streams of health and reflection,
+	// which no graceful stop would outlast. Defaults to never.
+	Stopping <-chan struct{}
 }
 
 // DefaultDeadline is that of unary calls that come without one.
@@ -47,41 +55,53 @@ const (
 )
 
 // NewServer builds a server. The order of interceptors, from the outside, is
-// logging, errors, recovery, deadline, validation, for unary calls and streams
-// alike. Health checks and reflection are neither logged nor traced.
+// logging, errors, recovery, deadline, decoding, validation, for unary calls and
+// streams alike. Health checks and reflection are not traced, and logged only
+// when a mistake of ours shows in them.
 func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	v, err := protovalidate.New()
 	if err != nil {
 		return nil, fmt.Errorf("make a validator: %w", err)
 	}
 	onPanic := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
-		return Errorf(codes.Internal, taskv1.ErrorReason_ERROR_REASON_INTERNAL,
-			"an internal error; the server's log has it, under this call's trace id").
-			Because(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		return Internal(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 	})
+	requests := decoder{encoding.GetCodecV2(codecproto.Name), cfg.MaxMessageBytes, cfg.MaxPayloadBytes}
+	if requests.limit == 0 {
+		requests.limit = cfg.MaxMessageBytes
+	}
 	logger, options := logAdapter(cfg.Logger), logOptions()
-	observed := selector.MatchFunc(func(_ context.Context, c interceptors.CallMeta) bool { return !isPlumbing(c.Service) })
-	short := selector.MatchFunc(func(_ context.Context, c interceptors.CallMeta) bool { return !contains(cfg.LongCalls, c.FullMethod()) })
+	plumbing := selector.MatchFunc(func(_ context.Context, c interceptors.CallMeta) bool { return isPlumbing(c.Service) })
+	ours := selector.MatchFunc(func(_ context.Context, c interceptors.CallMeta) bool { return !isPlumbing(c.Service) })
+	short := selector.MatchFunc(func(_ context.Context, c interceptors.CallMeta) bool {
+		return !slices.Contains(cfg.LongCalls, c.FullMethod())
+	})
 	return grpc.NewServer(
 		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithFilter(filters.None(
 			filters.ServiceName("grpc.health.v1.Health"),
 			filters.ServicePrefix("grpc.reflection."),
 		)))),
 		grpc.ChainUnaryInterceptor(
-			selector.UnaryServerInterceptor(logging.UnaryServerInterceptor(logger, options...), observed),
+			selector.UnaryServerInterceptor(logging.UnaryServerInterceptor(logger, options...), ours),
+			selector.UnaryServerInterceptor(logging.UnaryServerInterceptor(onlyMistakes(logger), options...), plumbing),
 			errorsUnary,
 			recovery.UnaryServerInterceptor(onPanic),
 			selector.UnaryServerInterceptor(deadlineUnary, short),
+			requests.unary,
 			validator.UnaryServerInterceptor(v),
 		),
 		grpc.ChainStreamInterceptor(
-			selector.StreamServerInterceptor(logging.StreamServerInterceptor(logger, options...), observed),
+			endPlumbing(cfg.Stopping),
+			selector.StreamServerInterceptor(logging.StreamServerInterceptor(logger, options...), ours),
+			selector.StreamServerInterceptor(logging.StreamServerInterceptor(onlyMistakes(logger), options...), plumbing),
 			errorsStream,
 			recovery.StreamServerInterceptor(onPanic),
+			requests.stream,
 			validator.StreamServerInterceptor(v),
 		),
 		grpc.UnknownServiceHandler(unknownMethod),
-		grpc.MaxRecvMsgSize(cfg.MaxMessageBytes),
+		grpc.ForceServerCodecV2(requests),
+		grpc.MaxRecvMsgSize(max(cfg.MaxMessageBytes, maxRefusedBytes)),
 		grpc.MaxSendMsgSize(cfg.MaxMessageBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepalivePing, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
@@ -93,19 +113,6 @@ func unknownMethod(_ any, ss grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(ss)
 	return Errorf(codes.Unimplemented, taskv1.ErrorReason_ERROR_REASON_METHOD_NOT_FOUND,
 		"there is no method %s here; grpcurl's list and describe show what there is", method)
-}
-
-func isPlumbing(service string) bool {
-	return service == "grpc.health.v1.Health" || strings.HasPrefix(service, "grpc.reflection.")
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 func deadlineUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {

@@ -233,8 +233,9 @@ func (d *drill) faults(t *testing.T, ctx context.Context, victim, drained *proce
 	wg.Wait()
 }
 
-// lockStore makes the store unwritable: another connection holds its write lock.
-func (p *platform) lockStore(t testing.TB, ctx context.Context, d time.Duration) {
+// lockStore makes the store unwritable: another connection holds its write lock,
+// and calls locked once it does.
+func (p *platform) lockStore(t testing.TB, ctx context.Context, d time.Duration, locked ...func()) {
 	db, err := sql.Open("sqlite", "file:"+p.store+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Errorf("open the store: %v", err)
@@ -245,6 +246,9 @@ func (p *platform) lockStore(t testing.TB, ctx context.Context, d time.Duration)
 	if err != nil {
 		t.Errorf("lock the store: %v", err)
 		return
+	}
+	for _, f := range locked {
+		f()
 	}
 	_ = wait(ctx, d)
 	if err := tx.Rollback(); err != nil {

@@ -90,6 +90,7 @@ func (p *platform) startGateway(t testing.TB) {
 	t.Helper()
 	p.gateway = startProcess(t, "gateway", p.env, gatewayBinary, append([]string{
 		"--amqp-url", p.amqpURL, "--listen", p.address, "--store-url", "sqlite:" + p.store, "--grace", "5s",
+		"--metrics-listen", "",
 	}, p.flags...)...)
 }
 

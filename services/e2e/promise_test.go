@@ -171,3 +171,47 @@ func TestPromise8(t *testing.T) {
 	}
 	p.awaitHealth(t, "warren.store", true, 5*time.Second)
 }
+
+// TestPromise8Start: a gateway that is started while its store is down takes in
+// workers and tasks too.
+func TestPromise8Start(t *testing.T) {
+	t.Parallel()
+	locked := make(chan struct{})
+	ctx, unlock := context.WithCancel(t.Context())
+	defer unlock()
+	p, _ := onVHost(t, func(p *platform) {
+		holding := make(chan struct{})
+		go func() {
+			defer close(locked)
+			p.lockStore(t, ctx, time.Minute, func() { close(holding) })
+		}()
+		select {
+		case <-holding:
+		case <-locked:
+			t.Fatal("the store could not be locked")
+		}
+	})
+	p.startWorker(t)
+	p.awaitReady(t, typeDelay)
+	p.awaitHealth(t, taskv1.TaskService_ServiceDesc.ServiceName, true, 5*time.Second)
+	require.False(t, p.serving(t.Context(), "warren.store"))
+	var ids []string
+	for range 20 {
+		ids = append(ids, p.submit(t, typeDelay, delay(time.Millisecond)).TaskId)
+	}
+	brokertest.Eventually(t, 10*time.Second, func() bool { return p.recorder.tasks() == len(ids) })
+	_, err := p.tasks.GetTask(t.Context(), &taskv1.GetTaskRequest{TaskId: ids[0]})
+	requireReason(t, err, "STORE_UNAVAILABLE")
+	unlock()
+	<-locked
+	p.awaitHealth(t, "warren.store", true, 10*time.Second)
+	for _, id := range ids {
+		require.Equal(t, taskv1.TaskState_TASK_STATE_SUCCEEDED, p.await(t, id).State)
+		require.Len(t, p.recorder.of(id), 1)
+	}
+	// The worker's types, announced meanwhile, are in the store by now.
+	p.gateway.terminate(t, 10*time.Second)
+	p.startGateway(t)
+	p.awaitReady(t, typeDelay)
+	require.Equal(t, taskv1.TaskState_TASK_STATE_SUCCEEDED, p.await(t, ids[0]).State)
+}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -13,7 +12,6 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/buildinfo"
 	"github.com/warrenmq/warren/pkg/cli"
-	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/gateway"
 )
@@ -25,6 +23,7 @@ type flags struct {
 	cli.Version
 
 	Listen          string        `help:"Address of the gRPC API." default:"127.0.0.1:7070" placeholder:"ADDR"`
+	MetricsListen   string        `help:"Address for /healthz and /readyz over HTTP; empty is nowhere." default:"127.0.0.1:9070" placeholder:"ADDR"`
 	Insecure        bool          `help:"Allow addresses beyond this machine, without TLS or authentication."`
 	StoreURL        string        `name:"store-url" help:"The gateway's store." default:"sqlite:warren-gateway.db" placeholder:"sqlite:FILE"`
 	MaxPayloadBytes int           `help:"Largest payload, result and stream message; at most 12 MiB." default:"4194304"`
@@ -45,35 +44,15 @@ func main() {
 }
 
 func (f *flags) run(ctx context.Context) error {
-	if err := gateway.CheckMaxPayload(f.MaxPayloadBytes); err != nil {
-		return err
-	}
 	log := f.Logger(os.Stderr)
 	flush, err := telemetry.Start(ctx, "warren-gateway", buildinfo.Version())
 	if err != nil {
 		return err
 	}
 	defer telemetry.Flush(flush, log)
-	rabbit := broker.Config{URLs: f.AMQPURL, Namespace: f.Namespace, Name: "warren gateway", Logger: log}
-	if err := rabbit.Validate(); err != nil {
-		return fmt.Errorf("configure the broker: %w", err)
-	}
-	listener, err := rpc.Listen(ctx, "listen", f.Listen, f.Insecure)
-	if err != nil {
-		return err
-	}
-	s, err := gateway.OpenStore(ctx, f.StoreURL, log)
-	if err != nil {
-		listener.Close()
-		return err
-	}
-	defer s.Close() //nolint:errcheck // everything in it is committed
-	g, err := gateway.New(gateway.Config{
-		Broker: rabbit, Store: s, Listener: listener, MaxPayloadBytes: f.MaxPayloadBytes,
-		Retention: f.Retention, Grace: f.Grace, Logger: log,
+	return gateway.Run(ctx, gateway.Config{
+		Broker: broker.Config{URLs: f.AMQPURL, Namespace: f.Namespace, Name: "warren gateway", Logger: log},
+		Listen: f.Listen, MetricsListen: f.MetricsListen, Insecure: f.Insecure, StoreURL: f.StoreURL,
+		MaxPayloadBytes: f.MaxPayloadBytes, Retention: f.Retention, Grace: f.Grace, Logger: log,
 	})
-	if err != nil {
-		return err
-	}
-	return g.Run(ctx)
 }

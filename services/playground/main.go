@@ -44,15 +44,16 @@ func (demoCommand) Run(ctx context.Context, f *flags, out *show.Printer) error {
 }
 
 type runCommand struct {
-	Listen  string `env:"WARREN_LISTEN" help:"Address of the gateway." default:"127.0.0.1:7070"`
-	DataDir string `help:"Folder for data that outlive a run, and for logs." default:".run"`
+	Listen        string `env:"WARREN_LISTEN" help:"Address of the gateway." default:"127.0.0.1:7070"`
+	MetricsListen string `env:"WARREN_METRICS_LISTEN" help:"Address of the gateway's /healthz and /readyz; empty is nowhere." default:"127.0.0.1:9070"`
+	DataDir       string `help:"Folder for data that outlive a run, and for logs." default:".run"`
 }
 
 // Run is called by kong.
 func (c runCommand) Run(ctx context.Context, f *flags, out *show.Printer) error {
 	return run.Run(ctx, run.Config{
 		BinDir: f.BinDir, ComposeFile: f.ComposeFile, AMQPURLs: f.AMQPURL,
-		DataDir: c.DataDir, Listen: c.Listen, Print: out,
+		DataDir: c.DataDir, Listen: c.Listen, MetricsListen: c.MetricsListen, Print: out,
 	})
 }
 

@@ -45,12 +45,13 @@ const (
 	ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE ErrorReason = 6
 	// Nothing was submitted. Call again.
 	ErrorReason_ERROR_REASON_NOT_SUBMITTED ErrorReason = 7
-	// The task may have been submitted, under the metadata's `task_id`. Ask
-	// GetTask for it before submitting again.
+	// The task may have been submitted, under the metadata's `task_id`. It was if
+	// GetTask shows it. NOT_FOUND is no proof yet that it was not: submitting
+	// again may run the work twice.
 	ErrorReason_ERROR_REASON_SUBMISSION_UNKNOWN ErrorReason = 8
 	// The store has not caught up with the status queue. Call again.
 	ErrorReason_ERROR_REASON_PROJECTION_BEHIND ErrorReason = 9
-	// The gateway's store does not answer. Call again.
+	// The gateway's store does not answer, or has not been loaded yet. Call again.
 	ErrorReason_ERROR_REASON_STORE_UNAVAILABLE ErrorReason = 10
 	// This server is stopping. Call again, another one or its successor answers.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 11
@@ -62,7 +63,8 @@ const (
 	ErrorReason_ERROR_REASON_METHOD_NOT_FOUND ErrorReason = 14
 	// The call was cancelled or its deadline passed.
 	ErrorReason_ERROR_REASON_CALL_ENDED ErrorReason = 15
-	// A mistake in Warren. The server's log has it, with the trace id.
+	// A mistake in Warren. The server's log has it, under the metadata's
+	// `incident`.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 16
 	// The handler's result, or one message of its stream, is over the metadata's
 	// `limit_bytes`. Never retried.

@@ -41,11 +41,14 @@ type TaskServiceClient interface {
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST,
 	// PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; RESOURCE_EXHAUSTED
 	// PAYLOAD_TOO_LARGE; UNAVAILABLE NOT_SUBMITTED (nothing was submitted, call
-	// again), SUBMISSION_UNKNOWN (the ErrorInfo's metadata has the `task_id`; ask
-	// GetTask before submitting again).
+	// again), SUBMISSION_UNKNOWN (the ErrorInfo's metadata has the `task_id`. If
+	// GetTask shows that task, it was submitted; NOT_FOUND is no proof yet that it
+	// was not: a task can be queued while its QUEUED event was lost. Submitting
+	// again may run the work twice).
 	SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error)
 	// GetTask shows a task as of now. NOT_FOUND is answered only for an id that
-	// was never accepted, or whose retention has ended.
+	// was never accepted, or whose retention has ended. A submission that was
+	// answered SUBMISSION_UNKNOWN was not accepted, and its task may still show up.
 	//
 	// Errors: NOT_FOUND TASK_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// UNAVAILABLE PROJECTION_BEHIND, STORE_UNAVAILABLE (call again).
@@ -149,11 +152,14 @@ type TaskServiceServer interface {
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST,
 	// PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; RESOURCE_EXHAUSTED
 	// PAYLOAD_TOO_LARGE; UNAVAILABLE NOT_SUBMITTED (nothing was submitted, call
-	// again), SUBMISSION_UNKNOWN (the ErrorInfo's metadata has the `task_id`; ask
-	// GetTask before submitting again).
+	// again), SUBMISSION_UNKNOWN (the ErrorInfo's metadata has the `task_id`. If
+	// GetTask shows that task, it was submitted; NOT_FOUND is no proof yet that it
+	// was not: a task can be queued while its QUEUED event was lost. Submitting
+	// again may run the work twice).
 	SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error)
 	// GetTask shows a task as of now. NOT_FOUND is answered only for an id that
-	// was never accepted, or whose retention has ended.
+	// was never accepted, or whose retention has ended. A submission that was
+	// answered SUBMISSION_UNKNOWN was not accepted, and its task may still show up.
 	//
 	// Errors: NOT_FOUND TASK_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// UNAVAILABLE PROJECTION_BEHIND, STORE_UNAVAILABLE (call again).

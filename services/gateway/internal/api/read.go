@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 )
@@ -105,18 +106,16 @@ func (s *TaskService) ListTaskAttempts(ctx context.Context, r *taskv1.ListTaskAt
 	}
 	size = min(size, maxPage)
 	out := &taskv1.ListTaskAttemptsResponse{}
+	var last task.Key
 	for _, record := range task.Records(history) {
 		if after != nil && record.Key.Compare(*after) <= 0 {
 			continue
 		}
 		if len(out.Attempts) == size {
+			out.NextPageToken = pageToken(r.TaskId, last)
 			break
 		}
-		out.Attempts = append(out.Attempts, attemptToProto(&record))
-		out.NextPageToken = pageToken(r.TaskId, record.Key)
-	}
-	if len(out.Attempts) < size {
-		out.NextPageToken = ""
+		out.Attempts, last = append(out.Attempts, attemptToProto(&record)), record.Key
 	}
 	return out, nil
 }
@@ -127,10 +126,9 @@ func (s *TaskService) show(ctx context.Context, t task.Task, view taskv1.TaskVie
 	if view != taskv1.TaskView_TASK_VIEW_FULL {
 		return m, nil
 	}
-	taskType, ok := s.cfg.Catalogue.Type(t.Type)
-	if !ok {
-		return nil, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
-			"the task type %s is not known at the moment, so that its messages can't be shown; ask for the BASIC view, or call again", t.Type)
+	taskType, err := s.typeOf(&t)
+	if err != nil {
+		return nil, err
 	}
 	if t.PayloadNumber != 0 && !t.PayloadOmitted {
 		body, err := s.cfg.Store.Body(ctx, t.ID, t.PayloadNumber)
@@ -147,4 +145,15 @@ func (s *TaskService) show(ctx context.Context, t task.Task, view taskv1.TaskVie
 		m.Result = anyOf(taskType.Output, body)
 	}
 	return m, nil
+}
+
+// typeOf gives the type that an accepted task's messages have. It is unknown
+// only while the gateway can't load it from its store.
+func (s *TaskService) typeOf(t *task.Task) (catalogue.TaskType, error) {
+	taskType, ok := s.cfg.Catalogue.Type(t.Type)
+	if !ok {
+		return taskType, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+			"this gateway has not loaded the task type %s from its store, so that it can't show the task's messages; ask for the BASIC view, or call again", t.Type)
+	}
+	return taskType, nil
 }

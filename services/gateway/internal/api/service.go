@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc/codes"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
@@ -50,8 +51,8 @@ type Config struct {
 	Store           store.Store
 	Hub             *watch.Hub
 	Projection      Projection
-	// Redeclare declares the queues of known task types anew.
-	Redeclare func(ctx context.Context) error
+	// Redeclare declares the queue of a known task type anew.
+	Redeclare func(ctx context.Context, taskType string) error
 	// MaxPayloadBytes bounds a payload.
 	MaxPayloadBytes int
 	TracerProvider  trace.TracerProvider
@@ -64,6 +65,8 @@ type TaskService struct {
 
 	cfg    Config
 	tracer trace.Tracer
+	// redeclaring has one call of Redeclare for all who miss the same queue.
+	redeclaring singleflight.Group
 	// stopping is closed when waits and watches are to end.
 	stopping chan struct{}
 }
@@ -112,8 +115,7 @@ func readError(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	return rpc.Errorf(codes.Internal, taskv1.ErrorReason_ERROR_REASON_INTERNAL,
-		"an internal error; the server's log has it, under this call's trace id").Because(err)
+	return rpc.Internal(err)
 }
 
 // answerTime is kept of a caller's deadline, so that the answer still arrives.

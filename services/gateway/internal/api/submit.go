@@ -54,11 +54,12 @@ func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskReques
 	deadline, _ := bounded.Deadline()
 	work, cancelWork := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancelWork()
-	if err := s.submit(work, m); err != nil {
+	event := queued(m)
+	if err := s.submit(work, m, event); err != nil {
 		telemetry.Fail(span, "UNAVAILABLE", err.Error())
 		return nil, err
 	}
-	return &taskv1.SubmitTaskResponse{Task: accepted(m, telemetry.TraceID(ctx))}, nil
+	return &taskv1.SubmitTaskResponse{Task: accepted(event)}, nil
 }
 
 func (s *TaskService) taskType(name string) (catalogue.TaskType, error) {
@@ -99,7 +100,7 @@ func (s *TaskService) checkPayload(t catalogue.TaskType, r *taskv1.SubmitTaskReq
 // submit has the task and then its QUEUED event confirmed. In this order a
 // crash in between leaves neither an accepted id unknown nor a row that stays
 // QUEUED for ever.
-func (s *TaskService) submit(ctx context.Context, m *broker.TaskMessage) error {
+func (s *TaskService) submit(ctx context.Context, m *broker.TaskMessage, event *task.Event) error {
 	ready, cancel := context.WithTimeout(ctx, maxReconnect)
 	defer cancel()
 	if err := s.cfg.Publisher.AwaitReady(ready); err != nil {
@@ -111,7 +112,7 @@ func (s *TaskService) submit(ctx context.Context, m *broker.TaskMessage) error {
 		}
 		return submissionUnknown(m.ID, err)
 	}
-	receipt, err := s.cfg.Status.Write(ctx, queued(m))
+	receipt, err := s.cfg.Status.Write(ctx, event)
 	if err == nil {
 		err = receipt.Wait(ctx)
 	}
@@ -128,11 +129,27 @@ func (s *TaskService) publish(ctx context.Context, m *broker.TaskMessage) error 
 	if !errors.Is(err, broker.ErrUnroutable) {
 		return err
 	}
-	s.cfg.Logger.WarnContext(ctx, "the queue of a known task type is missing, declaring it", "type", m.Type)
-	if err := s.cfg.Redeclare(ctx); err != nil {
+	if err := s.redeclare(ctx, m.Type); err != nil {
 		return fmt.Errorf("%w: %w", broker.ErrUnroutable, err)
 	}
 	return s.cfg.Publisher.PublishTask(ctx, m)
+}
+
+// redeclare declares a task type's queue, once for all who wait for it. That
+// goes on when who began it has given up.
+func (s *TaskService) redeclare(ctx context.Context, taskType string) error {
+	declared := s.redeclaring.DoChan(taskType, func() (any, error) {
+		s.cfg.Logger.WarnContext(ctx, "the queue of a known task type is missing, declaring it", "type", taskType)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxSubmit)
+		defer cancel()
+		return nil, s.cfg.Redeclare(ctx, taskType)
+	})
+	select {
+	case d := <-declared:
+		return d.Err
+	case <-ctx.Done():
+		return fmt.Errorf("declare the queue of %s: %w", taskType, context.Cause(ctx))
+	}
 }
 
 func notSubmitted(cause error) error {
@@ -142,7 +159,7 @@ func notSubmitted(cause error) error {
 
 func submissionUnknown(id string, cause error) error {
 	return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_SUBMISSION_UNKNOWN,
-		"RabbitMQ did not confirm the task %s in time, it may have been submitted; ask GetTask for it before submitting again", id).
+		"RabbitMQ did not confirm the task %s in time, so it may or may not have been submitted: GetTask shows it if it was and all went well, while NOT_FOUND is no proof yet that it was not; submitting again may run the work twice", id).
 		With("task_id", id).Because(cause)
 }
 
@@ -162,14 +179,13 @@ func queued(m *broker.TaskMessage) *task.Event {
 
 // accepted is the task before its first event, so that a watch from its resume
 // token shows all of them.
-func accepted(m *broker.TaskMessage, traceID string) *taskv1.Task {
-	digest := sha256.Sum256(m.Payload)
+func accepted(e *task.Event) *taskv1.Task {
 	return &taskv1.Task{
-		TaskId: m.ID, Type: m.Type, State: taskv1.TaskState_TASK_STATE_QUEUED, Run: int32(m.Run),
-		Priority: taskv1.Priority(m.Priority), Labels: m.Labels,
-		CreateTime: timestamppb.New(m.CreateTime), UpdateTime: timestamppb.New(m.CreateTime),
-		ResumeToken: resumeToken(m.ID, 0), PayloadSize: int64(len(m.Payload)), PayloadSha256: digest[:],
-		PayloadOmitted: len(m.Payload) > task.MaxPayloadInStatus, TraceId: traceID,
+		TaskId: e.TaskID, Type: e.Type, State: taskv1.TaskState_TASK_STATE_QUEUED, Run: int32(e.Key.Run),
+		Priority: taskv1.Priority(e.Head.Priority), Labels: e.Head.Labels,
+		CreateTime: timestamppb.New(e.Time), UpdateTime: timestamppb.New(e.Time),
+		ResumeToken: resumeToken(e.TaskID, 0), PayloadSize: e.Payload.Size, PayloadSha256: e.Payload.SHA256,
+		PayloadOmitted: e.Payload.Omitted, TraceId: e.Head.TraceID,
 	}
 }
 

@@ -41,7 +41,8 @@ type watcher struct {
 	view taskv1.TaskView
 	send func(*taskv1.WatchTaskResponse) error
 
-	id       string
+	id string
+	// output is what the task's messages are, for the FULL view.
 	output   protoreflect.MessageDescriptor
 	number   int64
 	progress task.Key
@@ -55,7 +56,11 @@ func (w *watcher) begin(ctx context.Context, r *taskv1.WatchTaskRequest) error {
 		return err
 	}
 	w.id = t.ID
-	if taskType, ok := w.s.cfg.Catalogue.Type(t.Type); ok {
+	if w.view == taskv1.TaskView_TASK_VIEW_FULL {
+		taskType, err := w.s.typeOf(&t)
+		if err != nil {
+			return err
+		}
 		w.output = taskType.Output
 	}
 	if r.ResumeToken != "" {
@@ -94,7 +99,7 @@ func (w *watcher) catchUp(ctx context.Context) (bool, error) {
 }
 
 func (w *watcher) sendEvents(ctx context.Context) error {
-	full := w.view == taskv1.TaskView_TASK_VIEW_FULL
+	full := w.output != nil
 	events, err := w.s.cfg.Store.Events(ctx, w.id, w.number, watchPage, full)
 	if err != nil {
 		return readError(err)
@@ -118,9 +123,6 @@ func (w *watcher) sendEvents(ctx context.Context) error {
 }
 
 func (w *watcher) addBody(m *taskv1.TaskEvent, e *task.NumberedEvent) {
-	if w.output == nil {
-		return
-	}
 	switch e.Key.Phase {
 	case task.PhaseMessage:
 		m.Message = anyOf(w.output, e.Message)

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -9,8 +11,6 @@ import (
 	"google.golang.org/grpc"
 	grpchealth "google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-
-	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 )
 
 // Health is true within 5 s: a check at least every period, each of which ends
@@ -23,11 +23,19 @@ const (
 // storeService is the health service name of the store.
 const storeService = "warren.store"
 
+// errUnchecked is why a service counts as not working at first.
+var errUnchecked = errors.New("not checked yet")
+
 // health keeps the gRPC health of the broker and the store.
 type health struct {
 	server *grpchealth.Server
 	log    *slog.Logger
 	checks []check
+
+	mu       sync.Mutex
+	stopping bool
+	// troubles are why services do not work, by their names.
+	troubles map[string]error
 }
 
 // check is one service and what decides its health.
@@ -36,12 +44,10 @@ type check struct {
 	works   func(context.Context) error
 }
 
-func newHealth(g *Gateway) *health {
-	h := &health{server: grpchealth.NewServer(), log: g.cfg.Logger, checks: []check{
-		{taskv1.TaskService_ServiceDesc.ServiceName, g.publisher.Probe},
-		{storeService, g.cfg.Store.Check},
-	}}
+func newHealth(log *slog.Logger, checks ...check) *health {
+	h := &health{server: grpchealth.NewServer(), log: log, checks: checks, troubles: map[string]error{}}
 	for _, c := range h.checks {
+		h.troubles[c.service] = errUnchecked
 		h.server.SetServingStatus(c.service, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	}
 	return h
@@ -50,7 +56,28 @@ func newHealth(g *Gateway) *health {
 func (h *health) register(s *grpc.Server) { grpc_health_v1.RegisterHealthServer(s, h.server) }
 
 // shutdown says NOT_SERVING for good.
-func (h *health) shutdown() { h.server.Shutdown() }
+func (h *health) shutdown() {
+	h.server.Shutdown()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopping = true
+}
+
+// trouble says what does not work, nil if all does.
+func (h *health) trouble() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []error
+	if h.stopping {
+		all = append(all, errors.New("this gateway is stopping"))
+	}
+	for _, c := range h.checks {
+		if err := h.troubles[c.service]; err != nil {
+			all = append(all, fmt.Errorf("%s: %w", c.service, err))
+		}
+	}
+	return errors.Join(all...)
+}
 
 // run checks until ctx ends.
 func (h *health) run(ctx context.Context) {
@@ -64,16 +91,12 @@ func (h *health) run(ctx context.Context) {
 func (h *health) watch(ctx context.Context, c check) {
 	ticker := time.NewTicker(healthPeriod)
 	defer ticker.Stop()
-	was := false
 	for {
 		err := c.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if works := err == nil; works != was {
-			was = works
-			h.change(c.service, err)
-		}
+		h.note(c.service, err)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -88,12 +111,18 @@ func (c check) once(ctx context.Context) error {
 	return c.works(ctx)
 }
 
-func (h *health) change(service string, err error) {
-	if err != nil {
+// note takes down what a check has found, and logs what has changed.
+func (h *health) note(service string, err error) {
+	h.mu.Lock()
+	before := h.troubles[service]
+	h.troubles[service] = err
+	h.mu.Unlock()
+	switch {
+	case err == nil && before != nil:
+		h.server.SetServingStatus(service, grpc_health_v1.HealthCheckResponse_SERVING)
+		h.log.Info("serving", "service", service)
+	case err != nil && before == nil:
 		h.server.SetServingStatus(service, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 		h.log.Error("not serving", "service", service, "error", err)
-		return
 	}
-	h.server.SetServingStatus(service, grpc_health_v1.HealthCheckResponse_SERVING)
-	h.log.Info("serving", "service", service)
 }

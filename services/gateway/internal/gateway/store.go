@@ -11,38 +11,29 @@ import (
 	"github.com/warrenmq/warren/services/gateway/internal/store/sqlite"
 )
 
-// openPeriod is the time between two tries to open the store.
-const openPeriod = time.Second
+// openPatience is how long a start waits for the first try to open the store: a
+// mistake in the configuration shows at once, a lock that somebody holds does not.
+const openPatience = 500 * time.Millisecond
 
-// MaxPayloadLimit is the largest limit that leaves room in RabbitMQ's message
-// size for what travels with a payload or result.
-const MaxPayloadLimit = 12 << 20
-
-// CheckMaxPayload says whether a limit on payloads makes sense.
-func CheckMaxPayload(n int) error {
-	if n < 1 || n > MaxPayloadLimit {
-		return fmt.Errorf("--max-payload-bytes %d: must be from 1 to %d (12 MiB)", n, MaxPayloadLimit)
-	}
-	return nil
-}
-
-// OpenStore opens the store, waiting while it is unavailable.
-func OpenStore(ctx context.Context, url string, log *slog.Logger) (store.Store, error) {
-	ticker := time.NewTicker(openPeriod)
-	defer ticker.Stop()
-	for {
+// openStore opens the store, in the background if it is unavailable now. A URL
+// or a place that is no good is an error.
+func openStore(ctx context.Context, url string, log *slog.Logger) (store.Store, error) {
+	s := newLazyStore(ctx, log, func(ctx context.Context) (store.Store, error) {
 		s, err := sqlite.Open(ctx, url, sqlite.Options{})
-		if err == nil {
-			return s, nil
+		if err != nil {
+			return nil, err
 		}
-		if !errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
-			return nil, fmt.Errorf("open the store: %w", err)
-		}
-		log.Error("waiting for the store", "error", err)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("open the store: %w", context.Cause(ctx))
-		}
+		return s, nil
+	})
+	timer := time.NewTimer(openPatience)
+	defer timer.Stop()
+	select {
+	case <-s.tried:
+	case <-timer.C:
+		return s, nil
 	}
+	if err := s.fault(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())
+	}
+	return s, nil
 }

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
@@ -17,19 +15,15 @@ import (
 )
 
 // Bounds of one transaction, and of what the broker hands over ahead of it.
+// Messages are few: each is a group commit already, or a single event of up to
+// 12 MiB, and all that were handed over are in memory.
 const (
-	prefetch      = 200
-	maxBatch      = 100
+	prefetch      = 32
+	maxBatch      = 32
 	maxBatchBytes = 8 << 20
 )
 
-// Bounds of the wait while the store can't be written.
-const (
-	minBackoff = 20 * time.Millisecond
-	maxBackoff = time.Second
-)
-
-// Parker sets aside what nobody can apply.
+// Parker sets aside what nobody can apply, in the dead-letter queue.
 type Parker interface {
 	PublishParked(ctx context.Context, body []byte, problem string) error
 }
@@ -57,113 +51,131 @@ func (p *Projection) Subscription(names broker.Names) broker.Subscription {
 }
 
 // Handle applies a batch of messages. It returns nil once everything in them
-// is in the store or parked, and waits for the store as long as that takes.
+// is in the store or set aside, and waits for the store as long as that takes.
+// Setting aside comes last: until all else is in the store the batch may come
+// again.
 func (p *Projection) Handle(ctx context.Context, batch []broker.Delivery) error {
-	events, markers, err := p.decode(ctx, batch)
+	events, markers, useless := decode(batch)
+	refused, err := p.apply(ctx, events)
 	if err != nil {
 		return err
 	}
-	if err := p.apply(ctx, events); err != nil {
-		return err
+	for _, u := range append(useless, refused...) {
+		if err := p.park(ctx, u); err != nil {
+			return err
+		}
 	}
 	p.barrier.pass(markers)
 	return nil
 }
 
-func (p *Projection) decode(ctx context.Context, batch []broker.Delivery) ([]task.Event, []string, error) {
-	var events []task.Event
-	var markers []string
+// useless is a message or an event that nobody can apply, and why.
+type useless struct {
+	body    []byte
+	problem error
+}
+
+func decode(batch []broker.Delivery) (events []task.Event, markers []string, bad []useless) {
 	for _, d := range batch {
 		b, err := broker.DecodeStatusBatch(d.Body)
 		if err != nil {
-			if err := p.park(ctx, d.Body, err); err != nil {
-				return nil, nil, err
-			}
+			bad = append(bad, useless{d.Body, err})
 			continue
 		}
 		markers = append(markers, b.Markers...)
 		for _, encoded := range b.Events {
 			e, err := broker.DecodeEvent(encoded)
 			if err != nil {
-				if err := p.park(ctx, encoded, err); err != nil {
-					return nil, nil, err
-				}
+				bad = append(bad, useless{encoded, err})
 				continue
 			}
 			events = append(events, e)
 		}
 	}
-	return events, markers, nil
+	return events, markers, bad
 }
 
-// apply applies events, bisecting on one that the store can't take, until all
-// are applied or parked.
-func (p *Projection) apply(ctx context.Context, events []task.Event) error {
+// apply applies events, and returns those that the store does not take, which
+// it finds by halving.
+func (p *Projection) apply(ctx context.Context, events []task.Event) ([]useless, error) {
 	if len(events) == 0 {
-		return nil
+		return nil, nil
 	}
-	changes, err := p.applyOnce(ctx, events)
+	problem, err := p.applyOnce(ctx, events)
 	switch {
-	case err == nil:
-		for _, c := range changes {
-			p.hub.Wake(c.TaskID)
-		}
-		return nil
-	case !errors.Is(err, store.ErrBadEvent):
-		return err
+	case err != nil:
+		return nil, err
+	case problem == nil:
+		return nil, nil
 	case len(events) == 1:
-		encoded, encodeErr := broker.EncodeEvent(&events[0])
-		if encodeErr != nil {
-			return fmt.Errorf("encode an event that can't be applied: %w", encodeErr)
+		encoded, err := broker.EncodeEvent(&events[0])
+		if err != nil {
+			return nil, fmt.Errorf("encode an event that can't be applied: %w", err)
 		}
-		return p.park(ctx, encoded, err)
+		return []useless{{encoded, problem}}, nil
 	}
 	half := len(events) / 2
-	if err := p.apply(ctx, events[:half]); err != nil {
-		return err
+	first, err := p.apply(ctx, events[:half])
+	if err != nil {
+		return nil, err
 	}
-	return p.apply(ctx, events[half:])
+	second, err := p.apply(ctx, events[half:])
+	return append(first, second...), err
 }
 
-// applyOnce tries until the store has answered something else than that it is
-// unavailable.
-func (p *Projection) applyOnce(ctx context.Context, events []task.Event) ([]store.Change, error) {
-	for backoff, failed := minBackoff, false; ; backoff = min(2*backoff, maxBackoff) {
-		changes, err := p.store.Apply(ctx, events)
-		if err == nil || errors.Is(err, store.ErrBadEvent) {
-			if failed {
-				p.log.Info("the store works again")
+// applyOnce applies events in one transaction. It returns why the store does not
+// take them, or an error when ctx ends.
+//
+// While the store is unavailable it tries again. A fault that the store's
+// contract has no name for may lie with one event or the rows of its task,
+// which is not to hold up all others: then an event that is alone is tried a
+// few times, and given up only if the store otherwise works.
+func (p *Projection) applyOnce(ctx context.Context, events []task.Event) (problem, err error) {
+	faults := 0
+	err = p.retry(ctx, "the store", func() error {
+		err := p.applyNow(ctx, events)
+		if err == nil || ctx.Err() != nil || passes(err) {
+			return err
+		}
+		if faults++; !errors.Is(err, store.ErrBadEvent) && len(events) == 1 {
+			if faults < maxFaults || p.store.Check(ctx) != nil {
+				return err
 			}
-			return changes, err
+			// It may have begun to work only after the last try.
+			if err = p.applyNow(ctx, events); err == nil || passes(err) {
+				return err
+			}
 		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("apply status events: %w", context.Cause(ctx))
-		}
-		if !failed {
-			p.log.Error("status events can't be stored, trying again until they are", "events", len(events), "error", err)
-			failed = true
-		}
-		if err := sleep(ctx, backoff/2+rand.N(backoff/2)); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func (p *Projection) park(ctx context.Context, body []byte, problem error) error {
-	p.log.Error("a status event can't be applied, it is set aside in the dead-letter queue", "error", problem)
-	if err := p.parker.PublishParked(ctx, body, problem.Error()); err != nil {
-		return fmt.Errorf("set aside a status event: %w", err)
-	}
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
+		problem = err
 		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the store: %w", context.Cause(ctx))
+	})
+	return problem, err
+}
+
+// applyNow applies events and wakes those who wait for their tasks.
+func (p *Projection) applyNow(ctx context.Context, events []task.Event) error {
+	changes, err := p.store.Apply(ctx, events)
+	for _, c := range changes {
+		p.hub.Wake(c.TaskID)
 	}
+	return err
+}
+
+// passes says whether an error of the store is of a kind that passes by itself.
+func passes(err error) bool {
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// park sets something aside. If its confirm was lost it is there twice, which is
+// better than not at all.
+func (p *Projection) park(ctx context.Context, u useless) error {
+	err := p.retry(ctx, "setting aside status events", func() error {
+		ctx, cancel := context.WithTimeout(ctx, parkTimeout)
+		defer cancel()
+		return p.parker.PublishParked(ctx, u.body, u.problem.Error())
+	})
+	if err == nil {
+		p.log.Error("a status event can't be applied, it was set aside in the dead-letter queue", "bytes", len(u.body), "error", u.problem)
+	}
+	return err
 }

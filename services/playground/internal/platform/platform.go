@@ -55,6 +55,9 @@ type Config struct {
 	StoreFile string
 	// Listen is the gateway's address. Default: any free port of 127.0.0.1.
 	Listen string
+	// MetricsListen is where the gateway serves its health over HTTP. Default:
+	// nowhere.
+	MetricsListen string
 	// AMQPURLs and Namespace say which broker to use. Required.
 	AMQPURLs  []string
 	Namespace string
@@ -120,7 +123,10 @@ func (p *Platform) tryGateway(ctx context.Context, address string) error {
 	gateway, err := process.Start(process.Spec{
 		Name:    "the gateway",
 		Program: filepath.Join(p.cfg.BinDir, gatewayBinary),
-		Args:    []string{"--listen=" + address, "--store-url=sqlite:" + p.cfg.StoreFile, "--grace=" + grace.String()},
+		Args: []string{
+			"--listen=" + address, "--metrics-listen=" + p.cfg.MetricsListen,
+			"--store-url=sqlite:" + p.cfg.StoreFile, "--grace=" + grace.String(),
+		},
 		Env:     p.brokerSettings(),
 		LogFile: filepath.Join(p.cfg.LogDir, gatewayLog),
 	})

@@ -38,10 +38,10 @@ func (c Config) removeLogs() error {
 
 // CheckListen says what is wrong with an address that the gateway is to listen
 // on, before anything is started.
-func CheckListen(ctx context.Context, address string) error {
+func CheckListen(ctx context.Context, flag, address string) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("the gateway can't listen on %s; choose another address with --listen: %w", address, err)
+		return fmt.Errorf("the gateway can't listen on %s; choose another address with --%s: %w", address, flag, err)
 	}
 	if err := listener.Close(); err != nil {
 		return fmt.Errorf("try to listen on %s: %w", address, err)

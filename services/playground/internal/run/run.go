@@ -31,6 +31,9 @@ type Config struct {
 	DataDir string
 	// Listen is the gateway's address. Required.
 	Listen string
+	// MetricsListen is where the gateway serves its health over HTTP. Default:
+	// nowhere.
+	MetricsListen string
 	// ComposeFile is a Docker Compose file with a service `rabbitmq`. Default:
 	// none, so that Docker is not used.
 	ComposeFile string
@@ -53,8 +56,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer unlock()
-	if err := platform.CheckListen(ctx, cfg.Listen); err != nil {
+	if err := platform.CheckListen(ctx, "listen", cfg.Listen); err != nil {
 		return err
+	}
+	if cfg.MetricsListen != "" {
+		if err := platform.CheckListen(ctx, "metrics-listen", cfg.MetricsListen); err != nil {
+			return err
+		}
 	}
 	cfg.Print.Title("Starting")
 	broker, err := rabbit.Get(ctx, rabbit.Config{
@@ -72,7 +80,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, broker.Stop(ctx)) }()
 	cfg.Print.Line("broker", "%s", broker.Origin)
 	return withPlatform(ctx, platform.Config{
-		BinDir: cfg.BinDir, LogDir: dir, StoreFile: filepath.Join(dir, "gateway.db"), Listen: cfg.Listen,
+		BinDir: cfg.BinDir, LogDir: dir, StoreFile: filepath.Join(dir, "gateway.db"), Listen: cfg.Listen, MetricsListen: cfg.MetricsListen,
 		AMQPURLs: broker.URLs, Namespace: namespaceOn(broker), Print: cfg.Print,
 	})
 }

@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/rpc"
+)
+
+func TestMain(m *testing.M) { brokertest.Main(m) }
+
+const patience = 15 * time.Second
+
+// running is a gateway in this process.
+type running struct {
+	conn *grpc.ClientConn
+	// stop waits for its end and gives what run returned.
+	stop func() error
+}
+
+func start(t *testing.T, amqpURL string) *running {
+	t.Helper()
+	rabbit := broker.Config{URLs: []string{amqpURL}, Name: "a test", Logger: quiet()}
+	require.NoError(t, rabbit.Validate())
+	s, err := openStore(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), quiet())
+	require.NoError(t, err)
+	l, err := rpc.Listen(t.Context(), "listen", "127.0.0.1:0", false)
+	require.NoError(t, err)
+	g, err := newGateway(Config{
+		Broker: rabbit, MaxPayloadBytes: 1 << 20, Retention: time.Hour, Grace: patience, Logger: quiet(),
+	}, resources{store: s, api: l})
+	require.NoError(t, err)
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.run(ctx) }()
+	stopped := false
+	r := &running{conn: conn, stop: func() error {
+		stopped = true
+		cancel()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(2 * patience):
+			t.Error("the gateway does not end")
+			return nil
+		}
+	}}
+	t.Cleanup(func() {
+		if !stopped {
+			require.NoError(t, r.stop())
+		}
+		require.NoError(t, conn.Close())
+		require.NoError(t, s.Close())
+	})
+	return r
+}
+
+func (r *running) awaitHealth(t *testing.T, service string, want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+	t.Helper()
+	client := grpc_health_v1.NewHealthClient(r.conn)
+	brokertest.Eventually(t, patience, func() bool {
+		h, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
+		return err == nil && h.Status == want
+	})
+}
+
+// Not parallel: it looks at all goroutines of the process.
+func TestRunLeavesNothingBehind(t *testing.T) {
+	t.Run("run", func(t *testing.T) {
+		b := brokertest.VHost(t)
+		r := start(t, b.URL)
+		r.awaitHealth(t, taskv1.TaskService_ServiceDesc.ServiceName, serving)
+		r.awaitHealth(t, storeService, serving)
+		tasks := taskv1.NewTaskServiceClient(r.conn)
+		_, err := tasks.GetTask(t.Context(), &taskv1.GetTaskRequest{TaskId: uuid.NewString()})
+		require.Equal(t, codes.NotFound, status.Code(err), "its marker came back through the broker")
+		require.NoError(t, r.stop())
+	})
+	goleak.VerifyNone(t, brokertest.LeakOptions()...)
+}
+
+func TestGatewayWithoutABrokerServesAndStops(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	proxy := brokertest.NewProxy(t, b.URL)
+	proxy.Cut()
+	r := start(t, proxy.URL())
+	r.awaitHealth(t, storeService, serving)
+	r.awaitHealth(t, taskv1.TaskService_ServiceDesc.ServiceName, notServing)
+	_, err := taskv1.NewTaskServiceClient(r.conn).GetTask(t.Context(), &taskv1.GetTaskRequest{TaskId: uuid.NewString()})
+	require.Equal(t, codes.Unavailable, status.Code(err), "it can't tell unknown from queued")
+	require.NoError(t, r.stop())
+}

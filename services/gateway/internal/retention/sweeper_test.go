@@ -1,0 +1,141 @@
+package retention_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/retention"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/store/sqlite"
+)
+
+// purger answers purges, and notes them.
+type purger struct {
+	store.Store
+	mu     sync.Mutex
+	calls  []string
+	ended  []int
+	failed error
+}
+
+func (p *purger) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = err
+}
+
+// noted gives what was called since the last time.
+func (p *purger) noted() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer func() { p.calls = nil }()
+	return p.calls
+}
+
+func (p *purger) PurgeEnded(_ context.Context, before time.Time, limit int) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, fmt.Sprintf("ended before %s, %d", time.Since(before), limit))
+	if p.failed != nil {
+		return 0, p.failed
+	}
+	if len(p.ended) == 0 {
+		return 0, nil
+	}
+	n := p.ended[0]
+	p.ended = p.ended[1:]
+	return n, nil
+}
+
+func (p *purger) PurgeTombstones(_ context.Context, before time.Time, limit int) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, fmt.Sprintf("tombstones before %s, %d", time.Since(before), limit))
+	return 0, nil
+}
+
+func TestSweepRunsUntilNothingIsDue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &purger{ended: []int{500, 500, 499}}
+		s := retention.NewSweeper(p, 48*time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		require.NoError(t, s.Sweep(t.Context()))
+		const due = "ended before 48h0m0s, 500"
+		require.Equal(t, []string{due, due, due, "tombstones before 168h0m0s, 500"}, p.noted())
+	})
+}
+
+func TestRunSweepsEachMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := &purger{failed: fmt.Errorf("%w: locked", store.ErrUnavailable)}
+		s := retention.NewSweeper(p, time.Hour, slog.New(slog.NewTextHandler(&out, nil)))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.Run(ctx)
+		}()
+		synctest.Wait()
+		require.Len(t, p.noted(), 1, "at once")
+		p.fail(nil)
+		for minute := 1; minute <= 3; minute++ {
+			<-time.After(time.Minute)
+			synctest.Wait()
+			require.Len(t, p.noted(), 2, "minute %d", minute)
+		}
+		cancel()
+		<-ended
+		require.Contains(t, out.String(), "locked")
+	})
+}
+
+func TestSweepEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	p := &purger{failed: context.Canceled}
+	s := retention.NewSweeper(p, time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	require.ErrorIs(t, s.Sweep(t.Context()), context.Canceled)
+	require.Len(t, p.noted(), 1)
+}
+
+func TestSweepRemovesWhatEndedLongAgo(t *testing.T) {
+	t.Parallel()
+	s, err := sqlite.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	end := func(phase task.Phase, age time.Duration) string {
+		id := task.NewID()
+		_, err := s.Apply(t.Context(), []task.Event{{
+			TaskID: id, Type: "a.v1.A.B", Time: time.Now().Add(-age),
+			Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: phase, Copy: task.NewCopy()},
+		}})
+		require.NoError(t, err)
+		return id
+	}
+	gone := []string{end(task.PhaseSucceeded, 2*time.Hour), end(task.PhaseCancelled, 2*time.Hour)}
+	kept := []string{
+		end(task.PhaseSucceeded, 30*time.Minute), end(task.PhaseDeadLettered, 2*time.Hour), end(task.PhaseStarted, 2*time.Hour),
+	}
+	require.NoError(t, retention.NewSweeper(s, time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil))).Sweep(t.Context()))
+	for _, id := range gone {
+		_, err := s.Task(t.Context(), id)
+		require.True(t, errors.Is(err, store.ErrNotFound), "%v", err)
+	}
+	for _, id := range kept {
+		_, err := s.Task(t.Context(), id)
+		require.NoError(t, err)
+	}
+}
