@@ -104,7 +104,7 @@ func TestAMQPURLIsRepeatable(t *testing.T) {
 	a, err := parse(t, "--amqp-url", "amqp://a", "--amqp-url=amqp://b", "--amqp-url", "amqp://c")
 	require.NoError(t, err)
 	require.Equal(t, []string{"amqp://a", "amqp://b", "amqp://c"}, a.AMQPURL)
-	t.Setenv("WARREN_AMQP_URL", "amqp://a,amqp://b,amqp://c")
+	t.Setenv("WARREN_AMQP_URL", "amqp://a amqp://b amqp://c")
 	byEnv, err := parse(t)
 	require.NoError(t, err)
 	require.Equal(t, a.AMQPURL, byEnv.AMQPURL)

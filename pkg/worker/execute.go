@@ -216,10 +216,10 @@ func (x *execution) undecodable(problem error) (settlement, error) {
 	st := withReason(codes.InvalidArgument, problem.Error(), taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, nil)
 	e := x.event(task.PhaseDeadLettered)
 	e.Failure, e.Cause = failure(st), task.CauseUndecodable
-	if e.Validate() != nil {
-		return x.dead(e), nil
+	if e.Validate() == nil {
+		return x.confirmed(e, x.dead(e))
 	}
-	return x.confirmed(e, x.dead(e))
+	return x.dead(e), nil
 }
 
 func (x *execution) started() *task.Event {

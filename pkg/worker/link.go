@@ -75,19 +75,19 @@ func (w *Worker) attachControl(ctx context.Context, l *broker.Link) (*broker.Rec
 // the link are not concerned.
 func (w *Worker) serveControl(ctx context.Context, l *broker.Link, control *broker.Receiver) error {
 	for {
-		if control != nil {
-			err := w.readControl(ctx, control)
-			if ctx.Err() != nil {
-				return nil
-			}
-			w.cfg.Logger.Warn("the control queue is lost, attaching to another one", "error", err)
-		}
-		if pause(ctx, reattachPeriod) != nil {
-			return nil
-		}
 		var err error
-		if control, err = w.attachControl(ctx, l); err != nil && ctx.Err() == nil {
-			w.cfg.Logger.Warn("no control queue yet", "error", err)
+		if control != nil {
+			err = w.readControl(ctx, control)
+		} else {
+			control, err = w.attachControl(ctx, l)
+		}
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the end of ctx is how it ends
+		}
+		if err != nil {
+			control = nil
+			w.cfg.Logger.Warn("the control queue is lost, attaching to another one", "error", err)
+			pause(ctx, reattachPeriod)
 		}
 	}
 }
@@ -127,9 +127,7 @@ func (w *Worker) consume(ctx context.Context, l *broker.Link, taskType string) e
 		default:
 		}
 		w.cfg.Logger.Warn("a queue is lost, attaching to it again", "type", taskType, "error", err)
-		if err := pause(ctx, reattachPeriod); err != nil {
-			return err
-		}
+		pause(ctx, reattachPeriod)
 	}
 }
 
@@ -149,13 +147,12 @@ func (w *Worker) consumeOnce(link context.Context, l *broker.Link, taskType stri
 	return c.run()
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// pause waits for d or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

@@ -24,7 +24,7 @@ import (
 type flags struct {
 	BinDir      string   `help:"Folder with the binaries gateway and demo." default:"bin"`
 	ComposeFile string   `help:"Docker Compose file with a service rabbitmq; empty never uses Docker." default:"docker-compose.yml"`
-	AMQPURL     []string `name:"amqp-url" env:"WARREN_AMQP_URL" help:"A RabbitMQ that runs already; repeatable. Default: one is started." placeholder:"URL"`
+	AMQPURL     []string `name:"amqp-url" env:"WARREN_AMQP_URL" help:"A RabbitMQ that runs already; repeatable. Default: one is started." placeholder:"URL" sep:" "`
 
 	Demo demoCommand `cmd:"" help:"Show what Warren does, check that it was right, and stop."`
 	Run  runCommand  `cmd:"" help:"Leave Warren up until Ctrl-C."`

@@ -173,7 +173,7 @@ func (p *Platform) startWorker(ctx context.Context) error {
 // could read: a URL may have a password.
 func (p *Platform) brokerSettings() []string {
 	return []string{
-		"WARREN_AMQP_URL=" + strings.Join(p.cfg.AMQPURLs, ","),
+		"WARREN_AMQP_URL=" + strings.Join(p.cfg.AMQPURLs, " "),
 		"WARREN_NAMESPACE=" + p.cfg.Namespace,
 	}
 }
