@@ -76,9 +76,6 @@ var drills = struct {
 
 // eachDrill checks something of the drill of every seed.
 func eachDrill(t *testing.T, check func(*testing.T, *drill)) {
-	if testing.Short() {
-		t.Skip("the drill takes half a minute for each seed")
-	}
 	for i := range *seeds {
 		seed := *baseSeed + int64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { check(t, theDrill(t, seed)) })
