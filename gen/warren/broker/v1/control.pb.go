@@ -9,6 +9,7 @@
 package brokerv1
 
 import (
+	v1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -24,6 +25,68 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// StartVerdict says what to do with a delivery.
+type StartVerdict int32
+
+const (
+	// Never sent.
+	StartVerdict_START_VERDICT_UNSPECIFIED StartVerdict = 0
+	// Start the handler.
+	StartVerdict_START_VERDICT_START StartVerdict = 1
+	// Another message has this run, or it has ended: accept this one.
+	StartVerdict_START_VERDICT_DROP StartVerdict = 2
+	// The outcome is on record and only its settlement was lost: settle the same
+	// way, start nothing.
+	StartVerdict_START_VERDICT_REPEAT StartVerdict = 3
+	// The type runs at most once and this was started before: give it up.
+	StartVerdict_START_VERDICT_GIVE_UP StartVerdict = 4
+)
+
+// Enum value maps for StartVerdict.
+var (
+	StartVerdict_name = map[int32]string{
+		0: "START_VERDICT_UNSPECIFIED",
+		1: "START_VERDICT_START",
+		2: "START_VERDICT_DROP",
+		3: "START_VERDICT_REPEAT",
+		4: "START_VERDICT_GIVE_UP",
+	}
+	StartVerdict_value = map[string]int32{
+		"START_VERDICT_UNSPECIFIED": 0,
+		"START_VERDICT_START":       1,
+		"START_VERDICT_DROP":        2,
+		"START_VERDICT_REPEAT":      3,
+		"START_VERDICT_GIVE_UP":     4,
+	}
+)
+
+func (x StartVerdict) Enum() *StartVerdict {
+	p := new(StartVerdict)
+	*p = x
+	return p
+}
+
+func (x StartVerdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StartVerdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_warren_broker_v1_control_proto_enumTypes[0].Descriptor()
+}
+
+func (StartVerdict) Type() protoreflect.EnumType {
+	return &file_warren_broker_v1_control_proto_enumTypes[0]
+}
+
+func (x StartVerdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StartVerdict.Descriptor instead.
+func (StartVerdict) EnumDescriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{0}
+}
 
 // WorkerIdentity names one worker process.
 type WorkerIdentity struct {
@@ -120,6 +183,7 @@ type WorkerRequest struct {
 	// Types that are valid to be assigned to Request:
 	//
 	//	*WorkerRequest_Registration
+	//	*WorkerRequest_Start
 	Request       isWorkerRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -185,6 +249,15 @@ func (x *WorkerRequest) GetRegistration() *Registration {
 	return nil
 }
 
+func (x *WorkerRequest) GetStart() *StartRequest {
+	if x != nil {
+		if x, ok := x.Request.(*WorkerRequest_Start); ok {
+			return x.Start
+		}
+	}
+	return nil
+}
+
 type isWorkerRequest_Request interface {
 	isWorkerRequest_Request()
 }
@@ -194,7 +267,225 @@ type WorkerRequest_Registration struct {
 	Registration *Registration `protobuf:"bytes,3,opt,name=registration,proto3,oneof"`
 }
 
+type WorkerRequest_Start struct {
+	// To start a delivery that may not be the task's only one.
+	Start *StartRequest `protobuf:"bytes,4,opt,name=start,proto3,oneof"`
+}
+
 func (*WorkerRequest_Registration) isWorkerRequest_Request() {}
+
+func (*WorkerRequest_Start) isWorkerRequest_Request() {}
+
+// StartRequest asks whether a delivery may be started.
+type StartRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Its type.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// TaskHeader.run.
+	Run int32 `protobuf:"varint,3,opt,name=run,proto3" json:"run,omitempty"`
+	// The attempt that the message is at.
+	Attempt int32 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// TaskHeader.copy.
+	Copy []byte `protobuf:"bytes,5,opt,name=copy,proto3" json:"copy,omitempty"`
+	// The broker's count of acquisitions, this one included.
+	Delivery int64 `protobuf:"varint,6,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// That count when the message was last settled by a worker; 0 for never.
+	SettledDelivery int64 `protobuf:"varint,7,opt,name=settled_delivery,json=settledDelivery,proto3" json:"settled_delivery,omitempty"`
+	// Failed deliveries since then, by the broker's count.
+	Failed int64 `protobuf:"varint,8,opt,name=failed,proto3" json:"failed,omitempty"`
+	// TaskHeader.resend.
+	Resend bool `protobuf:"varint,9,opt,name=resend,proto3" json:"resend,omitempty"`
+	// The task type runs at most once.
+	AtMostOnce    bool `protobuf:"varint,10,opt,name=at_most_once,json=atMostOnce,proto3" json:"at_most_once,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRequest) Reset() {
+	*x = StartRequest{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRequest) ProtoMessage() {}
+
+func (x *StartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
+func (*StartRequest) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StartRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *StartRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *StartRequest) GetRun() int32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *StartRequest) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StartRequest) GetCopy() []byte {
+	if x != nil {
+		return x.Copy
+	}
+	return nil
+}
+
+func (x *StartRequest) GetDelivery() int64 {
+	if x != nil {
+		return x.Delivery
+	}
+	return 0
+}
+
+func (x *StartRequest) GetSettledDelivery() int64 {
+	if x != nil {
+		return x.SettledDelivery
+	}
+	return 0
+}
+
+func (x *StartRequest) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *StartRequest) GetResend() bool {
+	if x != nil {
+		return x.Resend
+	}
+	return false
+}
+
+func (x *StartRequest) GetAtMostOnce() bool {
+	if x != nil {
+		return x.AtMostOnce
+	}
+	return false
+}
+
+// StartAnswer answers a StartRequest.
+type StartAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// WorkerRequest.request_id.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// What to do.
+	Verdict StartVerdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=warren.broker.v1.StartVerdict" json:"verdict,omitempty"`
+	// REPEAT: the outcome on record.
+	Outcome *StatusEvent `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Failed deliveries since the last settlement of which no worker has said that
+	// it survived them.
+	Crashes int32 `protobuf:"varint,4,opt,name=crashes,proto3" json:"crashes,omitempty"`
+	// Set if the last of them had been started alone: that attempt is spent. Its
+	// STARTED event.
+	Crashed       *StatusEvent `protobuf:"bytes,5,opt,name=crashed,proto3" json:"crashed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartAnswer) Reset() {
+	*x = StartAnswer{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartAnswer) ProtoMessage() {}
+
+func (x *StartAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartAnswer.ProtoReflect.Descriptor instead.
+func (*StartAnswer) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StartAnswer) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *StartAnswer) GetVerdict() StartVerdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return StartVerdict_START_VERDICT_UNSPECIFIED
+}
+
+func (x *StartAnswer) GetOutcome() *StatusEvent {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *StartAnswer) GetCrashes() int32 {
+	if x != nil {
+		return x.Crashes
+	}
+	return 0
+}
+
+func (x *StartAnswer) GetCrashed() *StatusEvent {
+	if x != nil {
+		return x.Crashed
+	}
+	return nil
+}
 
 // Registration announces services.
 type Registration struct {
@@ -210,7 +501,7 @@ type Registration struct {
 
 func (x *Registration) Reset() {
 	*x = Registration{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[2]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +513,7 @@ func (x *Registration) String() string {
 func (*Registration) ProtoMessage() {}
 
 func (x *Registration) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[2]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +526,7 @@ func (x *Registration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Registration.ProtoReflect.Descriptor instead.
 func (*Registration) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{2}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Registration) GetServices() []string {
@@ -271,7 +562,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[3]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +574,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[3]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +587,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{3}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Heartbeat) GetWorker() *WorkerIdentity {
@@ -349,7 +640,7 @@ type TypeLoad struct {
 
 func (x *TypeLoad) Reset() {
 	*x = TypeLoad{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[4]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +652,7 @@ func (x *TypeLoad) String() string {
 func (*TypeLoad) ProtoMessage() {}
 
 func (x *TypeLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[4]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +665,7 @@ func (x *TypeLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypeLoad.ProtoReflect.Descriptor instead.
 func (*TypeLoad) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{4}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TypeLoad) GetType() string {
@@ -411,6 +702,7 @@ type ControlMessage struct {
 	//
 	//	*ControlMessage_Registration
 	//	*ControlMessage_Heartbeat
+	//	*ControlMessage_Start
 	Body          isControlMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -418,7 +710,7 @@ type ControlMessage struct {
 
 func (x *ControlMessage) Reset() {
 	*x = ControlMessage{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[5]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +722,7 @@ func (x *ControlMessage) String() string {
 func (*ControlMessage) ProtoMessage() {}
 
 func (x *ControlMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[5]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +735,7 @@ func (x *ControlMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlMessage.ProtoReflect.Descriptor instead.
 func (*ControlMessage) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ControlMessage) GetGatewayId() string {
@@ -485,6 +777,15 @@ func (x *ControlMessage) GetHeartbeat() *HeartbeatAnswer {
 	return nil
 }
 
+func (x *ControlMessage) GetStart() *StartAnswer {
+	if x != nil {
+		if x, ok := x.Body.(*ControlMessage_Start); ok {
+			return x.Start
+		}
+	}
+	return nil
+}
+
 type isControlMessage_Body interface {
 	isControlMessage_Body()
 }
@@ -499,9 +800,16 @@ type ControlMessage_Heartbeat struct {
 	Heartbeat *HeartbeatAnswer `protobuf:"bytes,4,opt,name=heartbeat,proto3,oneof"`
 }
 
+type ControlMessage_Start struct {
+	// Answers a StartRequest.
+	Start *StartAnswer `protobuf:"bytes,5,opt,name=start,proto3,oneof"`
+}
+
 func (*ControlMessage_Registration) isControlMessage_Body() {}
 
 func (*ControlMessage_Heartbeat) isControlMessage_Body() {}
+
+func (*ControlMessage_Start) isControlMessage_Body() {}
 
 // RegistrationAnswer says which task types the worker may consume.
 type RegistrationAnswer struct {
@@ -518,7 +826,7 @@ type RegistrationAnswer struct {
 
 func (x *RegistrationAnswer) Reset() {
 	*x = RegistrationAnswer{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[6]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +838,7 @@ func (x *RegistrationAnswer) String() string {
 func (*RegistrationAnswer) ProtoMessage() {}
 
 func (x *RegistrationAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[6]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +851,7 @@ func (x *RegistrationAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistrationAnswer.ProtoReflect.Descriptor instead.
 func (*RegistrationAnswer) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RegistrationAnswer) GetRequestId() string {
@@ -582,7 +890,7 @@ type HeartbeatAnswer struct {
 
 func (x *HeartbeatAnswer) Reset() {
 	*x = HeartbeatAnswer{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +902,7 @@ func (x *HeartbeatAnswer) String() string {
 func (*HeartbeatAnswer) ProtoMessage() {}
 
 func (x *HeartbeatAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +915,7 @@ func (x *HeartbeatAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAnswer.ProtoReflect.Descriptor instead.
 func (*HeartbeatAnswer) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeartbeatAnswer) GetTypes() []*TypePolicy {
@@ -633,13 +941,15 @@ type TypePolicy struct {
 	Timeout *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Largest result, and largest message of a response stream, in bytes.
 	MaxResultBytes int64 `protobuf:"varint,3,opt,name=max_result_bytes,json=maxResultBytes,proto3" json:"max_result_bytes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The options in force, an operator's included.
+	Options       *v1.TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TypePolicy) Reset() {
 	*x = TypePolicy{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +961,7 @@ func (x *TypePolicy) String() string {
 func (*TypePolicy) ProtoMessage() {}
 
 func (x *TypePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +974,7 @@ func (x *TypePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypePolicy.ProtoReflect.Descriptor instead.
 func (*TypePolicy) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TypePolicy) GetType() string {
@@ -688,6 +998,13 @@ func (x *TypePolicy) GetMaxResultBytes() int64 {
 	return 0
 }
 
+func (x *TypePolicy) GetOptions() *v1.TaskOptions {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 // Refusal names what was refused, and why.
 type Refusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -703,7 +1020,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +1032,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +1045,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Refusal) GetName() string {
@@ -756,20 +1073,41 @@ var File_warren_broker_v1_control_proto protoreflect.FileDescriptor
 
 const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1ewarren/broker/v1/control.proto\x12\x10warren.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x01\n" +
+	"\x1ewarren/broker/v1/control.proto\x12\x10warren.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dwarren/broker/v1/status.proto\x1a\x1cwarren/task/v1/options.proto\"\xa8\x01\n" +
 	"\x0eWorkerIdentity\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x129\n" +
 	"\n" +
-	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xb9\x01\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xf1\x01\n" +
 	"\rWorkerRequest\x128\n" +
 	"\x06worker\x18\x01 \x01(\v2 .warren.broker.v1.WorkerIdentityR\x06worker\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12D\n" +
-	"\fregistration\x18\x03 \x01(\v2\x1e.warren.broker.v1.RegistrationH\x00R\fregistrationB\t\n" +
-	"\arequest\"@\n" +
+	"\fregistration\x18\x03 \x01(\v2\x1e.warren.broker.v1.RegistrationH\x00R\fregistration\x126\n" +
+	"\x05start\x18\x04 \x01(\v2\x1e.warren.broker.v1.StartRequestH\x00R\x05startB\t\n" +
+	"\arequest\"\x94\x02\n" +
+	"\fStartRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\x05R\x03run\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x05R\aattempt\x12\x12\n" +
+	"\x04copy\x18\x05 \x01(\fR\x04copy\x12\x1a\n" +
+	"\bdelivery\x18\x06 \x01(\x03R\bdelivery\x12)\n" +
+	"\x10settled_delivery\x18\a \x01(\x03R\x0fsettledDelivery\x12\x16\n" +
+	"\x06failed\x18\b \x01(\x03R\x06failed\x12\x16\n" +
+	"\x06resend\x18\t \x01(\bR\x06resend\x12 \n" +
+	"\fat_most_once\x18\n" +
+	" \x01(\bR\n" +
+	"atMostOnce\"\xf2\x01\n" +
+	"\vStartAnswer\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x128\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1e.warren.broker.v1.StartVerdictR\averdict\x127\n" +
+	"\aoutcome\x18\x03 \x01(\v2\x1d.warren.broker.v1.StatusEventR\aoutcome\x12\x18\n" +
+	"\acrashes\x18\x04 \x01(\x05R\acrashes\x127\n" +
+	"\acrashed\x18\x05 \x01(\v2\x1d.warren.broker.v1.StatusEventR\acrashed\"@\n" +
 	"\fRegistration\x12\x1a\n" +
 	"\bservices\x18\x01 \x03(\tR\bservices\x12\x14\n" +
 	"\x05files\x18\x02 \x03(\fR\x05files\"\xdd\x01\n" +
@@ -782,13 +1120,14 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\bTypeLoad\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12 \n" +
 	"\vconcurrency\x18\x02 \x01(\x05R\vconcurrency\x12\x18\n" +
-	"\arunning\x18\x03 \x01(\x05R\arunning\"\xf6\x01\n" +
+	"\arunning\x18\x03 \x01(\x05R\arunning\"\xad\x02\n" +
 	"\x0eControlMessage\x12\x1d\n" +
 	"\n" +
 	"gateway_id\x18\x01 \x01(\tR\tgatewayId\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12J\n" +
 	"\fregistration\x18\x03 \x01(\v2$.warren.broker.v1.RegistrationAnswerH\x00R\fregistration\x12A\n" +
-	"\theartbeat\x18\x04 \x01(\v2!.warren.broker.v1.HeartbeatAnswerH\x00R\theartbeatB\x06\n" +
+	"\theartbeat\x18\x04 \x01(\v2!.warren.broker.v1.HeartbeatAnswerH\x00R\theartbeat\x125\n" +
+	"\x05start\x18\x05 \x01(\v2\x1d.warren.broker.v1.StartAnswerH\x00R\x05startB\x06\n" +
 	"\x04body\"\x9e\x01\n" +
 	"\x12RegistrationAnswer\x12\x1d\n" +
 	"\n" +
@@ -797,16 +1136,23 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\brefusals\x18\x03 \x03(\v2\x19.warren.broker.v1.RefusalR\brefusals\"l\n" +
 	"\x0fHeartbeatAnswer\x122\n" +
 	"\x05types\x18\x01 \x03(\v2\x1c.warren.broker.v1.TypePolicyR\x05types\x12%\n" +
-	"\x0eregister_again\x18\x02 \x01(\bR\rregisterAgain\"\x7f\n" +
+	"\x0eregister_again\x18\x02 \x01(\bR\rregisterAgain\"\xb6\x01\n" +
 	"\n" +
 	"TypePolicy\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x123\n" +
 	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12(\n" +
-	"\x10max_result_bytes\x18\x03 \x01(\x03R\x0emaxResultBytes\"Q\n" +
+	"\x10max_result_bytes\x18\x03 \x01(\x03R\x0emaxResultBytes\x125\n" +
+	"\aoptions\x18\x04 \x01(\v2\x1b.warren.task.v1.TaskOptionsR\aoptions\"Q\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
-	"\aservice\x18\x03 \x01(\bR\aserviceB\xc0\x01\n" +
+	"\aservice\x18\x03 \x01(\bR\aservice*\x93\x01\n" +
+	"\fStartVerdict\x12\x1d\n" +
+	"\x19START_VERDICT_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13START_VERDICT_START\x10\x01\x12\x16\n" +
+	"\x12START_VERDICT_DROP\x10\x02\x12\x18\n" +
+	"\x14START_VERDICT_REPEAT\x10\x03\x12\x19\n" +
+	"\x15START_VERDICT_GIVE_UP\x10\x04B\xc0\x01\n" +
 	"\x14com.warren.broker.v1B\fControlProtoP\x01Z8github.com/warrenmq/warren/gen/warren/broker/v1;brokerv1\xa2\x02\x03WBX\xaa\x02\x10Warren.Broker.V1\xca\x02\x10Warren\\Broker\\V1\xe2\x02\x1cWarren\\Broker\\V1\\GPBMetadata\xea\x02\x12Warren::Broker::V1b\x06proto3"
 
 var (
@@ -821,40 +1167,52 @@ func file_warren_broker_v1_control_proto_rawDescGZIP() []byte {
 	return file_warren_broker_v1_control_proto_rawDescData
 }
 
-var file_warren_broker_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_warren_broker_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_warren_broker_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_warren_broker_v1_control_proto_goTypes = []any{
-	(*WorkerIdentity)(nil),        // 0: warren.broker.v1.WorkerIdentity
-	(*WorkerRequest)(nil),         // 1: warren.broker.v1.WorkerRequest
-	(*Registration)(nil),          // 2: warren.broker.v1.Registration
-	(*Heartbeat)(nil),             // 3: warren.broker.v1.Heartbeat
-	(*TypeLoad)(nil),              // 4: warren.broker.v1.TypeLoad
-	(*ControlMessage)(nil),        // 5: warren.broker.v1.ControlMessage
-	(*RegistrationAnswer)(nil),    // 6: warren.broker.v1.RegistrationAnswer
-	(*HeartbeatAnswer)(nil),       // 7: warren.broker.v1.HeartbeatAnswer
-	(*TypePolicy)(nil),            // 8: warren.broker.v1.TypePolicy
-	(*Refusal)(nil),               // 9: warren.broker.v1.Refusal
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(StartVerdict)(0),             // 0: warren.broker.v1.StartVerdict
+	(*WorkerIdentity)(nil),        // 1: warren.broker.v1.WorkerIdentity
+	(*WorkerRequest)(nil),         // 2: warren.broker.v1.WorkerRequest
+	(*StartRequest)(nil),          // 3: warren.broker.v1.StartRequest
+	(*StartAnswer)(nil),           // 4: warren.broker.v1.StartAnswer
+	(*Registration)(nil),          // 5: warren.broker.v1.Registration
+	(*Heartbeat)(nil),             // 6: warren.broker.v1.Heartbeat
+	(*TypeLoad)(nil),              // 7: warren.broker.v1.TypeLoad
+	(*ControlMessage)(nil),        // 8: warren.broker.v1.ControlMessage
+	(*RegistrationAnswer)(nil),    // 9: warren.broker.v1.RegistrationAnswer
+	(*HeartbeatAnswer)(nil),       // 10: warren.broker.v1.HeartbeatAnswer
+	(*TypePolicy)(nil),            // 11: warren.broker.v1.TypePolicy
+	(*Refusal)(nil),               // 12: warren.broker.v1.Refusal
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*StatusEvent)(nil),           // 14: warren.broker.v1.StatusEvent
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(*v1.TaskOptions)(nil),        // 16: warren.task.v1.TaskOptions
 }
 var file_warren_broker_v1_control_proto_depIdxs = []int32{
-	10, // 0: warren.broker.v1.WorkerIdentity.start_time:type_name -> google.protobuf.Timestamp
-	0,  // 1: warren.broker.v1.WorkerRequest.worker:type_name -> warren.broker.v1.WorkerIdentity
-	2,  // 2: warren.broker.v1.WorkerRequest.registration:type_name -> warren.broker.v1.Registration
-	0,  // 3: warren.broker.v1.Heartbeat.worker:type_name -> warren.broker.v1.WorkerIdentity
-	10, // 4: warren.broker.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
-	4,  // 5: warren.broker.v1.Heartbeat.types:type_name -> warren.broker.v1.TypeLoad
-	10, // 6: warren.broker.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
-	6,  // 7: warren.broker.v1.ControlMessage.registration:type_name -> warren.broker.v1.RegistrationAnswer
-	7,  // 8: warren.broker.v1.ControlMessage.heartbeat:type_name -> warren.broker.v1.HeartbeatAnswer
-	8,  // 9: warren.broker.v1.RegistrationAnswer.types:type_name -> warren.broker.v1.TypePolicy
-	9,  // 10: warren.broker.v1.RegistrationAnswer.refusals:type_name -> warren.broker.v1.Refusal
-	8,  // 11: warren.broker.v1.HeartbeatAnswer.types:type_name -> warren.broker.v1.TypePolicy
-	11, // 12: warren.broker.v1.TypePolicy.timeout:type_name -> google.protobuf.Duration
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	13, // 0: warren.broker.v1.WorkerIdentity.start_time:type_name -> google.protobuf.Timestamp
+	1,  // 1: warren.broker.v1.WorkerRequest.worker:type_name -> warren.broker.v1.WorkerIdentity
+	5,  // 2: warren.broker.v1.WorkerRequest.registration:type_name -> warren.broker.v1.Registration
+	3,  // 3: warren.broker.v1.WorkerRequest.start:type_name -> warren.broker.v1.StartRequest
+	0,  // 4: warren.broker.v1.StartAnswer.verdict:type_name -> warren.broker.v1.StartVerdict
+	14, // 5: warren.broker.v1.StartAnswer.outcome:type_name -> warren.broker.v1.StatusEvent
+	14, // 6: warren.broker.v1.StartAnswer.crashed:type_name -> warren.broker.v1.StatusEvent
+	1,  // 7: warren.broker.v1.Heartbeat.worker:type_name -> warren.broker.v1.WorkerIdentity
+	13, // 8: warren.broker.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
+	7,  // 9: warren.broker.v1.Heartbeat.types:type_name -> warren.broker.v1.TypeLoad
+	13, // 10: warren.broker.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
+	9,  // 11: warren.broker.v1.ControlMessage.registration:type_name -> warren.broker.v1.RegistrationAnswer
+	10, // 12: warren.broker.v1.ControlMessage.heartbeat:type_name -> warren.broker.v1.HeartbeatAnswer
+	4,  // 13: warren.broker.v1.ControlMessage.start:type_name -> warren.broker.v1.StartAnswer
+	11, // 14: warren.broker.v1.RegistrationAnswer.types:type_name -> warren.broker.v1.TypePolicy
+	12, // 15: warren.broker.v1.RegistrationAnswer.refusals:type_name -> warren.broker.v1.Refusal
+	11, // 16: warren.broker.v1.HeartbeatAnswer.types:type_name -> warren.broker.v1.TypePolicy
+	15, // 17: warren.broker.v1.TypePolicy.timeout:type_name -> google.protobuf.Duration
+	16, // 18: warren.broker.v1.TypePolicy.options:type_name -> warren.task.v1.TaskOptions
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_control_proto_init() }
@@ -862,25 +1220,29 @@ func file_warren_broker_v1_control_proto_init() {
 	if File_warren_broker_v1_control_proto != nil {
 		return
 	}
+	file_warren_broker_v1_status_proto_init()
 	file_warren_broker_v1_control_proto_msgTypes[1].OneofWrappers = []any{
 		(*WorkerRequest_Registration)(nil),
+		(*WorkerRequest_Start)(nil),
 	}
-	file_warren_broker_v1_control_proto_msgTypes[5].OneofWrappers = []any{
+	file_warren_broker_v1_control_proto_msgTypes[7].OneofWrappers = []any{
 		(*ControlMessage_Registration)(nil),
 		(*ControlMessage_Heartbeat)(nil),
+		(*ControlMessage_Start)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_broker_v1_control_proto_rawDesc), len(file_warren_broker_v1_control_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   10,
+			NumEnums:      1,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_warren_broker_v1_control_proto_goTypes,
 		DependencyIndexes: file_warren_broker_v1_control_proto_depIdxs,
+		EnumInfos:         file_warren_broker_v1_control_proto_enumTypes,
 		MessageInfos:      file_warren_broker_v1_control_proto_msgTypes,
 	}.Build()
 	File_warren_broker_v1_control_proto = out.File

@@ -10,8 +10,10 @@
 package brokerv1
 
 import (
+	v1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -43,7 +45,15 @@ type TaskHeader struct {
 	// The submitter's labels.
 	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The caller's gRPC metadata, less what never travels.
-	Metadata      []*MetadataEntry `protobuf:"bytes,7,rep,name=metadata,proto3" json:"metadata,omitempty"`
+	Metadata []*MetadataEntry `protobuf:"bytes,7,rep,name=metadata,proto3" json:"metadata,omitempty"`
+	// When this run was begun: `create_time`, or the time of the replay.
+	RunTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=run_time,json=runTime,proto3" json:"run_time,omitempty"`
+	// No attempt starts after this, by the gateways' clock; unset is never.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Time that one attempt may take, if the submission has its own.
+	Timeout *durationpb.Duration `protobuf:"bytes,10,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// What the submission set of the retry policy.
+	Retry         *v1.RetryPolicy `protobuf:"bytes,11,opt,name=retry,proto3" json:"retry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -127,6 +137,236 @@ func (x *TaskHeader) GetMetadata() []*MetadataEntry {
 	return nil
 }
 
+func (x *TaskHeader) GetRunTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RunTime
+	}
+	return nil
+}
+
+func (x *TaskHeader) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *TaskHeader) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *TaskHeader) GetRetry() *v1.RetryPolicy {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
+// AttemptHistory travels with a message that was retried or given up, as the
+// annotation `x-opt-warren-history`: at most 32 KiB.
+type AttemptHistory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest first. The oldest are left out when there are too many.
+	Attempts []*PastAttempt `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// How many were left out.
+	Omitted int32 `protobuf:"varint,2,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	// How many executions of this run spent no attempt.
+	Ignored       int32 `protobuf:"varint,3,opt,name=ignored,proto3" json:"ignored,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AttemptHistory) Reset() {
+	*x = AttemptHistory{}
+	mi := &file_warren_broker_v1_message_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AttemptHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AttemptHistory) ProtoMessage() {}
+
+func (x *AttemptHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_message_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AttemptHistory.ProtoReflect.Descriptor instead.
+func (*AttemptHistory) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_message_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AttemptHistory) GetAttempts() []*PastAttempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *AttemptHistory) GetOmitted() int32 {
+	if x != nil {
+		return x.Omitted
+	}
+	return 0
+}
+
+func (x *AttemptHistory) GetIgnored() int32 {
+	if x != nil {
+		return x.Ignored
+	}
+	return 0
+}
+
+// PastAttempt is how one execution ended.
+type PastAttempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number in the run.
+	Attempt int32 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The broker's delivery.
+	Delivery int64 `protobuf:"varint,2,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// Who executed it.
+	WorkerId string `protobuf:"bytes,3,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	// That worker's version.
+	WorkerVersion string `protobuf:"bytes,4,opt,name=worker_version,json=workerVersion,proto3" json:"worker_version,omitempty"`
+	// That worker's host.
+	WorkerHost string `protobuf:"bytes,5,opt,name=worker_host,json=workerHost,proto3" json:"worker_host,omitempty"`
+	// When the handler was started.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it ended.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// The failure: the last one whole, up to 16 KiB; of earlier ones code, kind and
+	// message, up to 1 KiB.
+	Failure *v1.Failure `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The reason of the failure's ErrorInfo.
+	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What was decided and why.
+	Decision string `protobuf:"bytes,10,opt,name=decision,proto3" json:"decision,omitempty"`
+	// It spent no attempt.
+	Ignored       bool `protobuf:"varint,11,opt,name=ignored,proto3" json:"ignored,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PastAttempt) Reset() {
+	*x = PastAttempt{}
+	mi := &file_warren_broker_v1_message_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PastAttempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PastAttempt) ProtoMessage() {}
+
+func (x *PastAttempt) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_message_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PastAttempt.ProtoReflect.Descriptor instead.
+func (*PastAttempt) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_message_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PastAttempt) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *PastAttempt) GetDelivery() int64 {
+	if x != nil {
+		return x.Delivery
+	}
+	return 0
+}
+
+func (x *PastAttempt) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
+func (x *PastAttempt) GetWorkerVersion() string {
+	if x != nil {
+		return x.WorkerVersion
+	}
+	return ""
+}
+
+func (x *PastAttempt) GetWorkerHost() string {
+	if x != nil {
+		return x.WorkerHost
+	}
+	return ""
+}
+
+func (x *PastAttempt) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *PastAttempt) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *PastAttempt) GetFailure() *v1.Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *PastAttempt) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PastAttempt) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
+func (x *PastAttempt) GetIgnored() bool {
+	if x != nil {
+		return x.Ignored
+	}
+	return false
+}
+
 // MetadataEntry is one key of gRPC metadata.
 type MetadataEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -140,7 +380,7 @@ type MetadataEntry struct {
 
 func (x *MetadataEntry) Reset() {
 	*x = MetadataEntry{}
-	mi := &file_warren_broker_v1_message_proto_msgTypes[1]
+	mi := &file_warren_broker_v1_message_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -152,7 +392,7 @@ func (x *MetadataEntry) String() string {
 func (*MetadataEntry) ProtoMessage() {}
 
 func (x *MetadataEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_message_proto_msgTypes[1]
+	mi := &file_warren_broker_v1_message_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -165,7 +405,7 @@ func (x *MetadataEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataEntry.ProtoReflect.Descriptor instead.
 func (*MetadataEntry) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_message_proto_rawDescGZIP(), []int{1}
+	return file_warren_broker_v1_message_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MetadataEntry) GetKey() string {
@@ -186,7 +426,7 @@ var File_warren_broker_v1_message_proto protoreflect.FileDescriptor
 
 const file_warren_broker_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1ewarren/broker/v1/message.proto\x12\x10warren.broker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\x02\n" +
+	"\x1ewarren/broker/v1/message.proto\x12\x10warren.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xb9\x04\n" +
 	"\n" +
 	"TaskHeader\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x05R\x03run\x12\x12\n" +
@@ -196,10 +436,35 @@ const file_warren_broker_v1_message_proto_rawDesc = "" +
 	"createTime\x12\x1a\n" +
 	"\bpriority\x18\x05 \x01(\x05R\bpriority\x12@\n" +
 	"\x06labels\x18\x06 \x03(\v2(.warren.broker.v1.TaskHeader.LabelsEntryR\x06labels\x12;\n" +
-	"\bmetadata\x18\a \x03(\v2\x1f.warren.broker.v1.MetadataEntryR\bmetadata\x1a9\n" +
+	"\bmetadata\x18\a \x03(\v2\x1f.warren.broker.v1.MetadataEntryR\bmetadata\x125\n" +
+	"\brun_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\arunTime\x12;\n" +
+	"\vexpire_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x123\n" +
+	"\atimeout\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\atimeout\x121\n" +
+	"\x05retry\x18\v \x01(\v2\x1b.warren.task.v1.RetryPolicyR\x05retry\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x7f\n" +
+	"\x0eAttemptHistory\x129\n" +
+	"\battempts\x18\x01 \x03(\v2\x1d.warren.broker.v1.PastAttemptR\battempts\x12\x18\n" +
+	"\aomitted\x18\x02 \x01(\x05R\aomitted\x12\x18\n" +
+	"\aignored\x18\x03 \x01(\x05R\aignored\"\x9b\x03\n" +
+	"\vPastAttempt\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12\x1a\n" +
+	"\bdelivery\x18\x02 \x01(\x03R\bdelivery\x12\x1b\n" +
+	"\tworker_id\x18\x03 \x01(\tR\bworkerId\x12%\n" +
+	"\x0eworker_version\x18\x04 \x01(\tR\rworkerVersion\x12\x1f\n" +
+	"\vworker_host\x18\x05 \x01(\tR\n" +
+	"workerHost\x129\n" +
+	"\n" +
+	"start_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x121\n" +
+	"\afailure\x18\b \x01(\v2\x17.warren.task.v1.FailureR\afailure\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1a\n" +
+	"\bdecision\x18\n" +
+	" \x01(\tR\bdecision\x12\x18\n" +
+	"\aignored\x18\v \x01(\bR\aignored\"9\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\fR\x06valuesB\xc0\x01\n" +
@@ -217,22 +482,35 @@ func file_warren_broker_v1_message_proto_rawDescGZIP() []byte {
 	return file_warren_broker_v1_message_proto_rawDescData
 }
 
-var file_warren_broker_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_warren_broker_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_warren_broker_v1_message_proto_goTypes = []any{
 	(*TaskHeader)(nil),            // 0: warren.broker.v1.TaskHeader
-	(*MetadataEntry)(nil),         // 1: warren.broker.v1.MetadataEntry
-	nil,                           // 2: warren.broker.v1.TaskHeader.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*AttemptHistory)(nil),        // 1: warren.broker.v1.AttemptHistory
+	(*PastAttempt)(nil),           // 2: warren.broker.v1.PastAttempt
+	(*MetadataEntry)(nil),         // 3: warren.broker.v1.MetadataEntry
+	nil,                           // 4: warren.broker.v1.TaskHeader.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
+	(*v1.RetryPolicy)(nil),        // 7: warren.task.v1.RetryPolicy
+	(*v1.Failure)(nil),            // 8: warren.task.v1.Failure
 }
 var file_warren_broker_v1_message_proto_depIdxs = []int32{
-	3, // 0: warren.broker.v1.TaskHeader.create_time:type_name -> google.protobuf.Timestamp
-	2, // 1: warren.broker.v1.TaskHeader.labels:type_name -> warren.broker.v1.TaskHeader.LabelsEntry
-	1, // 2: warren.broker.v1.TaskHeader.metadata:type_name -> warren.broker.v1.MetadataEntry
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5,  // 0: warren.broker.v1.TaskHeader.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 1: warren.broker.v1.TaskHeader.labels:type_name -> warren.broker.v1.TaskHeader.LabelsEntry
+	3,  // 2: warren.broker.v1.TaskHeader.metadata:type_name -> warren.broker.v1.MetadataEntry
+	5,  // 3: warren.broker.v1.TaskHeader.run_time:type_name -> google.protobuf.Timestamp
+	5,  // 4: warren.broker.v1.TaskHeader.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 5: warren.broker.v1.TaskHeader.timeout:type_name -> google.protobuf.Duration
+	7,  // 6: warren.broker.v1.TaskHeader.retry:type_name -> warren.task.v1.RetryPolicy
+	2,  // 7: warren.broker.v1.AttemptHistory.attempts:type_name -> warren.broker.v1.PastAttempt
+	5,  // 8: warren.broker.v1.PastAttempt.start_time:type_name -> google.protobuf.Timestamp
+	5,  // 9: warren.broker.v1.PastAttempt.end_time:type_name -> google.protobuf.Timestamp
+	8,  // 10: warren.broker.v1.PastAttempt.failure:type_name -> warren.task.v1.Failure
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_message_proto_init() }
@@ -246,7 +524,7 @@ func file_warren_broker_v1_message_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_broker_v1_message_proto_rawDesc), len(file_warren_broker_v1_message_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

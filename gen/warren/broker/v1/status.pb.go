@@ -37,6 +37,8 @@ const (
 	Phase_PHASE_STARTED Phase = 2
 	// The handler sent a message of its response stream.
 	Phase_PHASE_MESSAGE Phase = 3
+	// The attempt failed, or asked for later: the next one is due at a time.
+	Phase_PHASE_RETRYING Phase = 4
 	// A draining worker gave the delivery back.
 	Phase_PHASE_RELEASED Phase = 5
 	// The worker's connection was lost while the handler ran.
@@ -58,6 +60,7 @@ var (
 		1:  "PHASE_QUEUED",
 		2:  "PHASE_STARTED",
 		3:  "PHASE_MESSAGE",
+		4:  "PHASE_RETRYING",
 		5:  "PHASE_RELEASED",
 		6:  "PHASE_LOST",
 		10: "PHASE_DEAD_LETTERED",
@@ -70,6 +73,7 @@ var (
 		"PHASE_QUEUED":        1,
 		"PHASE_STARTED":       2,
 		"PHASE_MESSAGE":       3,
+		"PHASE_RETRYING":      4,
 		"PHASE_RELEASED":      5,
 		"PHASE_LOST":          6,
 		"PHASE_DEAD_LETTERED": 10,
@@ -197,12 +201,19 @@ type StatusEvent struct {
 	// MESSAGE and SUCCEEDED: the encoded message. A stream's SUCCEEDED repeats
 	// its last message.
 	Message []byte `protobuf:"bytes,14,opt,name=message,proto3" json:"message,omitempty"`
-	// DEAD_LETTERED: the failure.
+	// DEAD_LETTERED and RETRYING: the failure.
 	Failure *v1.Failure `protobuf:"bytes,15,opt,name=failure,proto3" json:"failure,omitempty"`
 	// DEAD_LETTERED: why.
 	Cause v1.Cause `protobuf:"varint,16,opt,name=cause,proto3,enum=warren.task.v1.Cause" json:"cause,omitempty"`
 	// PROGRESS.
-	Progress      *v1.Progress `protobuf:"bytes,17,opt,name=progress,proto3" json:"progress,omitempty"`
+	Progress *v1.Progress `protobuf:"bytes,17,opt,name=progress,proto3" json:"progress,omitempty"`
+	// RETRYING: when the next attempt is due.
+	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
+	// RETRYING: the number of the next attempt; the same as `attempt` if that was
+	// not spent.
+	NextAttempt int32 `protobuf:"varint,19,opt,name=next_attempt,json=nextAttempt,proto3" json:"next_attempt,omitempty"`
+	// RETRYING and DEAD_LETTERED: what was decided and why.
+	Decision      string `protobuf:"bytes,20,opt,name=decision,proto3" json:"decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +367,27 @@ func (x *StatusEvent) GetProgress() *v1.Progress {
 	return nil
 }
 
+func (x *StatusEvent) GetNextAttemptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptTime
+	}
+	return nil
+}
+
+func (x *StatusEvent) GetNextAttempt() int32 {
+	if x != nil {
+		return x.NextAttempt
+	}
+	return 0
+}
+
+func (x *StatusEvent) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
 // TaskHead is what of a task's message belongs into its row.
 type TaskHead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -366,7 +398,9 @@ type TaskHead struct {
 	// The submitter's labels.
 	Labels map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The trace of the submission: 16 bytes, or none.
-	TraceId       []byte `protobuf:"bytes,4,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	TraceId []byte `protobuf:"bytes,4,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// No attempt starts after this.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -425,6 +459,13 @@ func (x *TaskHead) GetLabels() map[string]string {
 func (x *TaskHead) GetTraceId() []byte {
 	if x != nil {
 		return x.TraceId
+	}
+	return nil
+}
+
+func (x *TaskHead) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
 	}
 	return nil
 }
@@ -511,7 +552,10 @@ type Execution struct {
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The broker counts a delivery before this one that ended in a lost
 	// connection: the attempt may have been started before.
-	Redelivered   bool `protobuf:"varint,3,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	Redelivered bool `protobuf:"varint,3,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	// Nothing else runs in the worker's process, and this event was confirmed
+	// before the handler was started: the task is suspected of taking workers down.
+	Alone         bool `protobuf:"varint,4,opt,name=alone,proto3" json:"alone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -567,6 +611,13 @@ func (x *Execution) GetRedelivered() bool {
 	return false
 }
 
+func (x *Execution) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
 var File_warren_broker_v1_status_proto protoreflect.FileDescriptor
 
 const file_warren_broker_v1_status_proto_rawDesc = "" +
@@ -574,7 +625,7 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\x1dwarren/broker/v1/status.proto\x12\x10warren.broker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19warren/task/v1/task.proto\"?\n" +
 	"\vStatusBatch\x12\x16\n" +
 	"\x06events\x18\x01 \x03(\fR\x06events\x12\x18\n" +
-	"\amarkers\x18\x02 \x03(\tR\amarkers\"\x84\x05\n" +
+	"\amarkers\x18\x02 \x03(\tR\amarkers\"\x8b\x06\n" +
 	"\vStatusEvent\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
@@ -593,13 +644,18 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\amessage\x18\x0e \x01(\fR\amessage\x121\n" +
 	"\afailure\x18\x0f \x01(\v2\x17.warren.task.v1.FailureR\afailure\x12+\n" +
 	"\x05cause\x18\x10 \x01(\x0e2\x15.warren.task.v1.CauseR\x05cause\x124\n" +
-	"\bprogress\x18\x11 \x01(\v2\x18.warren.task.v1.ProgressR\bprogress\"\xf9\x01\n" +
+	"\bprogress\x18\x11 \x01(\v2\x18.warren.task.v1.ProgressR\bprogress\x12F\n" +
+	"\x11next_attempt_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12!\n" +
+	"\fnext_attempt\x18\x13 \x01(\x05R\vnextAttempt\x12\x1a\n" +
+	"\bdecision\x18\x14 \x01(\tR\bdecision\"\xb6\x02\n" +
 	"\bTaskHead\x12;\n" +
 	"\vcreate_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\x05R\bpriority\x12>\n" +
 	"\x06labels\x18\x03 \x03(\v2&.warren.broker.v1.TaskHead.LabelsEntryR\x06labels\x12\x19\n" +
-	"\btrace_id\x18\x04 \x01(\fR\atraceId\x1a9\n" +
+	"\btrace_id\x18\x04 \x01(\fR\atraceId\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
@@ -607,16 +663,18 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x18\n" +
-	"\aomitted\x18\x04 \x01(\bR\aomitted\"[\n" +
+	"\aomitted\x18\x04 \x01(\bR\aomitted\"q\n" +
 	"\tExecution\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12 \n" +
-	"\vredelivered\x18\x03 \x01(\bR\vredelivered*\xd1\x01\n" +
+	"\vredelivered\x18\x03 \x01(\bR\vredelivered\x12\x14\n" +
+	"\x05alone\x18\x04 \x01(\bR\x05alone*\xe5\x01\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPHASE_QUEUED\x10\x01\x12\x11\n" +
 	"\rPHASE_STARTED\x10\x02\x12\x11\n" +
 	"\rPHASE_MESSAGE\x10\x03\x12\x12\n" +
+	"\x0ePHASE_RETRYING\x10\x04\x12\x12\n" +
 	"\x0ePHASE_RELEASED\x10\x05\x12\x0e\n" +
 	"\n" +
 	"PHASE_LOST\x10\x06\x12\x17\n" +
@@ -663,13 +721,15 @@ var file_warren_broker_v1_status_proto_depIdxs = []int32{
 	8,  // 5: warren.broker.v1.StatusEvent.failure:type_name -> warren.task.v1.Failure
 	9,  // 6: warren.broker.v1.StatusEvent.cause:type_name -> warren.task.v1.Cause
 	10, // 7: warren.broker.v1.StatusEvent.progress:type_name -> warren.task.v1.Progress
-	7,  // 8: warren.broker.v1.TaskHead.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 9: warren.broker.v1.TaskHead.labels:type_name -> warren.broker.v1.TaskHead.LabelsEntry
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	7,  // 8: warren.broker.v1.StatusEvent.next_attempt_time:type_name -> google.protobuf.Timestamp
+	7,  // 9: warren.broker.v1.TaskHead.create_time:type_name -> google.protobuf.Timestamp
+	6,  // 10: warren.broker.v1.TaskHead.labels:type_name -> warren.broker.v1.TaskHead.LabelsEntry
+	7,  // 11: warren.broker.v1.TaskHead.expire_time:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_status_proto_init() }

@@ -77,6 +77,37 @@ const (
 	ErrorReason_ERROR_REASON_HANDLER_NOT_FOUND ErrorReason = 20
 	// The task's message carries no valid Warren header.
 	ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE ErrorReason = 21
+	// The attempt's timeout ended; the failure's code is DEADLINE_EXCEEDED.
+	ErrorReason_ERROR_REASON_ATTEMPT_TIMED_OUT ErrorReason = 22
+	// The handler ignored the end of its context and was written off.
+	ErrorReason_ERROR_REASON_HANDLER_STUCK ErrorReason = 23
+	// The worker's process ended while it ran this task and nothing else.
+	ErrorReason_ERROR_REASON_WORKER_CRASHED ErrorReason = 24
+	// The task's type runs at most once, and its one start was lost.
+	ErrorReason_ERROR_REASON_AT_MOST_ONCE ErrorReason = 25
+	// The task's expire time has passed.
+	ErrorReason_ERROR_REASON_EXPIRED ErrorReason = 26
+	// The queue is at its length limit. Call again after the RetryInfo's delay.
+	ErrorReason_ERROR_REASON_QUEUE_FULL ErrorReason = 27
+	// The task id was used for another type or payload.
+	ErrorReason_ERROR_REASON_TASK_ID_CONFLICT ErrorReason = 28
+	// Somebody else changed it meanwhile: read it again.
+	ErrorReason_ERROR_REASON_ETAG_MISMATCH ErrorReason = 29
+	// A filter is not valid, or names a field that does not exist.
+	ErrorReason_ERROR_REASON_FILTER_INVALID ErrorReason = 30
+	// No such dead letter is known.
+	ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_FOUND ErrorReason = 31
+	// The dead letter is not OPEN: its state is in the metadata's `state`.
+	ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_OPEN ErrorReason = 32
+	// The dead letter is no task, so that there is nothing to replay.
+	ErrorReason_ERROR_REASON_NOT_REPLAYABLE ErrorReason = 33
+	// The gateway does not answer. Call again.
+	ErrorReason_ERROR_REASON_GATEWAY_UNAVAILABLE ErrorReason = 34
+	// The broker dropped or rejected the message; the failure's metadata has its
+	// own `broker_reason`.
+	ErrorReason_ERROR_REASON_BROKER_DEAD_LETTERED ErrorReason = 35
+	// The task type has no queue.
+	ErrorReason_ERROR_REASON_UNROUTABLE ErrorReason = 36
 )
 
 // Enum value maps for ErrorReason.
@@ -104,6 +135,21 @@ var (
 		19: "ERROR_REASON_HANDLER_PANICKED",
 		20: "ERROR_REASON_HANDLER_NOT_FOUND",
 		21: "ERROR_REASON_MESSAGE_UNDECODABLE",
+		22: "ERROR_REASON_ATTEMPT_TIMED_OUT",
+		23: "ERROR_REASON_HANDLER_STUCK",
+		24: "ERROR_REASON_WORKER_CRASHED",
+		25: "ERROR_REASON_AT_MOST_ONCE",
+		26: "ERROR_REASON_EXPIRED",
+		27: "ERROR_REASON_QUEUE_FULL",
+		28: "ERROR_REASON_TASK_ID_CONFLICT",
+		29: "ERROR_REASON_ETAG_MISMATCH",
+		30: "ERROR_REASON_FILTER_INVALID",
+		31: "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
+		32: "ERROR_REASON_DEAD_LETTER_NOT_OPEN",
+		33: "ERROR_REASON_NOT_REPLAYABLE",
+		34: "ERROR_REASON_GATEWAY_UNAVAILABLE",
+		35: "ERROR_REASON_BROKER_DEAD_LETTERED",
+		36: "ERROR_REASON_UNROUTABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -128,6 +174,21 @@ var (
 		"ERROR_REASON_HANDLER_PANICKED":      19,
 		"ERROR_REASON_HANDLER_NOT_FOUND":     20,
 		"ERROR_REASON_MESSAGE_UNDECODABLE":   21,
+		"ERROR_REASON_ATTEMPT_TIMED_OUT":     22,
+		"ERROR_REASON_HANDLER_STUCK":         23,
+		"ERROR_REASON_WORKER_CRASHED":        24,
+		"ERROR_REASON_AT_MOST_ONCE":          25,
+		"ERROR_REASON_EXPIRED":               26,
+		"ERROR_REASON_QUEUE_FULL":            27,
+		"ERROR_REASON_TASK_ID_CONFLICT":      28,
+		"ERROR_REASON_ETAG_MISMATCH":         29,
+		"ERROR_REASON_FILTER_INVALID":        30,
+		"ERROR_REASON_DEAD_LETTER_NOT_FOUND": 31,
+		"ERROR_REASON_DEAD_LETTER_NOT_OPEN":  32,
+		"ERROR_REASON_NOT_REPLAYABLE":        33,
+		"ERROR_REASON_GATEWAY_UNAVAILABLE":   34,
+		"ERROR_REASON_BROKER_DEAD_LETTERED":  35,
+		"ERROR_REASON_UNROUTABLE":            36,
 	}
 )
 
@@ -162,7 +223,8 @@ var File_warren_task_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\x8d\x06\n" +
+	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\x86\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12$\n" +
@@ -186,7 +248,22 @@ const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_STREAM_TOO_LARGE\x10\x12\x12!\n" +
 	"\x1dERROR_REASON_HANDLER_PANICKED\x10\x13\x12\"\n" +
 	"\x1eERROR_REASON_HANDLER_NOT_FOUND\x10\x14\x12$\n" +
-	" ERROR_REASON_MESSAGE_UNDECODABLE\x10\x15B\xb6\x01\n" +
+	" ERROR_REASON_MESSAGE_UNDECODABLE\x10\x15\x12\"\n" +
+	"\x1eERROR_REASON_ATTEMPT_TIMED_OUT\x10\x16\x12\x1e\n" +
+	"\x1aERROR_REASON_HANDLER_STUCK\x10\x17\x12\x1f\n" +
+	"\x1bERROR_REASON_WORKER_CRASHED\x10\x18\x12\x1d\n" +
+	"\x19ERROR_REASON_AT_MOST_ONCE\x10\x19\x12\x18\n" +
+	"\x14ERROR_REASON_EXPIRED\x10\x1a\x12\x1b\n" +
+	"\x17ERROR_REASON_QUEUE_FULL\x10\x1b\x12!\n" +
+	"\x1dERROR_REASON_TASK_ID_CONFLICT\x10\x1c\x12\x1e\n" +
+	"\x1aERROR_REASON_ETAG_MISMATCH\x10\x1d\x12\x1f\n" +
+	"\x1bERROR_REASON_FILTER_INVALID\x10\x1e\x12&\n" +
+	"\"ERROR_REASON_DEAD_LETTER_NOT_FOUND\x10\x1f\x12%\n" +
+	"!ERROR_REASON_DEAD_LETTER_NOT_OPEN\x10 \x12\x1f\n" +
+	"\x1bERROR_REASON_NOT_REPLAYABLE\x10!\x12$\n" +
+	" ERROR_REASON_GATEWAY_UNAVAILABLE\x10\"\x12%\n" +
+	"!ERROR_REASON_BROKER_DEAD_LETTERED\x10#\x12\x1b\n" +
+	"\x17ERROR_REASON_UNROUTABLE\x10$B\xb6\x01\n" +
 	"\x12com.warren.task.v1B\x10ErrorReasonProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
 var (

@@ -26,6 +26,170 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Jitter spreads attempts that failed together.
+type Jitter int32
+
+const (
+	// The same as FULL.
+	Jitter_JITTER_UNSPECIFIED Jitter = 0
+	// Evenly between 10 ms and the wait.
+	Jitter_JITTER_FULL Jitter = 1
+	// Exactly the wait.
+	Jitter_JITTER_NONE Jitter = 2
+)
+
+// Enum value maps for Jitter.
+var (
+	Jitter_name = map[int32]string{
+		0: "JITTER_UNSPECIFIED",
+		1: "JITTER_FULL",
+		2: "JITTER_NONE",
+	}
+	Jitter_value = map[string]int32{
+		"JITTER_UNSPECIFIED": 0,
+		"JITTER_FULL":        1,
+		"JITTER_NONE":        2,
+	}
+)
+
+func (x Jitter) Enum() *Jitter {
+	p := new(Jitter)
+	*p = x
+	return p
+}
+
+func (x Jitter) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Jitter) Descriptor() protoreflect.EnumDescriptor {
+	return file_warren_task_v1_options_proto_enumTypes[0].Descriptor()
+}
+
+func (Jitter) Type() protoreflect.EnumType {
+	return &file_warren_task_v1_options_proto_enumTypes[0]
+}
+
+func (x Jitter) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Jitter.Descriptor instead.
+func (Jitter) EnumDescriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{0}
+}
+
+// RetryAction is what a rule decides.
+type RetryAction int32
+
+const (
+	// Refused.
+	RetryAction_RETRY_ACTION_UNSPECIFIED RetryAction = 0
+	// Try again after the backoff, if attempts are left.
+	RetryAction_RETRY_ACTION_RETRY RetryAction = 1
+	// Give up at once.
+	RetryAction_RETRY_ACTION_DEAD_LETTER RetryAction = 2
+	// Try again after the backoff and spend no attempt; at most 1,000 times in a
+	// run.
+	RetryAction_RETRY_ACTION_IGNORE_ATTEMPT RetryAction = 3
+)
+
+// Enum value maps for RetryAction.
+var (
+	RetryAction_name = map[int32]string{
+		0: "RETRY_ACTION_UNSPECIFIED",
+		1: "RETRY_ACTION_RETRY",
+		2: "RETRY_ACTION_DEAD_LETTER",
+		3: "RETRY_ACTION_IGNORE_ATTEMPT",
+	}
+	RetryAction_value = map[string]int32{
+		"RETRY_ACTION_UNSPECIFIED":    0,
+		"RETRY_ACTION_RETRY":          1,
+		"RETRY_ACTION_DEAD_LETTER":    2,
+		"RETRY_ACTION_IGNORE_ATTEMPT": 3,
+	}
+)
+
+func (x RetryAction) Enum() *RetryAction {
+	p := new(RetryAction)
+	*p = x
+	return p
+}
+
+func (x RetryAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RetryAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_warren_task_v1_options_proto_enumTypes[1].Descriptor()
+}
+
+func (RetryAction) Type() protoreflect.EnumType {
+	return &file_warren_task_v1_options_proto_enumTypes[1]
+}
+
+func (x RetryAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RetryAction.Descriptor instead.
+func (RetryAction) EnumDescriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{1}
+}
+
+// Overflow says what happens to a submission to a queue at its limit.
+type Overflow int32
+
+const (
+	// The same as REFUSE.
+	Overflow_OVERFLOW_UNSPECIFIED Overflow = 0
+	// It fails with RESOURCE_EXHAUSTED and a google.rpc.RetryInfo.
+	Overflow_OVERFLOW_REFUSE Overflow = 1
+	// It is accepted, and becomes a dead letter at once: QUEUE_OVERFLOW.
+	Overflow_OVERFLOW_DEAD_LETTER Overflow = 2
+)
+
+// Enum value maps for Overflow.
+var (
+	Overflow_name = map[int32]string{
+		0: "OVERFLOW_UNSPECIFIED",
+		1: "OVERFLOW_REFUSE",
+		2: "OVERFLOW_DEAD_LETTER",
+	}
+	Overflow_value = map[string]int32{
+		"OVERFLOW_UNSPECIFIED": 0,
+		"OVERFLOW_REFUSE":      1,
+		"OVERFLOW_DEAD_LETTER": 2,
+	}
+)
+
+func (x Overflow) Enum() *Overflow {
+	p := new(Overflow)
+	*p = x
+	return p
+}
+
+func (x Overflow) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Overflow) Descriptor() protoreflect.EnumDescriptor {
+	return file_warren_task_v1_options_proto_enumTypes[2].Descriptor()
+}
+
+func (Overflow) Type() protoreflect.EnumType {
+	return &file_warren_task_v1_options_proto_enumTypes[2]
+}
+
+func (x Overflow) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Overflow.Descriptor instead.
+func (Overflow) EnumDescriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{2}
+}
+
 // TaskOptions are the options of one task type.
 type TaskOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -33,7 +197,21 @@ type TaskOptions struct {
 	// most 12 h.
 	Timeout *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Priority of a task whose submission names none. Default NORMAL.
-	Priority      Priority `protobuf:"varint,2,opt,name=priority,proto3,enum=warren.task.v1.Priority" json:"priority,omitempty"`
+	Priority Priority `protobuf:"varint,2,opt,name=priority,proto3,enum=warren.task.v1.Priority" json:"priority,omitempty"`
+	// When a failed attempt is followed by another one.
+	Retry *RetryPolicy `protobuf:"bytes,3,opt,name=retry,proto3" json:"retry,omitempty"`
+	// Every start needs a start permit that the gateway has recorded: a task that
+	// was started is not started again, but dead-lettered if its worker is lost.
+	// It allows one attempt. Default false.
+	AtMostOnce *bool `protobuf:"varint,4,opt,name=at_most_once,json=atMostOnce,proto3,oneof" json:"at_most_once,omitempty"`
+	// Time from the submission after which no attempt starts any more, unless the
+	// submission has its own. Default never.
+	Expiry *durationpb.Duration `protobuf:"bytes,5,opt,name=expiry,proto3" json:"expiry,omitempty"`
+	// How long the queue may get.
+	QueueLimit *QueueLimit `protobuf:"bytes,6,opt,name=queue_limit,json=queueLimit,proto3" json:"queue_limit,omitempty"`
+	// How long tasks are kept that SUCCEEDED or were CANCELLED. Default is the
+	// gateway's --retention; at most 1 year.
+	Retention     *durationpb.Duration `protobuf:"bytes,7,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -82,6 +260,474 @@ func (x *TaskOptions) GetPriority() Priority {
 	return Priority_PRIORITY_UNSPECIFIED
 }
 
+func (x *TaskOptions) GetRetry() *RetryPolicy {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
+func (x *TaskOptions) GetAtMostOnce() bool {
+	if x != nil && x.AtMostOnce != nil {
+		return *x.AtMostOnce
+	}
+	return false
+}
+
+func (x *TaskOptions) GetExpiry() *durationpb.Duration {
+	if x != nil {
+		return x.Expiry
+	}
+	return nil
+}
+
+func (x *TaskOptions) GetQueueLimit() *QueueLimit {
+	if x != nil {
+		return x.QueueLimit
+	}
+	return nil
+}
+
+func (x *TaskOptions) GetRetention() *durationpb.Duration {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+// RetryPolicy says whether, when and how often a failed attempt is followed by
+// another one. Everything has a default.
+type RetryPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Attempts of one run in all, the first included. Default 5, at most 1,000.
+	MaxAttempts int32 `protobuf:"varint,1,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
+	// The wait before the next attempt.
+	Backoff *Backoff `protobuf:"bytes,2,opt,name=backoff,proto3" json:"backoff,omitempty"`
+	// Time from a run's beginning after which no attempt follows any more. Default
+	// 7 days, at most 90 days.
+	Budget *durationpb.Duration `protobuf:"bytes,3,opt,name=budget,proto3" json:"budget,omitempty"`
+	// In their order, the first that matches a failure decides. Without one,
+	// UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, INTERNAL and
+	// UNAVAILABLE are tried again, all others are not. UNIMPLEMENTED, a payload
+	// that can't be decoded and a result that is too large never are.
+	Rules         []*RetryRule `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryPolicy) Reset() {
+	*x = RetryPolicy{}
+	mi := &file_warren_task_v1_options_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryPolicy) ProtoMessage() {}
+
+func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_options_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
+func (*RetryPolicy) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RetryPolicy) GetMaxAttempts() int32 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
+}
+
+func (x *RetryPolicy) GetBackoff() *Backoff {
+	if x != nil {
+		return x.Backoff
+	}
+	return nil
+}
+
+func (x *RetryPolicy) GetBudget() *durationpb.Duration {
+	if x != nil {
+		return x.Budget
+	}
+	return nil
+}
+
+func (x *RetryPolicy) GetRules() []*RetryRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// Backoff is the wait before the next attempt, from 10 ms to 24 h. A
+// google.rpc.RetryInfo in the failure replaces it.
+type Backoff struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default exponential.
+	//
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Backoff_Fixed
+	//	*Backoff_Exponential
+	//	*Backoff_List
+	Kind isBackoff_Kind `protobuf_oneof:"kind"`
+	// Default FULL.
+	Jitter        Jitter `protobuf:"varint,4,opt,name=jitter,proto3,enum=warren.task.v1.Jitter" json:"jitter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Backoff) Reset() {
+	*x = Backoff{}
+	mi := &file_warren_task_v1_options_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Backoff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Backoff) ProtoMessage() {}
+
+func (x *Backoff) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_options_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Backoff.ProtoReflect.Descriptor instead.
+func (*Backoff) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Backoff) GetKind() isBackoff_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Backoff) GetFixed() *durationpb.Duration {
+	if x != nil {
+		if x, ok := x.Kind.(*Backoff_Fixed); ok {
+			return x.Fixed
+		}
+	}
+	return nil
+}
+
+func (x *Backoff) GetExponential() *ExponentialBackoff {
+	if x != nil {
+		if x, ok := x.Kind.(*Backoff_Exponential); ok {
+			return x.Exponential
+		}
+	}
+	return nil
+}
+
+func (x *Backoff) GetList() *DelayList {
+	if x != nil {
+		if x, ok := x.Kind.(*Backoff_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *Backoff) GetJitter() Jitter {
+	if x != nil {
+		return x.Jitter
+	}
+	return Jitter_JITTER_UNSPECIFIED
+}
+
+type isBackoff_Kind interface {
+	isBackoff_Kind()
+}
+
+type Backoff_Fixed struct {
+	// The same before every attempt.
+	Fixed *durationpb.Duration `protobuf:"bytes,1,opt,name=fixed,proto3,oneof"`
+}
+
+type Backoff_Exponential struct {
+	// Longer before every attempt.
+	Exponential *ExponentialBackoff `protobuf:"bytes,2,opt,name=exponential,proto3,oneof"`
+}
+
+type Backoff_List struct {
+	// One by one; the last one repeats.
+	List *DelayList `protobuf:"bytes,3,opt,name=list,proto3,oneof"`
+}
+
+func (*Backoff_Fixed) isBackoff_Kind() {}
+
+func (*Backoff_Exponential) isBackoff_Kind() {}
+
+func (*Backoff_List) isBackoff_Kind() {}
+
+// ExponentialBackoff is initial × multiplier^(n-1) after attempt n.
+type ExponentialBackoff struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default 1 s.
+	Initial *durationpb.Duration `protobuf:"bytes,1,opt,name=initial,proto3" json:"initial,omitempty"`
+	// From 1 to 100. Default 2.
+	Multiplier float64 `protobuf:"fixed64,2,opt,name=multiplier,proto3" json:"multiplier,omitempty"`
+	// Default 10 min.
+	Max           *durationpb.Duration `protobuf:"bytes,3,opt,name=max,proto3" json:"max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExponentialBackoff) Reset() {
+	*x = ExponentialBackoff{}
+	mi := &file_warren_task_v1_options_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExponentialBackoff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExponentialBackoff) ProtoMessage() {}
+
+func (x *ExponentialBackoff) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_options_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExponentialBackoff.ProtoReflect.Descriptor instead.
+func (*ExponentialBackoff) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ExponentialBackoff) GetInitial() *durationpb.Duration {
+	if x != nil {
+		return x.Initial
+	}
+	return nil
+}
+
+func (x *ExponentialBackoff) GetMultiplier() float64 {
+	if x != nil {
+		return x.Multiplier
+	}
+	return 0
+}
+
+func (x *ExponentialBackoff) GetMax() *durationpb.Duration {
+	if x != nil {
+		return x.Max
+	}
+	return nil
+}
+
+// DelayList is a list of waits.
+type DelayList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At least one.
+	Delays        []*durationpb.Duration `protobuf:"bytes,1,rep,name=delays,proto3" json:"delays,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelayList) Reset() {
+	*x = DelayList{}
+	mi := &file_warren_task_v1_options_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelayList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelayList) ProtoMessage() {}
+
+func (x *DelayList) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_options_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelayList.ProtoReflect.Descriptor instead.
+func (*DelayList) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DelayList) GetDelays() []*durationpb.Duration {
+	if x != nil {
+		return x.Delays
+	}
+	return nil
+}
+
+// RetryRule decides about the failures that match all that it names.
+type RetryRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of google.rpc.Codes, e.g. `UNAVAILABLE`, of which one must match; empty
+	// matches all.
+	Codes []string `protobuf:"bytes,1,rep,name=codes,proto3" json:"codes,omitempty"`
+	// The reason of a google.rpc.ErrorInfo in the failure; empty matches all.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The domain of that ErrorInfo; empty matches all.
+	Domain string `protobuf:"bytes,3,opt,name=domain,proto3" json:"domain,omitempty"`
+	// What is done.
+	Action        RetryAction `protobuf:"varint,4,opt,name=action,proto3,enum=warren.task.v1.RetryAction" json:"action,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRule) Reset() {
+	*x = RetryRule{}
+	mi := &file_warren_task_v1_options_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRule) ProtoMessage() {}
+
+func (x *RetryRule) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_options_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRule.ProtoReflect.Descriptor instead.
+func (*RetryRule) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RetryRule) GetCodes() []string {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
+func (x *RetryRule) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RetryRule) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *RetryRule) GetAction() RetryAction {
+	if x != nil {
+		return x.Action
+	}
+	return RetryAction_RETRY_ACTION_UNSPECIFIED
+}
+
+// QueueLimit bounds what waits in a task type's queue. The gateway keeps it,
+// by a depth that it samples every 250 ms; it can be overshot by what comes in
+// between.
+type QueueLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Waiting tasks; 0 is no limit, the default.
+	MaxLength int64 `protobuf:"varint,1,opt,name=max_length,json=maxLength,proto3" json:"max_length,omitempty"`
+	// What happens to one more. Default REFUSE.
+	Overflow      Overflow `protobuf:"varint,2,opt,name=overflow,proto3,enum=warren.task.v1.Overflow" json:"overflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueLimit) Reset() {
+	*x = QueueLimit{}
+	mi := &file_warren_task_v1_options_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueLimit) ProtoMessage() {}
+
+func (x *QueueLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_options_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueLimit.ProtoReflect.Descriptor instead.
+func (*QueueLimit) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_options_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *QueueLimit) GetMaxLength() int64 {
+	if x != nil {
+		return x.MaxLength
+	}
+	return 0
+}
+
+func (x *QueueLimit) GetOverflow() Overflow {
+	if x != nil {
+		return x.Overflow
+	}
+	return Overflow_OVERFLOW_UNSPECIFIED
+}
+
 var file_warren_task_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -105,11 +751,62 @@ var File_warren_task_v1_options_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1cwarren/task/v1/options.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19warren/task/v1/task.proto\"\xd8\x01\n" +
+	"\x1cwarren/task/v1/options.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19warren/task/v1/task.proto\"\x94\x04\n" +
 	"\vTaskOptions\x12C\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\xc0\xd1\x02*\x00R\atimeout\x12\x83\x01\n" +
 	"\bpriority\x18\x02 \x01(\x0e2\x18.warren.task.v1.PriorityBM\xbaHJ\xba\x01G\n" +
-	"\x0epriority.range\x12\x13must be from 0 to 9\x1a int(this) >= 0 && int(this) <= 9R\bpriority:Q\n" +
+	"\x0epriority.range\x12\x13must be from 0 to 9\x1a int(this) >= 0 && int(this) <= 9R\bpriority\x121\n" +
+	"\x05retry\x18\x03 \x01(\v2\x1b.warren.task.v1.RetryPolicyR\x05retry\x12%\n" +
+	"\fat_most_once\x18\x04 \x01(\bH\x00R\n" +
+	"atMostOnce\x88\x01\x01\x12F\n" +
+	"\x06expiry\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\b\x80\xe7\x84\x0f2\x04\x10\xc0\x84=R\x06expiry\x12;\n" +
+	"\vqueue_limit\x18\x06 \x01(\v2\x1a.warren.task.v1.QueueLimitR\n" +
+	"queueLimit\x12J\n" +
+	"\tretention\x18\a \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b\x01R\tretentionB\x0f\n" +
+	"\r_at_most_once\"\xee\x01\n" +
+	"\vRetryPolicy\x12-\n" +
+	"\fmax_attempts\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\vmaxAttempts\x121\n" +
+	"\abackoff\x18\x02 \x01(\v2\x17.warren.task.v1.BackoffR\abackoff\x12B\n" +
+	"\x06budget\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xce\xda\x03*\x00R\x06budget\x129\n" +
+	"\x05rules\x18\x04 \x03(\v2\x19.warren.task.v1.RetryRuleB\b\xbaH\x05\x92\x01\x02\x10@R\x05rules\"\x82\x02\n" +
+	"\aBackoff\x12F\n" +
+	"\x05fixed\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04H\x00R\x05fixed\x12F\n" +
+	"\vexponential\x18\x02 \x01(\v2\".warren.task.v1.ExponentialBackoffH\x00R\vexponential\x12/\n" +
+	"\x04list\x18\x03 \x01(\v2\x19.warren.task.v1.DelayListH\x00R\x04list\x12.\n" +
+	"\x06jitter\x18\x04 \x01(\x0e2\x16.warren.task.v1.JitterR\x06jitterB\x06\n" +
+	"\x04kind\"\xd9\x01\n" +
+	"\x12ExponentialBackoff\x12H\n" +
+	"\ainitial\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\ainitial\x127\n" +
+	"\n" +
+	"multiplier\x18\x02 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00\x00\x00R\n" +
+	"multiplier\x12@\n" +
+	"\x03max\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\x03max\"]\n" +
+	"\tDelayList\x12P\n" +
+	"\x06delays\x18\x01 \x03(\v2\x19.google.protobuf.DurationB\x1d\xbaH\x1a\x92\x01\x17\b\x01\x10\xe8\a\"\x10\xaa\x01\r\"\x04\b\x80\xa3\x052\x05\x10\x80\xad\xe2\x04R\x06delays\"\xa3\x01\n" +
+	"\tRetryRule\x12\x1e\n" +
+	"\x05codes\x18\x01 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10\x10R\x05codes\x12\x1f\n" +
+	"\x06reason\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06reason\x12 \n" +
+	"\x06domain\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xfd\x01R\x06domain\x123\n" +
+	"\x06action\x18\x04 \x01(\x0e2\x1b.warren.task.v1.RetryActionR\x06action\"j\n" +
+	"\n" +
+	"QueueLimit\x12&\n" +
+	"\n" +
+	"max_length\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tmaxLength\x124\n" +
+	"\boverflow\x18\x02 \x01(\x0e2\x18.warren.task.v1.OverflowR\boverflow*B\n" +
+	"\x06Jitter\x12\x16\n" +
+	"\x12JITTER_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vJITTER_FULL\x10\x01\x12\x0f\n" +
+	"\vJITTER_NONE\x10\x02*\x82\x01\n" +
+	"\vRetryAction\x12\x1c\n" +
+	"\x18RETRY_ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12RETRY_ACTION_RETRY\x10\x01\x12\x1c\n" +
+	"\x18RETRY_ACTION_DEAD_LETTER\x10\x02\x12\x1f\n" +
+	"\x1bRETRY_ACTION_IGNORE_ATTEMPT\x10\x03*S\n" +
+	"\bOverflow\x12\x18\n" +
+	"\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fOVERFLOW_REFUSE\x10\x01\x12\x18\n" +
+	"\x14OVERFLOW_DEAD_LETTER\x10\x02:Q\n" +
 	"\x04task\x12\x1e.google.protobuf.MethodOptions\x18\xfb\x93\x03 \x01(\v2\x1b.warren.task.v1.TaskOptionsR\x04taskB\xb2\x01\n" +
 	"\x12com.warren.task.v1B\fOptionsProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
@@ -125,23 +822,49 @@ func file_warren_task_v1_options_proto_rawDescGZIP() []byte {
 	return file_warren_task_v1_options_proto_rawDescData
 }
 
-var file_warren_task_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_warren_task_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_warren_task_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_warren_task_v1_options_proto_goTypes = []any{
-	(*TaskOptions)(nil),                // 0: warren.task.v1.TaskOptions
-	(*durationpb.Duration)(nil),        // 1: google.protobuf.Duration
-	(Priority)(0),                      // 2: warren.task.v1.Priority
-	(*descriptorpb.MethodOptions)(nil), // 3: google.protobuf.MethodOptions
+	(Jitter)(0),                        // 0: warren.task.v1.Jitter
+	(RetryAction)(0),                   // 1: warren.task.v1.RetryAction
+	(Overflow)(0),                      // 2: warren.task.v1.Overflow
+	(*TaskOptions)(nil),                // 3: warren.task.v1.TaskOptions
+	(*RetryPolicy)(nil),                // 4: warren.task.v1.RetryPolicy
+	(*Backoff)(nil),                    // 5: warren.task.v1.Backoff
+	(*ExponentialBackoff)(nil),         // 6: warren.task.v1.ExponentialBackoff
+	(*DelayList)(nil),                  // 7: warren.task.v1.DelayList
+	(*RetryRule)(nil),                  // 8: warren.task.v1.RetryRule
+	(*QueueLimit)(nil),                 // 9: warren.task.v1.QueueLimit
+	(*durationpb.Duration)(nil),        // 10: google.protobuf.Duration
+	(Priority)(0),                      // 11: warren.task.v1.Priority
+	(*descriptorpb.MethodOptions)(nil), // 12: google.protobuf.MethodOptions
 }
 var file_warren_task_v1_options_proto_depIdxs = []int32{
-	1, // 0: warren.task.v1.TaskOptions.timeout:type_name -> google.protobuf.Duration
-	2, // 1: warren.task.v1.TaskOptions.priority:type_name -> warren.task.v1.Priority
-	3, // 2: warren.task.v1.task:extendee -> google.protobuf.MethodOptions
-	0, // 3: warren.task.v1.task:type_name -> warren.task.v1.TaskOptions
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	3, // [3:4] is the sub-list for extension type_name
-	2, // [2:3] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	10, // 0: warren.task.v1.TaskOptions.timeout:type_name -> google.protobuf.Duration
+	11, // 1: warren.task.v1.TaskOptions.priority:type_name -> warren.task.v1.Priority
+	4,  // 2: warren.task.v1.TaskOptions.retry:type_name -> warren.task.v1.RetryPolicy
+	10, // 3: warren.task.v1.TaskOptions.expiry:type_name -> google.protobuf.Duration
+	9,  // 4: warren.task.v1.TaskOptions.queue_limit:type_name -> warren.task.v1.QueueLimit
+	10, // 5: warren.task.v1.TaskOptions.retention:type_name -> google.protobuf.Duration
+	5,  // 6: warren.task.v1.RetryPolicy.backoff:type_name -> warren.task.v1.Backoff
+	10, // 7: warren.task.v1.RetryPolicy.budget:type_name -> google.protobuf.Duration
+	8,  // 8: warren.task.v1.RetryPolicy.rules:type_name -> warren.task.v1.RetryRule
+	10, // 9: warren.task.v1.Backoff.fixed:type_name -> google.protobuf.Duration
+	6,  // 10: warren.task.v1.Backoff.exponential:type_name -> warren.task.v1.ExponentialBackoff
+	7,  // 11: warren.task.v1.Backoff.list:type_name -> warren.task.v1.DelayList
+	0,  // 12: warren.task.v1.Backoff.jitter:type_name -> warren.task.v1.Jitter
+	10, // 13: warren.task.v1.ExponentialBackoff.initial:type_name -> google.protobuf.Duration
+	10, // 14: warren.task.v1.ExponentialBackoff.max:type_name -> google.protobuf.Duration
+	10, // 15: warren.task.v1.DelayList.delays:type_name -> google.protobuf.Duration
+	1,  // 16: warren.task.v1.RetryRule.action:type_name -> warren.task.v1.RetryAction
+	2,  // 17: warren.task.v1.QueueLimit.overflow:type_name -> warren.task.v1.Overflow
+	12, // 18: warren.task.v1.task:extendee -> google.protobuf.MethodOptions
+	3,  // 19: warren.task.v1.task:type_name -> warren.task.v1.TaskOptions
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	19, // [19:20] is the sub-list for extension type_name
+	18, // [18:19] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_warren_task_v1_options_proto_init() }
@@ -150,18 +873,25 @@ func file_warren_task_v1_options_proto_init() {
 		return
 	}
 	file_warren_task_v1_task_proto_init()
+	file_warren_task_v1_options_proto_msgTypes[0].OneofWrappers = []any{}
+	file_warren_task_v1_options_proto_msgTypes[2].OneofWrappers = []any{
+		(*Backoff_Fixed)(nil),
+		(*Backoff_Exponential)(nil),
+		(*Backoff_List)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_task_v1_options_proto_rawDesc), len(file_warren_task_v1_options_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   1,
+			NumEnums:      3,
+			NumMessages:   7,
 			NumExtensions: 1,
 			NumServices:   0,
 		},
 		GoTypes:           file_warren_task_v1_options_proto_goTypes,
 		DependencyIndexes: file_warren_task_v1_options_proto_depIdxs,
+		EnumInfos:         file_warren_task_v1_options_proto_enumTypes,
 		MessageInfos:      file_warren_task_v1_options_proto_msgTypes,
 		ExtensionInfos:    file_warren_task_v1_options_proto_extTypes,
 	}.Build()

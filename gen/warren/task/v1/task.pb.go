@@ -111,6 +111,19 @@ const (
 	Cause_CAUSE_PERMANENT_FAILURE Cause = 2
 	// Its message or payload could not be decoded.
 	Cause_CAUSE_UNDECODABLE Cause = 3
+	// Its expire time passed before an attempt could start.
+	Cause_CAUSE_EXPIRED Cause = 4
+	// Its queue was at its type's length limit, whose overflow is DEAD_LETTER.
+	Cause_CAUSE_QUEUE_OVERFLOW Cause = 5
+	// It took its worker down as often as its retry policy allows attempts, or, for
+	// a type that runs at most once, its one start was lost.
+	Cause_CAUSE_DELIVERY_LIMIT Cause = 6
+	// A consumer that is not Warren's rejected its message.
+	Cause_CAUSE_REJECTED Cause = 7
+	// It was replayed, and its type has no queue any more.
+	Cause_CAUSE_UNROUTABLE Cause = 8
+	// The broker dropped its message by a length limit that an operator set.
+	Cause_CAUSE_MAX_LENGTH Cause = 9
 )
 
 // Enum value maps for Cause.
@@ -120,12 +133,24 @@ var (
 		1: "CAUSE_ATTEMPTS_EXHAUSTED",
 		2: "CAUSE_PERMANENT_FAILURE",
 		3: "CAUSE_UNDECODABLE",
+		4: "CAUSE_EXPIRED",
+		5: "CAUSE_QUEUE_OVERFLOW",
+		6: "CAUSE_DELIVERY_LIMIT",
+		7: "CAUSE_REJECTED",
+		8: "CAUSE_UNROUTABLE",
+		9: "CAUSE_MAX_LENGTH",
 	}
 	Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED":        0,
 		"CAUSE_ATTEMPTS_EXHAUSTED": 1,
 		"CAUSE_PERMANENT_FAILURE":  2,
 		"CAUSE_UNDECODABLE":        3,
+		"CAUSE_EXPIRED":            4,
+		"CAUSE_QUEUE_OVERFLOW":     5,
+		"CAUSE_DELIVERY_LIMIT":     6,
+		"CAUSE_REJECTED":           7,
+		"CAUSE_UNROUTABLE":         8,
+		"CAUSE_MAX_LENGTH":         9,
 	}
 )
 
@@ -271,6 +296,67 @@ func (TaskView) EnumDescriptor() ([]byte, []int) {
 	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
+// What kind of failure ended an attempt.
+type FailureKind int32
+
+const (
+	// The same as ERROR.
+	FailureKind_FAILURE_KIND_UNSPECIFIED FailureKind = 0
+	// The handler returned the status, or Warren did in its place.
+	FailureKind_FAILURE_KIND_ERROR FailureKind = 1
+	// The attempt's timeout ended.
+	FailureKind_FAILURE_KIND_TIMEOUT FailureKind = 2
+	// The handler panicked.
+	FailureKind_FAILURE_KIND_PANIC FailureKind = 3
+	// The worker's process ended while it ran this attempt and nothing else.
+	FailureKind_FAILURE_KIND_CRASH FailureKind = 4
+)
+
+// Enum value maps for FailureKind.
+var (
+	FailureKind_name = map[int32]string{
+		0: "FAILURE_KIND_UNSPECIFIED",
+		1: "FAILURE_KIND_ERROR",
+		2: "FAILURE_KIND_TIMEOUT",
+		3: "FAILURE_KIND_PANIC",
+		4: "FAILURE_KIND_CRASH",
+	}
+	FailureKind_value = map[string]int32{
+		"FAILURE_KIND_UNSPECIFIED": 0,
+		"FAILURE_KIND_ERROR":       1,
+		"FAILURE_KIND_TIMEOUT":     2,
+		"FAILURE_KIND_PANIC":       3,
+		"FAILURE_KIND_CRASH":       4,
+	}
+)
+
+func (x FailureKind) Enum() *FailureKind {
+	p := new(FailureKind)
+	*p = x
+	return p
+}
+
+func (x FailureKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FailureKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_warren_task_v1_task_proto_enumTypes[4].Descriptor()
+}
+
+func (FailureKind) Type() protoreflect.EnumType {
+	return &file_warren_task_v1_task_proto_enumTypes[4]
+}
+
+func (x FailureKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FailureKind.Descriptor instead.
+func (FailureKind) EnumDescriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{4}
+}
+
 // What a status event reports.
 type EventKind int32
 
@@ -293,6 +379,8 @@ const (
 	EventKind_EVENT_KIND_CANCELLED EventKind = 7
 	// Ended SUCCEEDED.
 	EventKind_EVENT_KIND_SUCCEEDED EventKind = 8
+	// The attempt failed, or asked for later: the next one is due at a time.
+	EventKind_EVENT_KIND_RETRYING EventKind = 9
 )
 
 // Enum value maps for EventKind.
@@ -307,6 +395,7 @@ var (
 		6: "EVENT_KIND_DEAD_LETTERED",
 		7: "EVENT_KIND_CANCELLED",
 		8: "EVENT_KIND_SUCCEEDED",
+		9: "EVENT_KIND_RETRYING",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED":   0,
@@ -318,6 +407,7 @@ var (
 		"EVENT_KIND_DEAD_LETTERED": 6,
 		"EVENT_KIND_CANCELLED":     7,
 		"EVENT_KIND_SUCCEEDED":     8,
+		"EVENT_KIND_RETRYING":      9,
 	}
 )
 
@@ -332,11 +422,11 @@ func (x EventKind) String() string {
 }
 
 func (EventKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_warren_task_v1_task_proto_enumTypes[4].Descriptor()
+	return file_warren_task_v1_task_proto_enumTypes[5].Descriptor()
 }
 
 func (EventKind) Type() protoreflect.EnumType {
-	return &file_warren_task_v1_task_proto_enumTypes[4]
+	return &file_warren_task_v1_task_proto_enumTypes[5]
 }
 
 func (x EventKind) Number() protoreflect.EnumNumber {
@@ -345,7 +435,7 @@ func (x EventKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventKind.Descriptor instead.
 func (EventKind) EnumDescriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 // How one execution of an attempt ended.
@@ -366,18 +456,30 @@ const (
 	AttemptOutcome_ATTEMPT_OUTCOME_RELEASED AttemptOutcome = 5
 	// No outcome: the worker crashed or lost its connection.
 	AttemptOutcome_ATTEMPT_OUTCOME_LOST AttemptOutcome = 6
+	// The handler asked for later, which spends no attempt.
+	AttemptOutcome_ATTEMPT_OUTCOME_SNOOZED AttemptOutcome = 7
+	// Its time ran out, see `failure`.
+	AttemptOutcome_ATTEMPT_OUTCOME_TIMED_OUT AttemptOutcome = 8
+	// The handler panicked, see `failure`.
+	AttemptOutcome_ATTEMPT_OUTCOME_PANICKED AttemptOutcome = 9
+	// The worker's process ended while it ran this and nothing else.
+	AttemptOutcome_ATTEMPT_OUTCOME_CRASHED AttemptOutcome = 10
 )
 
 // Enum value maps for AttemptOutcome.
 var (
 	AttemptOutcome_name = map[int32]string{
-		0: "ATTEMPT_OUTCOME_UNSPECIFIED",
-		1: "ATTEMPT_OUTCOME_RUNNING",
-		2: "ATTEMPT_OUTCOME_SUCCEEDED",
-		3: "ATTEMPT_OUTCOME_FAILED",
-		4: "ATTEMPT_OUTCOME_CANCELLED",
-		5: "ATTEMPT_OUTCOME_RELEASED",
-		6: "ATTEMPT_OUTCOME_LOST",
+		0:  "ATTEMPT_OUTCOME_UNSPECIFIED",
+		1:  "ATTEMPT_OUTCOME_RUNNING",
+		2:  "ATTEMPT_OUTCOME_SUCCEEDED",
+		3:  "ATTEMPT_OUTCOME_FAILED",
+		4:  "ATTEMPT_OUTCOME_CANCELLED",
+		5:  "ATTEMPT_OUTCOME_RELEASED",
+		6:  "ATTEMPT_OUTCOME_LOST",
+		7:  "ATTEMPT_OUTCOME_SNOOZED",
+		8:  "ATTEMPT_OUTCOME_TIMED_OUT",
+		9:  "ATTEMPT_OUTCOME_PANICKED",
+		10: "ATTEMPT_OUTCOME_CRASHED",
 	}
 	AttemptOutcome_value = map[string]int32{
 		"ATTEMPT_OUTCOME_UNSPECIFIED": 0,
@@ -387,6 +489,10 @@ var (
 		"ATTEMPT_OUTCOME_CANCELLED":   4,
 		"ATTEMPT_OUTCOME_RELEASED":    5,
 		"ATTEMPT_OUTCOME_LOST":        6,
+		"ATTEMPT_OUTCOME_SNOOZED":     7,
+		"ATTEMPT_OUTCOME_TIMED_OUT":   8,
+		"ATTEMPT_OUTCOME_PANICKED":    9,
+		"ATTEMPT_OUTCOME_CRASHED":     10,
 	}
 )
 
@@ -401,11 +507,11 @@ func (x AttemptOutcome) String() string {
 }
 
 func (AttemptOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_warren_task_v1_task_proto_enumTypes[5].Descriptor()
+	return file_warren_task_v1_task_proto_enumTypes[6].Descriptor()
 }
 
 func (AttemptOutcome) Type() protoreflect.EnumType {
-	return &file_warren_task_v1_task_proto_enumTypes[5]
+	return &file_warren_task_v1_task_proto_enumTypes[6]
 }
 
 func (x AttemptOutcome) Number() protoreflect.EnumNumber {
@@ -414,7 +520,7 @@ func (x AttemptOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AttemptOutcome.Descriptor instead.
 func (AttemptOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 // One submitted call of a gRPC method.
@@ -467,7 +573,11 @@ type Task struct {
 	// The latest progress that the handler reported in this run.
 	Progress *Progress `protobuf:"bytes,22,opt,name=progress,proto3" json:"progress,omitempty"`
 	// The W3C trace id of the submission, 32 hexadecimal digits.
-	TraceId       string `protobuf:"bytes,23,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	TraceId string `protobuf:"bytes,23,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// When the next attempt is due; set while RETRYING.
+	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
+	// No attempt starts after this; unset is never.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -663,6 +773,20 @@ func (x *Task) GetTraceId() string {
 	return ""
 }
 
+func (x *Task) GetNextAttemptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptTime
+	}
+	return nil
+}
+
+func (x *Task) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 // A gRPC status as a handler returned it.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -673,7 +797,9 @@ type Failure struct {
 	// The status details, untouched; their types need not be known here.
 	Details []*anypb.Any `protobuf:"bytes,3,rep,name=details,proto3" json:"details,omitempty"`
 	// The stack of a handler that panicked, at most 8 KiB.
-	Stack         string `protobuf:"bytes,4,opt,name=stack,proto3" json:"stack,omitempty"`
+	Stack string `protobuf:"bytes,4,opt,name=stack,proto3" json:"stack,omitempty"`
+	// Tells timeouts, panics and crashes from what the handler returned.
+	Kind          FailureKind `protobuf:"varint,5,opt,name=kind,proto3,enum=warren.task.v1.FailureKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -734,6 +860,13 @@ func (x *Failure) GetStack() string {
 		return x.Stack
 	}
 	return ""
+}
+
+func (x *Failure) GetKind() FailureKind {
+	if x != nil {
+		return x.Kind
+	}
+	return FailureKind_FAILURE_KIND_UNSPECIFIED
 }
 
 // What a handler says of its progress. Only the latest is kept.
@@ -842,13 +975,19 @@ type TaskEvent struct {
 	Message *anypb.Any `protobuf:"bytes,9,opt,name=message,proto3" json:"message,omitempty"`
 	// SUCCEEDED: the result. FULL view only.
 	Result *anypb.Any `protobuf:"bytes,10,opt,name=result,proto3" json:"result,omitempty"`
-	// DEAD_LETTERED: the failure.
+	// DEAD_LETTERED and RETRYING: the failure; unset if a handler just asked for
+	// later.
 	Failure *Failure `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
 	// DEAD_LETTERED: why.
 	Cause Cause `protobuf:"varint,12,opt,name=cause,proto3,enum=warren.task.v1.Cause" json:"cause,omitempty"`
 	// It replaced another terminal state of the same run: a worker that was cut
 	// off finished after the task had been given up.
-	Correction    bool `protobuf:"varint,13,opt,name=correction,proto3" json:"correction,omitempty"`
+	Correction bool `protobuf:"varint,13,opt,name=correction,proto3" json:"correction,omitempty"`
+	// RETRYING: when the next attempt is due.
+	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
+	// DEAD_LETTERED and RETRYING: what was decided and why, for people, e.g.
+	// `attempt 2 of 5: UNAVAILABLE is retryable, next in 3.4 s`.
+	Decision      string `protobuf:"bytes,15,opt,name=decision,proto3" json:"decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -974,6 +1113,20 @@ func (x *TaskEvent) GetCorrection() bool {
 	return false
 }
 
+func (x *TaskEvent) GetNextAttemptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptTime
+	}
+	return nil
+}
+
+func (x *TaskEvent) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
 // One execution of an attempt. At-least-once delivery can execute an attempt's
 // number again; each such execution is a record of its own.
 type TaskAttempt struct {
@@ -996,12 +1149,21 @@ type TaskAttempt struct {
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// How it ended.
 	Outcome AttemptOutcome `protobuf:"varint,9,opt,name=outcome,proto3,enum=warren.task.v1.AttemptOutcome" json:"outcome,omitempty"`
-	// Set when FAILED.
+	// Set when FAILED, TIMED_OUT, PANICKED or CRASHED.
 	Failure *Failure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
 	// This attempt number was, or may have been, started before: an earlier
 	// execution of it is on record, or the broker had delivered it to a worker
-	// that was lost.
-	Extra         bool `protobuf:"varint,11,opt,name=extra,proto3" json:"extra,omitempty"`
+	// that was lost. An execution after one that spent no attempt, by a rule or a
+	// snooze, is none.
+	Extra bool `protobuf:"varint,11,opt,name=extra,proto3" json:"extra,omitempty"`
+	// What was decided after it and why, for people, e.g. `attempt 2 of 5:
+	// UNAVAILABLE is retryable, next in 3.4 s`. Empty for what needs no decision.
+	Decision string `protobuf:"bytes,12,opt,name=decision,proto3" json:"decision,omitempty"`
+	// When the next attempt was due; unset if none was.
+	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
+	// It ran with nothing else in its process, because the task was suspected of
+	// taking workers down.
+	Alone         bool `protobuf:"varint,14,opt,name=alone,proto3" json:"alone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,11 +1275,32 @@ func (x *TaskAttempt) GetExtra() bool {
 	return false
 }
 
+func (x *TaskAttempt) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
+func (x *TaskAttempt) GetNextAttemptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptTime
+	}
+	return nil
+}
+
+func (x *TaskAttempt) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
 var File_warren_task_v1_task_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x19warren/task/v1/task.proto\x12\x0ewarren.task.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\b\n" +
+	"\x19warren/task/v1/task.proto\x12\x0ewarren.task.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\t\n" +
 	"\x04Task\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12/\n" +
@@ -1146,22 +1329,26 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\afailure\x18\x14 \x01(\v2\x17.warren.task.v1.FailureR\afailure\x12+\n" +
 	"\x05cause\x18\x15 \x01(\x0e2\x15.warren.task.v1.CauseR\x05cause\x124\n" +
 	"\bprogress\x18\x16 \x01(\v2\x18.warren.task.v1.ProgressR\bprogress\x12\x19\n" +
-	"\btrace_id\x18\x17 \x01(\tR\atraceId\x1a9\n" +
+	"\btrace_id\x18\x17 \x01(\tR\atraceId\x12F\n" +
+	"\x11next_attempt_time\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12;\n" +
+	"\vexpire_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"}\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
 	"\adetails\x18\x03 \x03(\v2\x14.google.protobuf.AnyR\adetails\x12\x14\n" +
-	"\x05stack\x18\x04 \x01(\tR\x05stack\"\xae\x01\n" +
+	"\x05stack\x18\x04 \x01(\tR\x05stack\x12/\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x1b.warren.task.v1.FailureKindR\x04kind\"\xae\x01\n" +
 	"\bProgress\x12\x1f\n" +
 	"\bfraction\x18\x01 \x01(\x01H\x00R\bfraction\x88\x01\x01\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
 	"\x03run\x18\x04 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattemptB\v\n" +
-	"\t_fraction\"\x81\x04\n" +
+	"\t_fraction\"\xe5\x04\n" +
 	"\tTaskEvent\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12-\n" +
@@ -1178,7 +1365,9 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x05cause\x18\f \x01(\x0e2\x15.warren.task.v1.CauseR\x05cause\x12\x1e\n" +
 	"\n" +
 	"correction\x18\r \x01(\bR\n" +
-	"correction\"\xaf\x03\n" +
+	"correction\x12F\n" +
+	"\x11next_attempt_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12\x1a\n" +
+	"\bdecision\x18\x0f \x01(\tR\bdecision\"\xa9\x04\n" +
 	"\vTaskAttempt\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1a\n" +
@@ -1193,7 +1382,10 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\aoutcome\x18\t \x01(\x0e2\x1e.warren.task.v1.AttemptOutcomeR\aoutcome\x121\n" +
 	"\afailure\x18\n" +
 	" \x01(\v2\x17.warren.task.v1.FailureR\afailure\x12\x14\n" +
-	"\x05extra\x18\v \x01(\bR\x05extra*\xdb\x01\n" +
+	"\x05extra\x18\v \x01(\bR\x05extra\x12\x1a\n" +
+	"\bdecision\x18\f \x01(\tR\bdecision\x12F\n" +
+	"\x11next_attempt_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12\x14\n" +
+	"\x05alone\x18\x0e \x01(\bR\x05alone*\xdb\x01\n" +
 	"\tTaskState\x12\x1a\n" +
 	"\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n" +
@@ -1202,12 +1394,18 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x13TASK_STATE_RETRYING\x10\x04\x12\x18\n" +
 	"\x14TASK_STATE_SUCCEEDED\x10\x05\x12\x18\n" +
 	"\x14TASK_STATE_CANCELLED\x10\x06\x12\x1c\n" +
-	"\x18TASK_STATE_DEAD_LETTERED\x10\a*p\n" +
+	"\x18TASK_STATE_DEAD_LETTERED\x10\a*\xf7\x01\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CAUSE_ATTEMPTS_EXHAUSTED\x10\x01\x12\x1b\n" +
 	"\x17CAUSE_PERMANENT_FAILURE\x10\x02\x12\x15\n" +
-	"\x11CAUSE_UNDECODABLE\x10\x03*u\n" +
+	"\x11CAUSE_UNDECODABLE\x10\x03\x12\x11\n" +
+	"\rCAUSE_EXPIRED\x10\x04\x12\x18\n" +
+	"\x14CAUSE_QUEUE_OVERFLOW\x10\x05\x12\x18\n" +
+	"\x14CAUSE_DELIVERY_LIMIT\x10\x06\x12\x12\n" +
+	"\x0eCAUSE_REJECTED\x10\a\x12\x14\n" +
+	"\x10CAUSE_UNROUTABLE\x10\b\x12\x14\n" +
+	"\x10CAUSE_MAX_LENGTH\x10\t*u\n" +
 	"\bPriority\x12\x18\n" +
 	"\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPRIORITY_LOW\x10\x02\x12\x13\n" +
@@ -1217,7 +1415,13 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\bTaskView\x12\x19\n" +
 	"\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n" +
-	"\x0eTASK_VIEW_FULL\x10\x02*\xee\x01\n" +
+	"\x0eTASK_VIEW_FULL\x10\x02*\x8d\x01\n" +
+	"\vFailureKind\x12\x1c\n" +
+	"\x18FAILURE_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12FAILURE_KIND_ERROR\x10\x01\x12\x18\n" +
+	"\x14FAILURE_KIND_TIMEOUT\x10\x02\x12\x16\n" +
+	"\x12FAILURE_KIND_PANIC\x10\x03\x12\x16\n" +
+	"\x12FAILURE_KIND_CRASH\x10\x04*\x87\x02\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVENT_KIND_QUEUED\x10\x01\x12\x16\n" +
@@ -1227,7 +1431,8 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x0fEVENT_KIND_LOST\x10\x05\x12\x1c\n" +
 	"\x18EVENT_KIND_DEAD_LETTERED\x10\x06\x12\x18\n" +
 	"\x14EVENT_KIND_CANCELLED\x10\a\x12\x18\n" +
-	"\x14EVENT_KIND_SUCCEEDED\x10\b*\xe0\x01\n" +
+	"\x14EVENT_KIND_SUCCEEDED\x10\b\x12\x17\n" +
+	"\x13EVENT_KIND_RETRYING\x10\t*\xd7\x02\n" +
 	"\x0eAttemptOutcome\x12\x1f\n" +
 	"\x1bATTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ATTEMPT_OUTCOME_RUNNING\x10\x01\x12\x1d\n" +
@@ -1235,7 +1440,12 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x16ATTEMPT_OUTCOME_FAILED\x10\x03\x12\x1d\n" +
 	"\x19ATTEMPT_OUTCOME_CANCELLED\x10\x04\x12\x1c\n" +
 	"\x18ATTEMPT_OUTCOME_RELEASED\x10\x05\x12\x18\n" +
-	"\x14ATTEMPT_OUTCOME_LOST\x10\x06B\xaf\x01\n" +
+	"\x14ATTEMPT_OUTCOME_LOST\x10\x06\x12\x1b\n" +
+	"\x17ATTEMPT_OUTCOME_SNOOZED\x10\a\x12\x1d\n" +
+	"\x19ATTEMPT_OUTCOME_TIMED_OUT\x10\b\x12\x1c\n" +
+	"\x18ATTEMPT_OUTCOME_PANICKED\x10\t\x12\x1b\n" +
+	"\x17ATTEMPT_OUTCOME_CRASHED\x10\n" +
+	"B\xaf\x01\n" +
 	"\x12com.warren.task.v1B\tTaskProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
 var (
@@ -1250,55 +1460,61 @@ func file_warren_task_v1_task_proto_rawDescGZIP() []byte {
 	return file_warren_task_v1_task_proto_rawDescData
 }
 
-var file_warren_task_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_warren_task_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_warren_task_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_warren_task_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: warren.task.v1.TaskState
 	(Cause)(0),                    // 1: warren.task.v1.Cause
 	(Priority)(0),                 // 2: warren.task.v1.Priority
 	(TaskView)(0),                 // 3: warren.task.v1.TaskView
-	(EventKind)(0),                // 4: warren.task.v1.EventKind
-	(AttemptOutcome)(0),           // 5: warren.task.v1.AttemptOutcome
-	(*Task)(nil),                  // 6: warren.task.v1.Task
-	(*Failure)(nil),               // 7: warren.task.v1.Failure
-	(*Progress)(nil),              // 8: warren.task.v1.Progress
-	(*TaskEvent)(nil),             // 9: warren.task.v1.TaskEvent
-	(*TaskAttempt)(nil),           // 10: warren.task.v1.TaskAttempt
-	nil,                           // 11: warren.task.v1.Task.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 13: google.protobuf.Any
+	(FailureKind)(0),              // 4: warren.task.v1.FailureKind
+	(EventKind)(0),                // 5: warren.task.v1.EventKind
+	(AttemptOutcome)(0),           // 6: warren.task.v1.AttemptOutcome
+	(*Task)(nil),                  // 7: warren.task.v1.Task
+	(*Failure)(nil),               // 8: warren.task.v1.Failure
+	(*Progress)(nil),              // 9: warren.task.v1.Progress
+	(*TaskEvent)(nil),             // 10: warren.task.v1.TaskEvent
+	(*TaskAttempt)(nil),           // 11: warren.task.v1.TaskAttempt
+	nil,                           // 12: warren.task.v1.Task.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 14: google.protobuf.Any
 }
 var file_warren_task_v1_task_proto_depIdxs = []int32{
 	0,  // 0: warren.task.v1.Task.state:type_name -> warren.task.v1.TaskState
 	2,  // 1: warren.task.v1.Task.priority:type_name -> warren.task.v1.Priority
-	11, // 2: warren.task.v1.Task.labels:type_name -> warren.task.v1.Task.LabelsEntry
-	12, // 3: warren.task.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	12, // 4: warren.task.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	12, // 5: warren.task.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	12, // 6: warren.task.v1.Task.update_time:type_name -> google.protobuf.Timestamp
-	13, // 7: warren.task.v1.Task.payload:type_name -> google.protobuf.Any
-	13, // 8: warren.task.v1.Task.result:type_name -> google.protobuf.Any
-	7,  // 9: warren.task.v1.Task.failure:type_name -> warren.task.v1.Failure
+	12, // 2: warren.task.v1.Task.labels:type_name -> warren.task.v1.Task.LabelsEntry
+	13, // 3: warren.task.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	13, // 4: warren.task.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	13, // 5: warren.task.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	13, // 6: warren.task.v1.Task.update_time:type_name -> google.protobuf.Timestamp
+	14, // 7: warren.task.v1.Task.payload:type_name -> google.protobuf.Any
+	14, // 8: warren.task.v1.Task.result:type_name -> google.protobuf.Any
+	8,  // 9: warren.task.v1.Task.failure:type_name -> warren.task.v1.Failure
 	1,  // 10: warren.task.v1.Task.cause:type_name -> warren.task.v1.Cause
-	8,  // 11: warren.task.v1.Task.progress:type_name -> warren.task.v1.Progress
-	13, // 12: warren.task.v1.Failure.details:type_name -> google.protobuf.Any
-	12, // 13: warren.task.v1.Progress.time:type_name -> google.protobuf.Timestamp
-	12, // 14: warren.task.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	4,  // 15: warren.task.v1.TaskEvent.kind:type_name -> warren.task.v1.EventKind
-	0,  // 16: warren.task.v1.TaskEvent.state:type_name -> warren.task.v1.TaskState
-	13, // 17: warren.task.v1.TaskEvent.message:type_name -> google.protobuf.Any
-	13, // 18: warren.task.v1.TaskEvent.result:type_name -> google.protobuf.Any
-	7,  // 19: warren.task.v1.TaskEvent.failure:type_name -> warren.task.v1.Failure
-	1,  // 20: warren.task.v1.TaskEvent.cause:type_name -> warren.task.v1.Cause
-	12, // 21: warren.task.v1.TaskAttempt.start_time:type_name -> google.protobuf.Timestamp
-	12, // 22: warren.task.v1.TaskAttempt.end_time:type_name -> google.protobuf.Timestamp
-	5,  // 23: warren.task.v1.TaskAttempt.outcome:type_name -> warren.task.v1.AttemptOutcome
-	7,  // 24: warren.task.v1.TaskAttempt.failure:type_name -> warren.task.v1.Failure
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	9,  // 11: warren.task.v1.Task.progress:type_name -> warren.task.v1.Progress
+	13, // 12: warren.task.v1.Task.next_attempt_time:type_name -> google.protobuf.Timestamp
+	13, // 13: warren.task.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	14, // 14: warren.task.v1.Failure.details:type_name -> google.protobuf.Any
+	4,  // 15: warren.task.v1.Failure.kind:type_name -> warren.task.v1.FailureKind
+	13, // 16: warren.task.v1.Progress.time:type_name -> google.protobuf.Timestamp
+	13, // 17: warren.task.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	5,  // 18: warren.task.v1.TaskEvent.kind:type_name -> warren.task.v1.EventKind
+	0,  // 19: warren.task.v1.TaskEvent.state:type_name -> warren.task.v1.TaskState
+	14, // 20: warren.task.v1.TaskEvent.message:type_name -> google.protobuf.Any
+	14, // 21: warren.task.v1.TaskEvent.result:type_name -> google.protobuf.Any
+	8,  // 22: warren.task.v1.TaskEvent.failure:type_name -> warren.task.v1.Failure
+	1,  // 23: warren.task.v1.TaskEvent.cause:type_name -> warren.task.v1.Cause
+	13, // 24: warren.task.v1.TaskEvent.next_attempt_time:type_name -> google.protobuf.Timestamp
+	13, // 25: warren.task.v1.TaskAttempt.start_time:type_name -> google.protobuf.Timestamp
+	13, // 26: warren.task.v1.TaskAttempt.end_time:type_name -> google.protobuf.Timestamp
+	6,  // 27: warren.task.v1.TaskAttempt.outcome:type_name -> warren.task.v1.AttemptOutcome
+	8,  // 28: warren.task.v1.TaskAttempt.failure:type_name -> warren.task.v1.Failure
+	13, // 29: warren.task.v1.TaskAttempt.next_attempt_time:type_name -> google.protobuf.Timestamp
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_warren_task_v1_task_proto_init() }
@@ -1312,7 +1528,7 @@ func file_warren_task_v1_task_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_task_v1_task_proto_rawDesc), len(file_warren_task_v1_task_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -14,6 +14,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	anypb "google.golang.org/protobuf/types/known/anypb"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -38,7 +39,20 @@ type SubmitTaskRequest struct {
 	Priority Priority `protobuf:"varint,3,opt,name=priority,proto3,enum=warren.task.v1.Priority" json:"priority,omitempty"`
 	// Free text to find tasks by. At most 32 labels; a key is up to 63 of
 	// `a-z A-Z 0-9 . _ / -`, a value up to 256 bytes.
-	Labels        map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Submits under this id, a UUID. Meant for a submission that is repeated after
+	// SUBMISSION_UNKNOWN, with the id that it gave and everything else as before:
+	// the task is then started once, however often it was submitted, or executed
+	// again and marked if the first one started unasked. Empty: the gateway makes one.
+	TaskId string `protobuf:"bytes,5,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// No attempt starts after this. Unset: by the task type's own expiry.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Time that one attempt may take; at most the task type's own, which is the
+	// default.
+	Timeout *durationpb.Duration `protobuf:"bytes,7,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// What it sets replaces the task type's own. Attempts and budget are at most
+	// the type's; rules are the type's alone.
+	Retry         *RetryPolicy `protobuf:"bytes,8,opt,name=retry,proto3" json:"retry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,14 +115,45 @@ func (x *SubmitTaskRequest) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *SubmitTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *SubmitTaskRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *SubmitTaskRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *SubmitTaskRequest) GetRetry() *RetryPolicy {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
 // SubmitTaskResponse is the accepted task.
 type SubmitTaskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In BASIC view, as it was accepted. A watch with its resume token shows
 	// every event from the first.
-	Task          *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// The task's id was known already: nothing was submitted, the task is shown as
+	// of now.
+	AlreadySubmitted bool `protobuf:"varint,2,opt,name=already_submitted,json=alreadySubmitted,proto3" json:"already_submitted,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *SubmitTaskResponse) Reset() {
@@ -146,6 +191,13 @@ func (x *SubmitTaskResponse) GetTask() *Task {
 		return x.Task
 	}
 	return nil
+}
+
+func (x *SubmitTaskResponse) GetAlreadySubmitted() bool {
+	if x != nil {
+		return x.AlreadySubmitted
+	}
+	return false
 }
 
 // GetTaskRequest names a task.
@@ -671,19 +723,25 @@ var File_warren_task_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19warren/task/v1/task.proto\"\x9e\x03\n" +
+	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xf3\x04\n" +
 	"\x11SubmitTaskRequest\x12\x1e\n" +
 	"\x04type\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04type\x126\n" +
 	"\apayload\x18\x02 \x01(\v2\x14.google.protobuf.AnyB\x06\xbaH\x03\xc8\x01\x01R\apayload\x12\x83\x01\n" +
 	"\bpriority\x18\x03 \x01(\x0e2\x18.warren.task.v1.PriorityBM\xbaHJ\xba\x01G\n" +
 	"\x0epriority.range\x12\x13must be from 0 to 9\x1a int(this) >= 0 && int(this) <= 9R\bpriority\x12p\n" +
-	"\x06labels\x18\x04 \x03(\v2-.warren.task.v1.SubmitTaskRequest.LabelsEntryB)\xbaH&\x9a\x01#\x10 \"\x18r\x16\x18?2\x12^[a-zA-Z0-9._/-]+$*\x05r\x03(\x80\x02R\x06labels\x1a9\n" +
+	"\x06labels\x18\x04 \x03(\v2-.warren.task.v1.SubmitTaskRequest.LabelsEntryB)\xbaH&\x9a\x01#\x10 \"\x18r\x16\x18?2\x12^[a-zA-Z0-9._/-]+$*\x05r\x03(\x80\x02R\x06labels\x12$\n" +
+	"\atask_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06taskId\x12;\n" +
+	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12=\n" +
+	"\atimeout\x18\a \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\atimeout\x121\n" +
+	"\x05retry\x18\b \x01(\v2\x1b.warren.task.v1.RetryPolicyR\x05retry\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\">\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"k\n" +
 	"\x12SubmitTaskResponse\x12(\n" +
-	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\"a\n" +
+	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\x12+\n" +
+	"\x11already_submitted\x18\x02 \x01(\bR\x10alreadySubmitted\"a\n" +
 	"\x0eGetTaskRequest\x12!\n" +
 	"\atask_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06taskId\x12,\n" +
 	"\x04view\x18\x02 \x01(\x0e2\x18.warren.task.v1.TaskViewR\x04view\";\n" +
@@ -751,43 +809,48 @@ var file_warren_task_v1_task_service_proto_goTypes = []any{
 	nil,                              // 10: warren.task.v1.SubmitTaskRequest.LabelsEntry
 	(*anypb.Any)(nil),                // 11: google.protobuf.Any
 	(Priority)(0),                    // 12: warren.task.v1.Priority
-	(*Task)(nil),                     // 13: warren.task.v1.Task
-	(TaskView)(0),                    // 14: warren.task.v1.TaskView
-	(*durationpb.Duration)(nil),      // 15: google.protobuf.Duration
-	(*TaskEvent)(nil),                // 16: warren.task.v1.TaskEvent
-	(*Progress)(nil),                 // 17: warren.task.v1.Progress
-	(*TaskAttempt)(nil),              // 18: warren.task.v1.TaskAttempt
+	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 14: google.protobuf.Duration
+	(*RetryPolicy)(nil),              // 15: warren.task.v1.RetryPolicy
+	(*Task)(nil),                     // 16: warren.task.v1.Task
+	(TaskView)(0),                    // 17: warren.task.v1.TaskView
+	(*TaskEvent)(nil),                // 18: warren.task.v1.TaskEvent
+	(*Progress)(nil),                 // 19: warren.task.v1.Progress
+	(*TaskAttempt)(nil),              // 20: warren.task.v1.TaskAttempt
 }
 var file_warren_task_v1_task_service_proto_depIdxs = []int32{
 	11, // 0: warren.task.v1.SubmitTaskRequest.payload:type_name -> google.protobuf.Any
 	12, // 1: warren.task.v1.SubmitTaskRequest.priority:type_name -> warren.task.v1.Priority
 	10, // 2: warren.task.v1.SubmitTaskRequest.labels:type_name -> warren.task.v1.SubmitTaskRequest.LabelsEntry
-	13, // 3: warren.task.v1.SubmitTaskResponse.task:type_name -> warren.task.v1.Task
-	14, // 4: warren.task.v1.GetTaskRequest.view:type_name -> warren.task.v1.TaskView
-	13, // 5: warren.task.v1.GetTaskResponse.task:type_name -> warren.task.v1.Task
-	14, // 6: warren.task.v1.WaitTaskRequest.view:type_name -> warren.task.v1.TaskView
-	15, // 7: warren.task.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	13, // 8: warren.task.v1.WaitTaskResponse.task:type_name -> warren.task.v1.Task
-	14, // 9: warren.task.v1.WatchTaskRequest.view:type_name -> warren.task.v1.TaskView
-	13, // 10: warren.task.v1.WatchTaskResponse.snapshot:type_name -> warren.task.v1.Task
-	16, // 11: warren.task.v1.WatchTaskResponse.event:type_name -> warren.task.v1.TaskEvent
-	17, // 12: warren.task.v1.WatchTaskResponse.progress:type_name -> warren.task.v1.Progress
-	18, // 13: warren.task.v1.ListTaskAttemptsResponse.attempts:type_name -> warren.task.v1.TaskAttempt
-	0,  // 14: warren.task.v1.TaskService.SubmitTask:input_type -> warren.task.v1.SubmitTaskRequest
-	2,  // 15: warren.task.v1.TaskService.GetTask:input_type -> warren.task.v1.GetTaskRequest
-	4,  // 16: warren.task.v1.TaskService.WaitTask:input_type -> warren.task.v1.WaitTaskRequest
-	6,  // 17: warren.task.v1.TaskService.WatchTask:input_type -> warren.task.v1.WatchTaskRequest
-	8,  // 18: warren.task.v1.TaskService.ListTaskAttempts:input_type -> warren.task.v1.ListTaskAttemptsRequest
-	1,  // 19: warren.task.v1.TaskService.SubmitTask:output_type -> warren.task.v1.SubmitTaskResponse
-	3,  // 20: warren.task.v1.TaskService.GetTask:output_type -> warren.task.v1.GetTaskResponse
-	5,  // 21: warren.task.v1.TaskService.WaitTask:output_type -> warren.task.v1.WaitTaskResponse
-	7,  // 22: warren.task.v1.TaskService.WatchTask:output_type -> warren.task.v1.WatchTaskResponse
-	9,  // 23: warren.task.v1.TaskService.ListTaskAttempts:output_type -> warren.task.v1.ListTaskAttemptsResponse
-	19, // [19:24] is the sub-list for method output_type
-	14, // [14:19] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	13, // 3: warren.task.v1.SubmitTaskRequest.expire_time:type_name -> google.protobuf.Timestamp
+	14, // 4: warren.task.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	15, // 5: warren.task.v1.SubmitTaskRequest.retry:type_name -> warren.task.v1.RetryPolicy
+	16, // 6: warren.task.v1.SubmitTaskResponse.task:type_name -> warren.task.v1.Task
+	17, // 7: warren.task.v1.GetTaskRequest.view:type_name -> warren.task.v1.TaskView
+	16, // 8: warren.task.v1.GetTaskResponse.task:type_name -> warren.task.v1.Task
+	17, // 9: warren.task.v1.WaitTaskRequest.view:type_name -> warren.task.v1.TaskView
+	14, // 10: warren.task.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	16, // 11: warren.task.v1.WaitTaskResponse.task:type_name -> warren.task.v1.Task
+	17, // 12: warren.task.v1.WatchTaskRequest.view:type_name -> warren.task.v1.TaskView
+	16, // 13: warren.task.v1.WatchTaskResponse.snapshot:type_name -> warren.task.v1.Task
+	18, // 14: warren.task.v1.WatchTaskResponse.event:type_name -> warren.task.v1.TaskEvent
+	19, // 15: warren.task.v1.WatchTaskResponse.progress:type_name -> warren.task.v1.Progress
+	20, // 16: warren.task.v1.ListTaskAttemptsResponse.attempts:type_name -> warren.task.v1.TaskAttempt
+	0,  // 17: warren.task.v1.TaskService.SubmitTask:input_type -> warren.task.v1.SubmitTaskRequest
+	2,  // 18: warren.task.v1.TaskService.GetTask:input_type -> warren.task.v1.GetTaskRequest
+	4,  // 19: warren.task.v1.TaskService.WaitTask:input_type -> warren.task.v1.WaitTaskRequest
+	6,  // 20: warren.task.v1.TaskService.WatchTask:input_type -> warren.task.v1.WatchTaskRequest
+	8,  // 21: warren.task.v1.TaskService.ListTaskAttempts:input_type -> warren.task.v1.ListTaskAttemptsRequest
+	1,  // 22: warren.task.v1.TaskService.SubmitTask:output_type -> warren.task.v1.SubmitTaskResponse
+	3,  // 23: warren.task.v1.TaskService.GetTask:output_type -> warren.task.v1.GetTaskResponse
+	5,  // 24: warren.task.v1.TaskService.WaitTask:output_type -> warren.task.v1.WaitTaskResponse
+	7,  // 25: warren.task.v1.TaskService.WatchTask:output_type -> warren.task.v1.WatchTaskResponse
+	9,  // 26: warren.task.v1.TaskService.ListTaskAttempts:output_type -> warren.task.v1.ListTaskAttemptsResponse
+	22, // [22:27] is the sub-list for method output_type
+	17, // [17:22] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_warren_task_v1_task_service_proto_init() }
@@ -795,6 +858,7 @@ func file_warren_task_v1_task_service_proto_init() {
 	if File_warren_task_v1_task_service_proto != nil {
 		return
 	}
+	file_warren_task_v1_options_proto_init()
 	file_warren_task_v1_task_proto_init()
 	file_warren_task_v1_task_service_proto_msgTypes[7].OneofWrappers = []any{
 		(*WatchTaskResponse_Snapshot)(nil),

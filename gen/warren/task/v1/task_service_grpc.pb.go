@@ -40,11 +40,12 @@ type TaskServiceClient interface {
 	//
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST,
 	// PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; RESOURCE_EXHAUSTED
-	// PAYLOAD_TOO_LARGE; UNAVAILABLE NOT_SUBMITTED (nothing was submitted, call
+	// PAYLOAD_TOO_LARGE, QUEUE_FULL (with a RetryInfo); ALREADY_EXISTS
+	// TASK_ID_CONFLICT; UNAVAILABLE NOT_SUBMITTED (nothing was submitted, call
 	// again), SUBMISSION_UNKNOWN (the ErrorInfo's metadata has the `task_id`. If
 	// GetTask shows that task, it was submitted; NOT_FOUND is no proof yet that it
-	// was not: a task can be queued while its QUEUED event was lost. Submitting
-	// again may run the work twice).
+	// was not: a task can be queued while its QUEUED event was lost. Submit again
+	// with that `task_id`).
 	SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error)
 	// GetTask shows a task as of now. NOT_FOUND is answered only for an id that
 	// was never accepted, or whose retention has ended. A submission that was
@@ -151,11 +152,12 @@ type TaskServiceServer interface {
 	//
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST,
 	// PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; RESOURCE_EXHAUSTED
-	// PAYLOAD_TOO_LARGE; UNAVAILABLE NOT_SUBMITTED (nothing was submitted, call
+	// PAYLOAD_TOO_LARGE, QUEUE_FULL (with a RetryInfo); ALREADY_EXISTS
+	// TASK_ID_CONFLICT; UNAVAILABLE NOT_SUBMITTED (nothing was submitted, call
 	// again), SUBMISSION_UNKNOWN (the ErrorInfo's metadata has the `task_id`. If
 	// GetTask shows that task, it was submitted; NOT_FOUND is no proof yet that it
-	// was not: a task can be queued while its QUEUED event was lost. Submitting
-	// again may run the work twice).
+	// was not: a task can be queued while its QUEUED event was lost. Submit again
+	// with that `task_id`).
 	SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error)
 	// GetTask shows a task as of now. NOT_FOUND is answered only for an id that
 	// was never accepted, or whose retention has ended. A submission that was
