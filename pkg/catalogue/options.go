@@ -3,15 +3,14 @@ package catalogue
 import (
 	"errors"
 	"fmt"
-	"strings"
 
-	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/policy"
 )
 
 // optionReader reads the option (warren.task.v1.task) of methods.
@@ -36,7 +35,7 @@ func newOptionReader(types *bundleTypes) *optionReader {
 }
 
 // read returns the method's options, nil when it has none, or an error that
-// says which of their fields breaks its rule.
+// says which of their fields makes no sense.
 //
 // The options are encoded and decoded again, because a descriptor holds them as
 // generated types, as dynamic ones or as unknown fields, by how it was made, and
@@ -60,26 +59,8 @@ func (r *optionReader) read(method protoreflect.MethodDescriptor) (*taskv1.TaskO
 	if !ok {
 		return nil, errors.New("its options are of an unexpected type")
 	}
-	if err := checkOptions(options); err != nil {
+	if err := policy.Validate(options); err != nil {
 		return nil, fmt.Errorf("its option (%s) is invalid: %w", taskv1.E_Task.TypeDescriptor().FullName(), err)
 	}
 	return options, nil
-}
-
-func checkOptions(options *taskv1.TaskOptions) error {
-	if timeout := options.GetTimeout(); timeout != nil {
-		if err := timeout.CheckValid(); err != nil {
-			return fmt.Errorf("timeout: %w", err)
-		}
-	}
-	err := protovalidate.Validate(options)
-	invalid := new(protovalidate.ValidationError)
-	if !errors.As(err, &invalid) {
-		return err
-	}
-	violations := make([]string, 0, len(invalid.Violations))
-	for _, v := range invalid.Violations {
-		violations = append(violations, protovalidate.FieldPathString(v.Proto.GetField())+": "+v.Proto.GetMessage())
-	}
-	return errors.New(strings.Join(violations, "; "))
 }

@@ -173,6 +173,23 @@ func TestOptionsThatBreakTheirRulesCostTheMethod(t *testing.T) {
 		"negative":     {&taskv1.TaskOptions{Timeout: durationpb.New(-time.Second)}, "timeout"},
 		"no duration":  {&taskv1.TaskOptions{Timeout: &durationpb.Duration{Seconds: 1, Nanos: -1}}, "timeout"},
 		"out of range": {&taskv1.TaskOptions{Priority: 10}, "priority"},
+		"too many attempts": {
+			&taskv1.TaskOptions{Retry: &taskv1.RetryPolicy{MaxAttempts: 1001}}, "retry.max_attempts: ",
+		},
+		"no such code": {
+			&taskv1.TaskOptions{Retry: &taskv1.RetryPolicy{Rules: []*taskv1.RetryRule{
+				{Codes: []string{"ABORTED"}, Action: taskv1.RetryAction_RETRY_ACTION_RETRY},
+				{Codes: []string{"NOT_FOUND", "OFFLINE"}, Action: taskv1.RetryAction_RETRY_ACTION_RETRY},
+			}}}, "retry.rules[1].codes[1]: ",
+		},
+		"a maximum below the initial wait": {
+			&taskv1.TaskOptions{Retry: &taskv1.RetryPolicy{Backoff: &taskv1.Backoff{Kind: &taskv1.Backoff_Exponential{
+				Exponential: &taskv1.ExponentialBackoff{Initial: durationpb.New(time.Minute), Max: durationpb.New(time.Second)},
+			}}}}, "retry.backoff.exponential.max: ",
+		},
+		"retries of what runs at most once": {
+			&taskv1.TaskOptions{AtMostOnce: proto.Bool(true), Retry: &taskv1.RetryPolicy{MaxAttempts: 2}}, "retry.max_attempts: ",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

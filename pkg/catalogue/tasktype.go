@@ -14,14 +14,15 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/policy"
 )
 
 // What a task type has without options of its own.
 const (
 	// DefaultTimeout is the default of the option timeout.
-	DefaultTimeout = 10 * time.Minute
+	DefaultTimeout = policy.DefaultTimeout
 	// DefaultPriority is the default of the option priority.
-	DefaultPriority = taskv1.Priority_PRIORITY_NORMAL
+	DefaultPriority = policy.DefaultPriority
 )
 
 // TaskType is one method that can be carried out as a task. It does not change
@@ -42,9 +43,9 @@ type TaskType struct {
 	Output protoreflect.MessageDescriptor
 	// The method answers with a stream.
 	ServerStreaming bool
-	// What the method's author said in the option (warren.task.v1.task), its
-	// rules checked; nil without the option. Must not be modified. Ask Timeout and
-	// Priority for values with their defaults.
+	// What the method's author said in the option (warren.task.v1.task), checked
+	// by [policy.Validate]; nil without the option. Must not be modified.
+	// [policy.Effective] fills in the defaults.
 	Options *taskv1.TaskOptions
 
 	types *bundleTypes
