@@ -85,9 +85,18 @@ type Event struct {
 	WorkerID string
 	// Message is the encoded message of MESSAGE and SUCCEEDED events.
 	Message []byte
-	// Failure and Cause are set in DEAD_LETTERED events.
+	// Failure is set in DEAD_LETTERED and RETRYING events, unless a handler just
+	// asked for later.
 	Failure *Failure
-	Cause   Cause
+	// Cause is set in DEAD_LETTERED events.
+	Cause Cause
+	// Decision says what was decided and why in DEAD_LETTERED and RETRYING
+	// events, for people.
+	Decision string
+	// NextAttempt and NextAttemptTime are set in RETRYING events. NextAttempt is
+	// Key.Attempt if that was not spent.
+	NextAttempt     int
+	NextAttemptTime time.Time
 	// Progress is set in PROGRESS events.
 	Progress *ProgressReport
 }
@@ -110,6 +119,9 @@ func (e *Event) Validate() error {
 	if e.Key.Phase == PhaseProgress && e.Progress == nil {
 		return fmt.Errorf("a PROGRESS event without progress")
 	}
+	if e.Key.Phase == PhaseRetrying && (e.NextAttemptTime.IsZero() || e.NextAttempt < e.Key.Attempt || e.NextAttempt > math.MaxInt32) {
+		return fmt.Errorf("a RETRYING event without the time or the number of the next attempt")
+	}
 	if e.Key.Phase != PhaseQueued && e.Payload != nil {
 		return fmt.Errorf("an event of phase %d with a payload", e.Key.Phase)
 	}
@@ -118,7 +130,7 @@ func (e *Event) Validate() error {
 
 // Size estimates the event's size in bytes on the wire, for bounding batches.
 func (e *Event) Size() int {
-	n := 160 + len(e.Type) + len(e.Message)
+	n := 160 + len(e.Type) + len(e.Message) + len(e.Decision)
 	if e.Head != nil {
 		for k, v := range e.Head.Labels {
 			n += len(k) + len(v) + 8
@@ -145,6 +157,8 @@ type Head struct {
 	Labels   map[string]string
 	// TraceID is the W3C trace id of the submission in hexadecimal, or empty.
 	TraceID string
+	// ExpireTime is when no attempt may start any more; zero is never.
+	ExpireTime time.Time
 }
 
 // Payload is a task's payload as its QUEUED event has it.
@@ -164,6 +178,8 @@ type Execution struct {
 	// Redelivered: the broker counts a delivery before this one that ended in a
 	// lost connection, so the attempt may have been started before.
 	Redelivered bool
+	// Alone: nothing else ran in the worker's process.
+	Alone bool
 }
 
 // ProgressReport is what a handler said of its progress.
@@ -180,6 +196,18 @@ type Detail struct {
 	Value   []byte
 }
 
+// FailureKind tells what ended an attempt from what its handler returned. The
+// numbers are those of warren.task.v1.FailureKind; the zero value is an error.
+type FailureKind int
+
+// The kinds of failures.
+const (
+	KindError FailureKind = iota + 1
+	KindTimeout
+	KindPanic
+	KindCrash
+)
+
 // Failure is a gRPC status other than OK.
 type Failure struct {
 	// Code is a google.rpc.Code, never 0.
@@ -188,6 +216,7 @@ type Failure struct {
 	Details []Detail
 	// Stack is that of a handler that panicked.
 	Stack string
+	Kind  FailureKind
 }
 
 func (f *Failure) size() int {

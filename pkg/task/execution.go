@@ -24,6 +24,10 @@ const (
 	OutcomeCancelled
 	OutcomeReleased
 	OutcomeLost
+	OutcomeSnoozed
+	OutcomeTimedOut
+	OutcomePanicked
+	OutcomeCrashed
 )
 
 // Record is one execution of an attempt.
@@ -35,7 +39,12 @@ type Record struct {
 	StartTime, EndTime time.Time
 	Outcome            Outcome
 	Failure            *Failure
-	// Extra: this attempt number was, or may have been, started before.
+	// Decision says what was decided after it, and why.
+	Decision string
+	// NextAttemptTime is when the next attempt was due; zero if none was.
+	NextAttemptTime time.Time
+	// Extra: this attempt number was, or may have been, started before. One that
+	// follows an execution which spent no attempt is not.
 	Extra bool
 }
 
@@ -50,9 +59,9 @@ func Records(history []NumberedEvent) []Record {
 		switch e.Key.Phase {
 		case PhaseStarted:
 			records = append(records, started(e))
-		case PhaseReleased, PhaseLost, PhaseDeadLettered, PhaseCancelled, PhaseSucceeded:
+		case PhaseRetrying, PhaseReleased, PhaseLost, PhaseDeadLettered, PhaseCancelled, PhaseSucceeded:
 			// An execution can say LOST and still end: the handler went on.
-			if was := ends[deliveryOf(e.Key)]; was == nil || was.Key.Phase < e.Key.Phase {
+			if was := ends[deliveryOf(e.Key)]; was == nil || was.endsBefore(e) {
 				ends[deliveryOf(e.Key)] = e
 			}
 		default:
@@ -61,14 +70,22 @@ func Records(history []NumberedEvent) []Record {
 		seen = append(seen, e.Key)
 	}
 	slices.SortFunc(records, func(a, b Record) int { return a.Key.Compare(b.Key) })
+	before := false
 	for i := range records {
-		r := &records[i]
+		// An execution has spent its attempt unless what was decided after it says
+		// otherwise.
+		r, spent := &records[i], true
 		if e := ends[deliveryOf(r.Key)]; e != nil {
-			r.EndTime, r.Outcome, r.Failure = e.Time, outcomeOf(e.Key.Phase), e.Failure
+			r.EndTime, r.Outcome, r.Failure = e.Time, outcomeOf(e), e.Failure
+			r.Decision, r.NextAttemptTime = e.Decision, e.NextAttemptTime
+			spent = e.Key.Phase != PhaseRetrying || e.NextAttempt > e.Key.Attempt
 		} else if slices.ContainsFunc(seen, r.Key.lostBy) {
 			r.Outcome = OutcomeLost
 		}
-		r.Extra = r.Extra || i > 0 && records[i-1].Key.Run == r.Key.Run && records[i-1].Key.Attempt == r.Key.Attempt
+		if i > 0 && records[i-1].Key.Run == r.Key.Run && records[i-1].Key.Attempt == r.Key.Attempt {
+			r.Extra = r.Extra || before
+		}
+		before = spent
 	}
 	return records
 }
@@ -105,16 +122,48 @@ func started(e *Event) Record {
 	return r
 }
 
-func outcomeOf(p Phase) Outcome {
-	switch p {
+// endsBefore says whether o, and not e, tells how their execution ended. That
+// its connection was lost, or that it was given back, is less than an outcome.
+func (e *Event) endsBefore(o *Event) bool {
+	rank := func(p Phase) int {
+		if p == PhaseRetrying {
+			return int(PhaseLost) + 1
+		}
+		return int(p)
+	}
+	return rank(e.Key.Phase) < rank(o.Key.Phase)
+}
+
+func outcomeOf(e *Event) Outcome {
+	switch e.Key.Phase {
 	case PhaseSucceeded:
 		return OutcomeSucceeded
 	case PhaseDeadLettered:
-		return OutcomeFailed
+		return failed(e.Failure)
+	case PhaseRetrying:
+		if e.Failure == nil {
+			return OutcomeSnoozed
+		}
+		return failed(e.Failure)
 	case PhaseCancelled:
 		return OutcomeCancelled
 	case PhaseReleased:
 		return OutcomeReleased
 	}
 	return OutcomeLost
+}
+
+// failed is the outcome by a failure; one that nobody has described is nil.
+func failed(f *Failure) Outcome {
+	switch {
+	case f == nil:
+		return OutcomeFailed
+	case f.Kind == KindTimeout:
+		return OutcomeTimedOut
+	case f.Kind == KindPanic:
+		return OutcomePanicked
+	case f.Kind == KindCrash:
+		return OutcomeCrashed
+	}
+	return OutcomeFailed
 }

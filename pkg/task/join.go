@@ -35,9 +35,14 @@ type Task struct {
 	PayloadSHA256               []byte
 	PayloadOmitted              bool
 
-	// Failure and Cause say why the task is DEAD_LETTERED.
+	// ExpireTime is when no attempt may start any more; zero is never.
+	ExpireTime time.Time
+
+	// Failure says why the task is DEAD_LETTERED, or RETRYING; Cause the former.
 	Failure *Failure
 	Cause   Cause
+	// NextAttemptTime is when the next attempt of a RETRYING task is due.
+	NextAttemptTime time.Time
 
 	// Progress is the latest of this run, ProgressKey its event's.
 	Progress    *ProgressReport
@@ -92,7 +97,7 @@ func (t *Task) fillHead(h *Head) {
 	if h == nil || !t.CreateTime.IsZero() && !h.CreateTime.Before(t.CreateTime) {
 		return
 	}
-	t.CreateTime, t.Priority, t.Labels, t.TraceID = h.CreateTime, h.Priority, h.Labels, h.TraceID
+	t.CreateTime, t.Priority, t.Labels, t.TraceID, t.ExpireTime = h.CreateTime, h.Priority, h.Labels, h.TraceID, h.ExpireTime
 }
 
 // fillPayload takes the payload of the latest run. A run has two only if a
@@ -109,12 +114,14 @@ func (t *Task) fillPayload(e *Event) {
 	t.PayloadSize, t.PayloadSHA256, t.PayloadOmitted = e.Payload.Size, e.Payload.SHA256, e.Payload.Omitted
 }
 
+// fillStart takes the latest start. Other events may be of an attempt that was
+// never started.
 func (t *Task) fillStart(e *Event) {
-	if e.Key.Run != t.Run || e.Key.Phase < PhaseStarted {
+	if e.Key.Run != t.Run || e.Key.Phase != PhaseStarted {
 		return
 	}
 	t.Attempt = max(t.Attempt, e.Key.Attempt)
-	if e.Key.Phase == PhaseStarted && e.Key.Compare(t.Started) > 0 {
+	if e.Key.Compare(t.Started) > 0 {
 		t.Started, t.StartTime = e.Key, e.Time
 	}
 }
@@ -127,7 +134,7 @@ func (t *Task) decide(e *Event) bool {
 	}
 	was, run := t.State, t.Decided.Run
 	t.State, t.Decided, t.UpdateTime = e.Key.Phase.State(), e.Key, e.Time
-	t.EndTime, t.Failure, t.Cause = time.Time{}, nil, 0
+	t.EndTime, t.Failure, t.Cause, t.NextAttemptTime = time.Time{}, nil, 0, time.Time{}
 	t.ResultNumber, t.ResultSize = 0, 0
 	if t.State.Terminal() {
 		t.EndTime = e.Time
@@ -137,6 +144,8 @@ func (t *Task) decide(e *Event) bool {
 		t.ResultNumber, t.ResultSize = t.Version, int64(len(e.Message))
 	case StateDeadLettered:
 		t.Failure, t.Cause = e.Failure, e.Cause
+	case StateRetrying:
+		t.Failure, t.NextAttemptTime = e.Failure, e.NextAttemptTime
 	}
 	return was.Terminal() && was != t.State && run == e.Key.Run
 }

@@ -100,30 +100,6 @@ func TestStateNeverGoesBackwards(t *testing.T) {
 	})
 }
 
-func TestRecordsOfAnyHistory(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		_, history := join(drawEvents(t))
-		records := Records(history)
-		var starts []Key
-		for _, e := range history {
-			if e.Key.Phase == PhaseStarted {
-				starts = append(starts, e.Key)
-			}
-		}
-		slices.SortFunc(starts, Key.Compare)
-		require.Len(t, records, len(starts))
-		first := map[[2]int]bool{}
-		for i, r := range records {
-			require.Equal(t, starts[i], r.Key)
-			require.NotZero(t, r.Outcome)
-			number := [2]int{r.Key.Run, r.Key.Attempt}
-			require.Equal(t, first[number] || r.Redelivered, r.Extra)
-			first[number] = true
-		}
-	})
-}
-
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	queued := event(Key{Run: 1, Attempt: 1, Phase: PhaseQueued})
@@ -134,6 +110,8 @@ func TestJoin(t *testing.T) {
 	cancelled := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseCancelled})
 	succeeded := event(Key{Run: 1, Attempt: 1, Delivery: 2, Phase: PhaseSucceeded})
 	third := event(Key{Run: 1, Attempt: 1, Delivery: 3, Phase: PhaseSucceeded})
+	retrying := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseRetrying})
+	next := event(Key{Run: 1, Attempt: 2, Delivery: 2, Phase: PhaseStarted})
 	progress := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseProgress, Sequence: 1})
 	replayed := event(Key{Run: 2, Attempt: 1, Phase: PhaseQueued})
 
@@ -150,6 +128,7 @@ func TestJoin(t *testing.T) {
 				require.Equal(t, started.Time, got.StartTime)
 				require.EqualValues(t, 2, got.PayloadNumber)
 				require.Equal(t, queued.Head.CreateTime, got.CreateTime)
+				require.Equal(t, queued.Head.ExpireTime, got.ExpireTime)
 			},
 		},
 		"progress before anything else": {
@@ -221,6 +200,58 @@ func TestJoin(t *testing.T) {
 				require.EqualValues(t, 4, got.PayloadNumber)
 			},
 		},
+		"retrying": {
+			events: []Event{queued, started, retrying},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateRetrying, got.State)
+				require.Equal(t, 1, got.Attempt)
+				require.Equal(t, retrying.Failure, got.Failure)
+				require.Zero(t, got.Cause)
+				require.Equal(t, retrying.NextAttemptTime, got.NextAttemptTime)
+				require.Zero(t, got.EndTime)
+			},
+		},
+		"retrying, then started again": {
+			events: []Event{queued, started, retrying, next},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateRunning, got.State)
+				require.Equal(t, 2, got.Attempt)
+				require.Equal(t, next.Time, got.StartTime)
+				require.Nil(t, got.Failure)
+				require.Zero(t, got.NextAttemptTime)
+			},
+		},
+		"retrying after it started again": {
+			events: []Event{queued, started, next, retrying},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateRunning, got.State)
+				require.Nil(t, got.Failure)
+				require.Zero(t, got.NextAttemptTime)
+			},
+		},
+		"success after retrying": {
+			events: []Event{queued, started, retrying, succeeded},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateSucceeded, got.State)
+				require.Nil(t, got.Failure)
+				require.Zero(t, got.NextAttemptTime)
+			},
+		},
+		"retrying after a dead letter": {
+			events: []Event{dead, retrying},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateDeadLettered, got.State)
+				require.Equal(t, dead.Failure, got.Failure)
+				require.Zero(t, got.NextAttemptTime)
+			},
+		},
+		"a retry of an earlier run is history": {
+			events: []Event{replayed, retrying},
+			want: func(t *testing.T, got Task) {
+				require.Equal(t, StateQueued, got.State)
+				require.Zero(t, got.NextAttemptTime)
+			},
+		},
 		"an end of an earlier run is history": {
 			events: []Event{replayed, dead, succeeded},
 			want:   func(t *testing.T, got Task) { require.Equal(t, StateQueued, got.State) },
@@ -237,75 +268,6 @@ func TestJoin(t *testing.T) {
 			}
 			require.Equal(t, c.corrections, corrections)
 			c.want(t, got)
-		})
-	}
-}
-
-func TestRecords(t *testing.T) {
-	t.Parallel()
-	at := func(run, attempt int, delivery int64, phase Phase) Event {
-		return event(Key{Run: run, Attempt: attempt, Delivery: delivery, Phase: phase})
-	}
-	other := func(e Event) Event {
-		e.Key.Copy = Copy{2}
-		return e
-	}
-	redelivered := at(1, 1, 2, PhaseStarted)
-	redelivered.Execution = &Execution{Host: "h", Redelivered: true}
-	type outcome struct {
-		Outcome Outcome
-		Extra   bool
-	}
-	for name, c := range map[string]struct {
-		events []Event
-		want   []outcome
-	}{
-		"running":   {[]Event{at(1, 1, 1, PhaseStarted)}, []outcome{{OutcomeRunning, false}}},
-		"succeeded": {[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseSucceeded)}, []outcome{{OutcomeSucceeded, false}}},
-		"released, then started again": {
-			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseReleased), at(1, 1, 2, PhaseStarted)},
-			[]outcome{{OutcomeReleased, false}, {OutcomeRunning, true}},
-		},
-		"delivered again without a word of the first": {
-			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 2, PhaseStarted)},
-			[]outcome{{OutcomeLost, false}, {OutcomeRunning, true}},
-		},
-		"redelivered, the first start unknown": {
-			[]Event{redelivered}, []outcome{{OutcomeRunning, true}},
-		},
-		"said lost, and went on": {
-			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseLost), at(1, 1, 1, PhaseSucceeded)},
-			[]outcome{{OutcomeSucceeded, false}},
-		},
-		"given up by the broker": {
-			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 9, PhaseDeadLettered)},
-			[]outcome{{OutcomeLost, false}},
-		},
-		"ended by the first, the second still runs": {
-			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 2, PhaseStarted), at(1, 1, 1, PhaseSucceeded)},
-			[]outcome{{OutcomeSucceeded, false}, {OutcomeRunning, true}},
-		},
-		"two messages of the task at once": {
-			[]Event{at(1, 1, 1, PhaseStarted), other(at(1, 1, 1, PhaseStarted))},
-			[]outcome{{OutcomeRunning, false}, {OutcomeRunning, true}},
-		},
-		"a later run": {
-			[]Event{at(1, 1, 1, PhaseStarted), other(at(2, 1, 1, PhaseStarted))},
-			[]outcome{{OutcomeLost, false}, {OutcomeRunning, false}},
-		},
-		"a next attempt": {
-			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseReleased), at(1, 2, 2, PhaseStarted)},
-			[]outcome{{OutcomeReleased, false}, {OutcomeRunning, false}},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, history := join(c.events)
-			var got []outcome
-			for _, r := range Records(history) {
-				got = append(got, outcome{r.Outcome, r.Extra})
-			}
-			require.Equal(t, c.want, got)
 		})
 	}
 }
@@ -344,7 +306,7 @@ func event(k Key) Event {
 		// Another copy may be of a submission that was repeated.
 		create := testEpoch.Add(time.Duration(k.Copy[0]) * time.Minute)
 		hash := sha256.Sum256([]byte{byte(k.Run), k.Copy[0] % 2})
-		e.Head = &Head{CreateTime: create, Priority: 1 + int(k.Copy[0])%9, Labels: map[string]string{"copy": string('a' + rune(k.Copy[0]))}}
+		e.Head = &Head{CreateTime: create, Priority: 1 + int(k.Copy[0])%9, Labels: map[string]string{"copy": string('a' + rune(k.Copy[0]))}, ExpireTime: create.Add(time.Hour)}
 		e.Payload = &Payload{Bytes: hash[:], Size: int64(hash[0]), SHA256: hash[:]}
 	case PhaseStarted:
 		e.Execution = &Execution{Host: "h", Version: "v", Redelivered: k.Sequence > 0}
@@ -352,6 +314,14 @@ func event(k Key) Event {
 		e.Message = []byte{byte(k.Delivery)}
 	case PhaseDeadLettered:
 		e.Failure, e.Cause = &Failure{Code: 13, Message: "broken"}, CausePermanentFailure
+		e.Decision = "INTERNAL is permanent"
+	case PhaseRetrying:
+		// Half of them were asked for by the handler and spend nothing.
+		e.NextAttempt, e.NextAttemptTime, e.Decision = k.Attempt, e.Time.Add(time.Minute), "asked for"
+		if k.Delivery%2 == 1 {
+			e.NextAttempt++
+			e.Failure, e.Decision = &Failure{Code: 14, Message: "away", Kind: FailureKind(k.Attempt)}, "UNAVAILABLE is retryable"
+		}
 	case PhaseProgress:
 		e.Progress = &ProgressReport{Fraction: float64(k.Sequence) / 10, Time: e.Time}
 	}
@@ -373,7 +343,7 @@ func drawKey(t *rapid.T) Key {
 		Attempt:  rapid.IntRange(1, 2).Draw(t, "attempt"),
 		Delivery: rapid.Int64Range(0, 3).Draw(t, "delivery"),
 		Phase: rapid.SampledFrom([]Phase{
-			PhaseQueued, PhaseStarted, PhaseMessage, PhaseReleased, PhaseLost,
+			PhaseQueued, PhaseStarted, PhaseMessage, PhaseRetrying, PhaseReleased, PhaseLost,
 			PhaseDeadLettered, PhaseCancelled, PhaseSucceeded, PhaseProgress,
 		}).Draw(t, "phase"),
 		Sequence: rapid.Int64Range(0, 1).Draw(t, "sequence"),

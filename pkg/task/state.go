@@ -1,5 +1,7 @@
 package task
 
+import "slices"
+
 // State is where a task stands. The zero value is no state.
 type State int
 
@@ -48,6 +50,7 @@ const (
 	PhaseQueued       Phase = 1
 	PhaseStarted      Phase = 2
 	PhaseMessage      Phase = 3
+	PhaseRetrying     Phase = 4
 	PhaseReleased     Phase = 5
 	PhaseLost         Phase = 6
 	PhaseDeadLettered Phase = 10
@@ -64,6 +67,8 @@ func (p Phase) State() State {
 		return StateQueued
 	case PhaseStarted, PhaseMessage:
 		return StateRunning
+	case PhaseRetrying:
+		return StateRetrying
 	case PhaseDeadLettered:
 		return StateDeadLettered
 	case PhaseCancelled:
@@ -100,19 +105,31 @@ const (
 	CauseAttemptsExhausted Cause = iota + 1
 	CausePermanentFailure
 	CauseUndecodable
+	CauseExpired
+	CauseQueueOverflow
+	CauseDeliveryLimit
+	CauseRejected
+	CauseUnroutable
+	CauseMaxLength
 )
+
+var causeNames = [...]string{
+	"UNSPECIFIED", "ATTEMPTS_EXHAUSTED", "PERMANENT_FAILURE", "UNDECODABLE", "EXPIRED", "QUEUE_OVERFLOW",
+	"DELIVERY_LIMIT", "REJECTED", "UNROUTABLE", "MAX_LENGTH",
+}
 
 // String is the cause's name as the API spells it.
 func (c Cause) String() string {
-	switch c {
-	case CauseAttemptsExhausted:
-		return "ATTEMPTS_EXHAUSTED"
-	case CausePermanentFailure:
-		return "PERMANENT_FAILURE"
-	case CauseUndecodable:
-		return "UNDECODABLE"
+	if c < 0 || int(c) >= len(causeNames) {
+		return causeNames[0]
 	}
-	return "UNSPECIFIED"
+	return causeNames[c]
+}
+
+// ParseCause is the cause of a name as String gives it; false for none.
+func ParseCause(name string) (Cause, bool) {
+	c := slices.Index(causeNames[1:], name) + 1
+	return Cause(c), c > 0
 }
 
 // Priorities within a queue: strict, from 1 to 9.
