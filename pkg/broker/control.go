@@ -37,6 +37,12 @@ func (p *Publisher) PublishControl(ctx context.Context, workerID string, m *brok
 	return p.publishProto(ctx, p.names.Control(), keyWorker(workerID), false, controlTTL, m)
 }
 
+// PublishControlType tells all workers of a task type something. That there are
+// none is no error.
+func (p *Publisher) PublishControlType(ctx context.Context, taskType string, m *brokerv1.ControlMessage) error {
+	return p.publishProto(ctx, p.names.Control(), keyType(taskType), false, controlTTL, m)
+}
+
 func (p *Publisher) publishProto(ctx context.Context, exchange, key string, mandatory bool, ttl time.Duration, m proto.Message) error {
 	body, err := proto.Marshal(m)
 	if err != nil {
@@ -49,6 +55,24 @@ func (p *Publisher) publishProto(ctx context.Context, exchange, key string, mand
 		Expiration:   strconv.FormatInt(ttl.Milliseconds(), 10),
 		Body:         body,
 	})
+}
+
+// PublishDead puts a task straight into the dead-letter queue, as if a worker
+// had given it up.
+func (p *Publisher) PublishDead(ctx context.Context, m *TaskMessage, death Death) error {
+	msg, err := m.publishing()
+	if err != nil {
+		return err
+	}
+	annotations, err := death.annotations()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSent, err)
+	}
+	for k, v := range annotations {
+		msg.Headers[fmt.Sprint(k)] = v
+	}
+	msg.Expiration = ""
+	return p.publish(ctx, p.names.Dead(), m.Type, true, msg)
 }
 
 // PublishParked puts a message that nobody can read into the dead-letter

@@ -81,6 +81,23 @@ func TestControlReachesOneWorker(t *testing.T) {
 	assert.Empty(t, b.Drain(t, names.ControlQueue("w2", 1)))
 }
 
+func TestControlReachesTheWorkersOfAType(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	conn, p := connect(t, b.URL)
+	for id, taskTypes := range map[string][]string{"w1": {taskType}, "w2": {taskType, otherType}, "w3": {otherType}} {
+		require.NoError(t, conn.Do(bounded(t), func(topology *broker.Topology) error {
+			return topology.DeclareControl(id, 1, taskTypes)
+		}))
+	}
+	require.NoError(t, p.PublishControlType(bounded(t), taskType, &brokerv1.ControlMessage{}))
+	// That nobody works on a type is no error.
+	require.NoError(t, p.PublishControlType(bounded(t), "acme.v1.Nope.Nothing", &brokerv1.ControlMessage{}))
+	assert.Len(t, b.Drain(t, names.ControlQueue("w1", 1)), 1)
+	assert.Len(t, b.Drain(t, names.ControlQueue("w2", 1)), 1)
+	assert.Empty(t, b.Drain(t, names.ControlQueue("w3", 1)))
+}
+
 func TestParkedMessagesAreDeadLetters(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)

@@ -1,13 +1,16 @@
 package broker
 
-import "github.com/warrenmq/warren/pkg/task"
+import (
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/task"
+)
 
 // Limits that tests go to.
 const (
 	MaxHeaderBytes       = maxHeaderBytes
 	MaxInFlight          = maxInFlight
 	MaxPendingBytes      = maxPendingBytes
-	MaxFailureAnnotation = maxFailureAnnotation
+	MaxFailureAnnotation = maxFailure
 )
 
 // CheckVersion is how a connection judges the broker.
@@ -18,6 +21,9 @@ func (b *StatusBatch) Encode() ([]byte, error) { return b.encode() }
 
 // EncodeFailure is how a failure travels with a dead letter.
 func EncodeFailure(f *task.Failure) ([]byte, error) { return encodeFailure(f) }
+
+// EncodeHistory is how a history travels with a message.
+func EncodeHistory(h *brokerv1.AttemptHistory) ([]byte, error) { return encodeHistory(h) }
 
 // EncodeTaskHeader is the header that a task's message carries.
 func EncodeTaskHeader(m *TaskMessage) ([]byte, error) {

@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	amqp "github.com/Azure/go-amqp"
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/proto"
-
-	"github.com/warrenmq/warren/pkg/task"
 )
 
 // ErrDeliveryLost is the cause with which a handler's context ends when the
@@ -176,15 +172,12 @@ func (d *WorkDelivery) Task(taskType string) (TaskMessage, error) {
 		m.ID, _ = p.MessageID.(string)
 	}
 	for _, k := range traceHeaders {
-		switch v := d.m.ApplicationProperties[k].(type) {
-		case string:
-			m.Trace[k] = v
-		case []byte: // RabbitMQ hands text over 4 KiB over as binary.
+		if v := bytesOf(d.m.ApplicationProperties[k]); v != nil {
 			m.Trace[k] = string(v)
 		}
 	}
-	header, ok := d.m.ApplicationProperties[headerTask].([]byte)
-	if !ok {
+	header := bytesOf(d.m.ApplicationProperties[headerTask])
+	if header == nil {
 		return m, errors.New("the message has no header " + headerTask + ": it was not published by Warren")
 	}
 	if err := m.decodeHeader(header); err != nil {
@@ -194,81 +187,4 @@ func (d *WorkDelivery) Task(taskType string) (TaskMessage, error) {
 		return m, fmt.Errorf("the message id %q is no task id", m.ID)
 	}
 	return m, nil
-}
-
-// Attempt is the number of the attempt that this delivery is for, from 1.
-func (d *WorkDelivery) Attempt() int { return int(max(d.annotation(annotationTry), 1)) }
-
-// Acquired counts the deliveries of the message, this one included.
-func (d *WorkDelivery) Acquired() int64 { return d.annotation("x-acquired-count") + 1 }
-
-// Failed counts the deliveries before this one that ended in a lost
-// connection, since the last settlement.
-func (d *WorkDelivery) Failed() int64 {
-	if d.m.Header == nil {
-		return 0
-	}
-	return int64(d.m.Header.DeliveryCount) - d.annotation(annotationCount)
-}
-
-func (d *WorkDelivery) annotation(key string) int64 {
-	switch v := d.m.Annotations[key].(type) {
-	case int64:
-		return v
-	case int32:
-		return int64(v)
-	case uint64:
-		return int64(v)
-	case uint32:
-		return int64(v)
-	case int:
-		return int64(v)
-	}
-	return 0
-}
-
-// Accept settles a delivery whose task has ended well.
-func (d *WorkDelivery) Accept(ctx context.Context) error { return d.r.AcceptMessage(ctx, d.m) }
-
-// Release gives a delivery back, at once and at no cost.
-func (d *WorkDelivery) Release(ctx context.Context) error { return d.r.ReleaseMessage(ctx, d.m) }
-
-// maxFailureAnnotation bounds the failure that travels with a dead letter.
-const maxFailureAnnotation = 16 << 10
-
-// DeadLetter settles a delivery whose task is given up: the broker moves the
-// message, body and properties untouched, into the dead-letter queue, at least
-// once, with cause and failure as headers.
-func (d *WorkDelivery) DeadLetter(ctx context.Context, cause task.Cause, failure *task.Failure) error {
-	encoded, err := encodeFailure(failure)
-	if err != nil {
-		return err
-	}
-	return d.r.ModifyMessage(ctx, d.m, &amqp.ModifyMessageOptions{
-		UndeliverableHere: true,
-		Annotations: amqp.Annotations{
-			annotationCause: cause.String(),
-			annotationFail:  encoded,
-			annotationTry:   int64(d.Attempt()),
-		},
-	})
-}
-
-// encodeFailure cuts a failure to what may travel: details first, then the stack.
-func encodeFailure(failure *task.Failure) ([]byte, error) {
-	m := FailureToProto(failure)
-	if proto.Size(m) > maxFailureAnnotation {
-		m.Details = nil
-	}
-	if proto.Size(m) > maxFailureAnnotation {
-		m.Stack = ""
-	}
-	if over := proto.Size(m) - maxFailureAnnotation; over > 0 {
-		m.Message = strings.ToValidUTF8(m.Message[:max(len(m.Message)-over-8, 0)], "")
-	}
-	b, err := proto.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("encode a failure: %w", err)
-	}
-	return b, nil
 }

@@ -69,7 +69,7 @@ func TestLinkDeadLetter(t *testing.T) {
 		Code: 5, Message: "no such image", Stack: "goroutine 1",
 		Details: []task.Detail{{TypeURL: "type.googleapis.com/acme.v1.Detail", Value: []byte{8, 1}}},
 	}
-	require.NoError(t, receiveTask(t, next()).DeadLetter(bounded(t), task.CausePermanentFailure, failure))
+	require.NoError(t, receiveTask(t, next()).DeadLetter(bounded(t), death(task.CausePermanentFailure, failure)))
 
 	dead := getDead(t, b)
 	assert.Equal(t, asPublished.Body, dead.Body)
@@ -92,7 +92,7 @@ func TestLinkDeadLetterWithoutFailure(t *testing.T) {
 	t.Parallel()
 	b, p, next := workplace(t)
 	publishTask(t, p)
-	require.NoError(t, receiveTask(t, next()).DeadLetter(bounded(t), task.CauseUndecodable, nil))
+	require.NoError(t, receiveTask(t, next()).DeadLetter(bounded(t), death(task.CauseUndecodable, nil)))
 	assert.Equal(t, "UNDECODABLE", getDead(t, b).Headers["x-opt-warren-cause"])
 }
 
@@ -104,7 +104,7 @@ func TestLinkDeadLetterCutsTheFailure(t *testing.T) {
 		Code: 13, Message: strings.Repeat("世界", 20<<10), Stack: strings.Repeat("s", 20<<10),
 		Details: []task.Detail{{TypeURL: "t", Value: make([]byte, 20<<10)}},
 	}
-	require.NoError(t, receiveTask(t, next()).DeadLetter(bounded(t), task.CauseAttemptsExhausted, long))
+	require.NoError(t, receiveTask(t, next()).DeadLetter(bounded(t), death(task.CauseAttemptsExhausted, long)))
 	dead := getDead(t, b)
 	got := failureOf(t, dead)
 	assert.Equal(t, 13, got.Code)
@@ -298,7 +298,7 @@ func TestSettlingFromManyGoroutines(t *testing.T) {
 			case 0:
 				settled <- d.Accept(bounded(t))
 			default:
-				settled <- d.DeadLetter(bounded(t), task.CausePermanentFailure, nil)
+				settled <- d.DeadLetter(bounded(t), death(task.CausePermanentFailure, nil))
 			}
 		}()
 	}
@@ -424,4 +424,8 @@ func decodeFailure(t testing.TB, encoded []byte) *task.Failure {
 	var m taskv1.Failure
 	require.NoError(t, proto.Unmarshal(encoded, &m))
 	return broker.FailureFromProto(&m)
+}
+
+func death(c task.Cause, f *task.Failure) broker.Death {
+	return broker.Death{Cause: c, Failure: f, Attempt: 1}
 }

@@ -101,9 +101,10 @@ func connect(t testing.TB, urls ...string) (*broker.Connection, *broker.Publishe
 
 // newTask is a task of the type, fit for publishing.
 func newTask(taskType string) *broker.TaskMessage {
+	now := time.Now().UTC()
 	return &broker.TaskMessage{
 		ID: task.NewID(), Type: taskType, Payload: []byte("payload"), Run: 1, Copy: task.NewCopy(),
-		CreateTime: time.Now().UTC(), Priority: task.PriorityNormal,
+		CreateTime: now, RunTime: now, Priority: task.PriorityNormal,
 	}
 }
 

@@ -18,25 +18,37 @@ import (
 
 // EncodeEvent encodes a status event.
 func EncodeEvent(e *task.Event) ([]byte, error) {
+	m, err := eventToProto(e)
+	if err != nil {
+		return nil, err
+	}
+	return proto.Marshal(m)
+}
+
+func eventToProto(e *task.Event) (*brokerv1.StatusEvent, error) {
 	m := &brokerv1.StatusEvent{
 		TaskId: e.TaskID, Type: e.Type,
 		Copy: e.Key.Copy[:], Run: int32(e.Key.Run), Attempt: int32(e.Key.Attempt), Delivery: e.Key.Delivery,
 		Phase: brokerv1.Phase(e.Key.Phase), Sequence: e.Key.Sequence,
 		Time: timestamppb.New(e.Time), WorkerId: e.WorkerID, Message: e.Message,
-		Failure: FailureToProto(e.Failure), Cause: taskv1.Cause(e.Cause),
+		Failure: FailureToProto(e.Failure), Cause: taskv1.Cause(e.Cause), Decision: utf8(e.Decision),
+		NextAttempt: int32(e.NextAttempt), NextAttemptTime: fromTime(e.NextAttemptTime),
 	}
 	if h := e.Head; h != nil {
 		trace, err := hex.DecodeString(h.TraceID)
 		if err != nil {
 			return nil, fmt.Errorf("trace id %q: %w", h.TraceID, err)
 		}
-		m.Head = &brokerv1.TaskHead{CreateTime: timestamppb.New(h.CreateTime), Priority: int32(h.Priority), Labels: h.Labels, TraceId: trace}
+		m.Head = &brokerv1.TaskHead{
+			CreateTime: timestamppb.New(h.CreateTime), Priority: int32(h.Priority), Labels: h.Labels, TraceId: trace,
+			ExpireTime: fromTime(h.ExpireTime),
+		}
 	}
 	if p := e.Payload; p != nil {
 		m.Payload = &brokerv1.StatusPayload{Data: p.Bytes, Size: p.Size, Sha256: p.SHA256, Omitted: p.Omitted}
 	}
 	if x := e.Execution; x != nil {
-		m.Execution = &brokerv1.Execution{Host: x.Host, Version: x.Version, Redelivered: x.Redelivered}
+		m.Execution = &brokerv1.Execution{Host: x.Host, Version: x.Version, Redelivered: x.Redelivered, Alone: x.Alone}
 	}
 	if p := e.Progress; p != nil {
 		m.Progress = &taskv1.Progress{Message: p.Message, Time: timestamppb.New(p.Time)}
@@ -44,7 +56,7 @@ func EncodeEvent(e *task.Event) ([]byte, error) {
 			m.Progress.Fraction = &p.Fraction
 		}
 	}
-	return proto.Marshal(m)
+	return m, nil
 }
 
 // DecodeEvent decodes a status event and checks that it can be applied.
@@ -53,6 +65,10 @@ func DecodeEvent(b []byte) (task.Event, error) {
 	if err := proto.Unmarshal(b, &m); err != nil {
 		return task.Event{}, fmt.Errorf("decode a status event: %w", err)
 	}
+	return eventFromProto(&m)
+}
+
+func eventFromProto(m *brokerv1.StatusEvent) (task.Event, error) {
 	if len(m.Copy) != len(task.Copy{}) {
 		return task.Event{}, errors.New("a status event without a copy id")
 	}
@@ -63,16 +79,20 @@ func DecodeEvent(b []byte) (task.Event, error) {
 			Phase: task.Phase(m.Phase), Sequence: m.Sequence, Copy: task.Copy(m.Copy),
 		},
 		Time: asTime(m.Time), WorkerID: m.WorkerId, Message: m.Message,
-		Failure: FailureFromProto(m.Failure), Cause: task.Cause(m.Cause),
+		Failure: FailureFromProto(m.Failure), Cause: task.Cause(m.Cause), Decision: m.Decision,
+		NextAttempt: int(m.NextAttempt), NextAttemptTime: asTime(m.NextAttemptTime),
 	}
 	if h := m.Head; h != nil {
-		e.Head = &task.Head{CreateTime: asTime(h.CreateTime), Priority: int(h.Priority), Labels: h.Labels, TraceID: hex.EncodeToString(h.TraceId)}
+		e.Head = &task.Head{
+			CreateTime: asTime(h.CreateTime), Priority: int(h.Priority), Labels: h.Labels, TraceID: hex.EncodeToString(h.TraceId),
+			ExpireTime: asTime(h.ExpireTime),
+		}
 	}
 	if p := m.Payload; p != nil {
 		e.Payload = &task.Payload{Bytes: p.Data, Size: p.Size, SHA256: p.Sha256, Omitted: p.Omitted}
 	}
 	if x := m.Execution; x != nil {
-		e.Execution = &task.Execution{Host: x.Host, Version: x.Version, Redelivered: x.Redelivered}
+		e.Execution = &task.Execution{Host: x.Host, Version: x.Version, Redelivered: x.Redelivered, Alone: x.Alone}
 	}
 	if p := m.Progress; p != nil {
 		e.Progress = &task.ProgressReport{Fraction: -1, Message: p.Message, Time: asTime(p.Time)}
@@ -93,13 +113,20 @@ func asTime(t *timestamppb.Timestamp) time.Time {
 	return t.AsTime()
 }
 
+func fromTime(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
 // FailureToProto is the wire form of a failure, nil for nil. Text that is no
 // UTF-8, which protobuf refuses, is made so.
 func FailureToProto(f *task.Failure) *taskv1.Failure {
 	if f == nil {
 		return nil
 	}
-	m := &taskv1.Failure{Code: int32(f.Code), Message: utf8(f.Message), Stack: utf8(f.Stack)}
+	m := &taskv1.Failure{Code: int32(f.Code), Message: utf8(f.Message), Stack: utf8(f.Stack), Kind: taskv1.FailureKind(f.Kind)}
 	for _, d := range f.Details {
 		m.Details = append(m.Details, &anypb.Any{TypeUrl: utf8(d.TypeURL), Value: d.Value})
 	}
@@ -113,7 +140,7 @@ func FailureFromProto(m *taskv1.Failure) *task.Failure {
 	if m == nil {
 		return nil
 	}
-	f := &task.Failure{Code: int(m.Code), Message: m.Message, Stack: m.Stack}
+	f := &task.Failure{Code: int(m.Code), Message: m.Message, Stack: m.Stack, Kind: task.FailureKind(m.Kind)}
 	for _, d := range m.Details {
 		f.Details = append(f.Details, task.Detail{TypeURL: d.TypeUrl, Value: d.Value})
 	}

@@ -118,7 +118,7 @@ func TestPhasesAreThoseOfTheWire(t *testing.T) {
 		task.PhaseMessage: brokerv1.Phase_PHASE_MESSAGE, task.PhaseReleased: brokerv1.Phase_PHASE_RELEASED,
 		task.PhaseLost: brokerv1.Phase_PHASE_LOST, task.PhaseDeadLettered: brokerv1.Phase_PHASE_DEAD_LETTERED,
 		task.PhaseCancelled: brokerv1.Phase_PHASE_CANCELLED, task.PhaseSucceeded: brokerv1.Phase_PHASE_SUCCEEDED,
-		task.PhaseProgress: brokerv1.Phase_PHASE_PROGRESS,
+		task.PhaseProgress: brokerv1.Phase_PHASE_PROGRESS, task.PhaseRetrying: brokerv1.Phase_PHASE_RETRYING,
 	} {
 		assert.EqualValues(t, wire, phase)
 	}
@@ -126,7 +126,7 @@ func TestPhasesAreThoseOfTheWire(t *testing.T) {
 }
 
 var phases = []task.Phase{
-	task.PhaseQueued, task.PhaseStarted, task.PhaseMessage, task.PhaseReleased, task.PhaseLost,
+	task.PhaseQueued, task.PhaseStarted, task.PhaseMessage, task.PhaseRetrying, task.PhaseReleased, task.PhaseLost,
 	task.PhaseDeadLettered, task.PhaseCancelled, task.PhaseSucceeded, task.PhaseProgress,
 }
 
@@ -153,6 +153,7 @@ func drawEvent(t *rapid.T) task.Event {
 		e.Head = &task.Head{
 			CreateTime: drawTime(t), Priority: rapid.IntRange(1, 9).Draw(t, "priority"),
 			Labels: orNil(t, "labels", rapid.MapOfN(rapid.String(), rapid.String(), 1, 5)), TraceID: hex.EncodeToString(trace),
+			ExpireTime: drawTime(t),
 		}
 	}
 	if e.Key.Phase == task.PhaseQueued {
@@ -164,8 +165,13 @@ func drawEvent(t *rapid.T) task.Event {
 	if rapid.Bool().Draw(t, "has execution") {
 		e.Execution = &task.Execution{
 			Host: rapid.String().Draw(t, "host"), Version: rapid.String().Draw(t, "version"),
-			Redelivered: rapid.Bool().Draw(t, "redelivered"),
+			Redelivered: rapid.Bool().Draw(t, "redelivered"), Alone: rapid.Bool().Draw(t, "alone"),
 		}
+	}
+	if e.Key.Phase == task.PhaseRetrying {
+		e.NextAttempt = rapid.IntRange(e.Key.Attempt, 1<<31-1).Draw(t, "next attempt")
+		e.NextAttemptTime = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "next time"), 0).UTC()
+		e.Decision = rapid.String().Draw(t, "decision")
 	}
 	if e.Key.Phase == task.PhaseProgress {
 		e.Progress = &task.ProgressReport{
@@ -179,6 +185,7 @@ func drawEvent(t *rapid.T) task.Event {
 func drawFailure(t *rapid.T) *task.Failure {
 	f := &task.Failure{
 		Code: int(rapid.Int32().Draw(t, "code")), Message: rapid.String().Draw(t, "failure"), Stack: rapid.String().Draw(t, "stack"),
+		Kind: task.FailureKind(rapid.IntRange(0, 9).Draw(t, "kind")),
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "details") {
 		f.Details = append(f.Details, task.Detail{TypeURL: rapid.String().Draw(t, "type URL"), Value: drawBytes(t, "detail")})

@@ -4,27 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/task"
 )
 
 // What a task's message carries besides its standard properties.
 const (
-	headerTask      = "warren-task"
-	contentType     = "application/x-protobuf"
-	maxHeaderBytes  = 64 << 10
-	maxTraceBytes   = 32 << 10
-	maxShortString  = 255
-	annotationTry   = "x-opt-warren-attempt"
-	annotationCause = "x-opt-warren-cause"
-	annotationFail  = "x-opt-warren-failure"
-	annotationCount = "x-opt-warren-count"
+	headerTask     = "warren-task"
+	contentType    = "application/x-protobuf"
+	maxHeaderBytes = 64 << 10
+	maxTraceBytes  = 32 << 10
+	maxShortString = 255
 )
 
 // traceHeaders are the headers that W3C trace context travels in. Baggage does
@@ -48,6 +47,24 @@ type TaskMessage struct {
 	Metadata map[string][][]byte
 	// Trace is the W3C context of the submission, by header.
 	Trace map[string]string
+	// RunTime is when this run was begun; CreateTime if it is zero.
+	RunTime time.Time
+	// ExpireTime is when no attempt may start any more, zero is never. The broker
+	// gives up a message of the first run by itself then; ExpireInBroker has it do
+	// so for this publish.
+	ExpireTime     time.Time
+	ExpireInBroker bool
+	// Timeout and Retry are what the submission has of its own, nil for nothing.
+	Timeout *durationpb.Duration
+	Retry   *taskv1.RetryPolicy
+}
+
+// began is when the run was begun.
+func (m *TaskMessage) began() time.Time {
+	if m.RunTime.IsZero() {
+		return m.CreateTime
+	}
+	return m.RunTime
 }
 
 // PublishTask puts a task into its queue. Errors: [ErrUnroutable] if its type
@@ -68,6 +85,10 @@ func (m *TaskMessage) publishing() (amqp091.Publishing, error) {
 		CreateTime: timestamppb.New(m.CreateTime),
 		Priority:   int32(m.Priority),
 		Labels:     m.Labels,
+		RunTime:    timestamppb.New(m.began()),
+		ExpireTime: fromTime(m.ExpireTime),
+		Timeout:    m.Timeout,
+		Retry:      m.Retry,
 	}
 	for k, vs := range m.Metadata {
 		header.Metadata = append(header.Metadata, &brokerv1.MetadataEntry{Key: k, Values: vs})
@@ -99,8 +120,18 @@ func (m *TaskMessage) publishing() (amqp091.Publishing, error) {
 		Priority:     uint8(m.Priority),
 		Timestamp:    m.CreateTime,
 		Headers:      headers,
+		Expiration:   m.expiration(time.Now()),
 		Body:         m.Payload,
 	}, nil
+}
+
+// expiration is the message's time to live in the broker, at least 1 ms: with 0
+// RabbitMQ would give it up at once unless a worker waits for it.
+func (m *TaskMessage) expiration(now time.Time) string {
+	if !m.ExpireInBroker || m.ExpireTime.IsZero() {
+		return ""
+	}
+	return strconv.FormatInt(max(m.ExpireTime.Sub(now).Milliseconds(), 1), 10)
 }
 
 // decodeHeader fills in what the header has.
@@ -114,6 +145,8 @@ func (m *TaskMessage) decodeHeader(b []byte) error {
 	}
 	m.Run, m.Copy, m.Resend = int(h.Run), task.Copy(h.Copy), h.Resend
 	m.CreateTime, m.Priority, m.Labels = h.CreateTime.AsTime(), int(h.Priority), h.Labels
+	m.RunTime, m.ExpireTime, m.Timeout, m.Retry = asTime(h.RunTime), asTime(h.ExpireTime), h.Timeout, h.Retry
+	m.RunTime = m.began()
 	if len(h.Metadata) > 0 {
 		m.Metadata = make(map[string][][]byte, len(h.Metadata))
 		for _, e := range h.Metadata {

@@ -161,7 +161,7 @@ func TestForeignMessages(t *testing.T) {
 			assert.Equal(t, 1, d.Attempt())
 			assert.EqualValues(t, 1, d.Acquired())
 			assert.EqualValues(t, 0, d.Failed())
-			require.NoError(t, d.DeadLetter(bounded(t), task.CauseUndecodable, &task.Failure{Code: 3, Message: err.Error()}))
+			require.NoError(t, d.DeadLetter(bounded(t), death(task.CauseUndecodable, &task.Failure{Code: 3, Message: err.Error()})))
 		})
 	}
 }

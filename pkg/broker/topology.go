@@ -33,41 +33,31 @@ type Topology struct {
 // Only gateways may. Dead letters come first: a work queue whose dead-letter
 // exchange is missing loses what dies in it.
 func (t *Topology) DeclareShared() error {
-	n := t.names
-	for _, x := range []struct{ name, kind string }{
-		{n.Dead(), "topic"}, {n.Status(), "direct"}, {n.Tasks(), "direct"}, {n.Announce(), "direct"}, {n.Control(), "topic"},
-	} {
-		if err := t.exchange(x.name, x.kind); err != nil {
+	for _, x := range t.names.SharedExchanges() {
+		if err := t.exchange(x); err != nil {
 			return err
 		}
 	}
-	// A dead letter brings the delivery count of its work queue along: any limit
-	// here would drop it at its first return.
-	if err := t.queue(n.Dead(), amqp091.Table{"x-delivery-limit": -1}, n.Dead(), "#"); err != nil {
-		return err
+	for _, q := range t.names.SharedQueues() {
+		if err := t.queue(q); err != nil {
+			return err
+		}
 	}
-	if err := t.queue(n.Status(), amqp091.Table{
-		"x-delivery-limit":         -1,
-		"x-single-active-consumer": true,
-		// A store that is down for long holds deliveries for as long.
-		"x-consumer-timeout": workConsumerTimeout.Milliseconds(),
-	}, n.Status(), n.Status()); err != nil {
-		return err
-	}
-	return t.queue(n.Requests(), amqp091.Table{"x-delivery-limit": -1}, n.Announce(), keyRequest)
+	return nil
 }
 
 // DeclareWork declares the queue of a task type. Only gateways may.
-func (t *Topology) DeclareWork(taskType string) error {
-	n := t.names
-	return t.queue(n.Work(taskType), amqp091.Table{
-		"x-dead-letter-exchange": n.Dead(),
-		// At-least-once dead-lettering silently needs reject-publish.
-		"x-dead-letter-strategy": "at-least-once",
-		"x-overflow":             "reject-publish",
-		"x-delivery-limit":       deliveryLimit,
-		"x-consumer-timeout":     workConsumerTimeout.Milliseconds(),
-	}, n.Tasks(), taskType)
+func (t *Topology) DeclareWork(taskType string) error { return t.queue(t.names.WorkQueue(taskType)) }
+
+// Depth is how many messages wait in the queue of a task type, ready to be
+// delivered.
+func (t *Topology) Depth(taskType string) (int, error) {
+	name := t.names.Work(taskType)
+	q, err := t.ch.QueueDeclarePassive(name, durable, keep, shared, wait, amqp091.Table{"x-queue-type": "quorum"})
+	if err != nil {
+		return 0, fmt.Errorf("ask for the depth of queue %s: %w", name, err)
+	}
+	return q.Messages, nil
 }
 
 // DeclareBeats declares a gateway's own queue for heartbeats, which goes with
@@ -123,6 +113,16 @@ func (t *Topology) CheckShared() error {
 	return nil
 }
 
+// CheckDead fails while the dead-letter queue does not exist, because no
+// gateway has declared it yet.
+func (t *Topology) CheckDead() error {
+	name := t.names.Dead()
+	if _, err := t.ch.QueueDeclarePassive(name, durable, keep, shared, wait, amqp091.Table{"x-queue-type": "quorum"}); err != nil {
+		return fmt.Errorf("queue %s is missing, a gateway declares it: %w", name, err)
+	}
+	return nil
+}
+
 // amqp091-go takes its flags by position.
 const (
 	durable    = true
@@ -134,20 +134,19 @@ const (
 	wait       = false
 )
 
-func (t *Topology) exchange(name, kind string) error {
-	if err := t.ch.ExchangeDeclare(name, kind, durable, keep, false, wait, nil); err != nil {
-		return declareError("exchange", name, err)
+func (t *Topology) exchange(x ExchangeSpec) error {
+	if err := t.ch.ExchangeDeclare(x.Name, x.Kind, durable, keep, false, wait, nil); err != nil {
+		return declareError("exchange", x.Name, err)
 	}
 	return nil
 }
 
 // queue declares a quorum queue and its one binding.
-func (t *Topology) queue(name string, args amqp091.Table, exchange, key string) error {
-	args["x-queue-type"] = "quorum"
-	if _, err := t.ch.QueueDeclare(name, durable, keep, shared, wait, args); err != nil {
-		return declareError("queue", name, err)
+func (t *Topology) queue(q QueueSpec) error {
+	if _, err := t.ch.QueueDeclare(q.Name, durable, keep, shared, wait, q.Arguments); err != nil {
+		return declareError("queue", q.Name, err)
 	}
-	return t.bind(name, exchange, key)
+	return t.bind(q.Name, q.Exchange, q.Key)
 }
 
 // ErrConflict says that a queue or exchange exists with other arguments.

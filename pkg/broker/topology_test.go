@@ -229,7 +229,7 @@ func TestWorkersRightsSuffice(t *testing.T) {
 	got, err := d.Task(taskType)
 	require.NoError(t, err)
 	assert.Equal(t, m.ID, got.ID)
-	require.NoError(t, d.DeadLetter(ctx, task.CausePermanentFailure, &task.Failure{Code: 5}))
+	require.NoError(t, d.DeadLetter(ctx, death(task.CausePermanentFailure, &task.Failure{Code: 5})))
 	brokertest.Eventually(t, within, func() bool { return b.Queue(t, names.Dead()).MessagesReady == 1 })
 
 	control, err := l.Control(ctx, "w1", 1)
