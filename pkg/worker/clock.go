@@ -14,18 +14,34 @@ const maxSkew = 5 * time.Second
 type clock struct {
 	mu     sync.Mutex
 	offset time.Duration
-	warned bool
+	// learned is when offset was.
+	learned time.Time
+	warned  bool
 }
 
-// learn takes in a gateway's time as it arrived. The way here makes it late,
-// by milliseconds.
+// now is the gateways' time, as far as it is known.
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+// relearn is how long the best estimate holds.
+const relearn = time.Minute
+
+// learn takes in a gateway's time as it arrived. The way here makes it late, so
+// of the times of a minute the one that is furthest ahead is closest.
 func (c *clock) learn(log *slog.Logger, theirs, ours time.Time) {
 	if theirs.Unix() == 0 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.offset = theirs.Sub(ours)
+	offset := theirs.Sub(ours)
+	if !c.learned.IsZero() && offset < c.offset && ours.Sub(c.learned) < relearn {
+		return
+	}
+	c.offset, c.learned = offset, ours
 	skewed := c.offset.Abs() > maxSkew
 	if skewed && !c.warned {
 		log.Warn("this host's clock differs from the gateway's; check its time synchronisation", "gateway_ahead_by", c.offset)

@@ -19,6 +19,7 @@ import (
 const (
 	DefaultConcurrency = 16
 	DefaultGrace       = 30 * time.Second
+	DefaultMaxStuck    = 4
 )
 
 // Config configures a worker. The zero value works with a broker on this
@@ -39,6 +40,10 @@ type Config struct {
 	// before their contexts are cancelled and their tasks given back. Default
 	// 30 s; negative is none.
 	Grace time.Duration
+	// MaxStuck is with how many handlers that ignore the end of their contexts for
+	// 30 s after their timeout the worker drains and Run returns [ErrStuck], so
+	// that the process is started again. Default 4; negative is never.
+	MaxStuck int
 	// Version is reported with each attempt. Default the main module's version.
 	Version string
 	// Logger is where the worker reports. Default slog's default.
@@ -64,6 +69,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
+	}
+	if c.MaxStuck == 0 {
+		c.MaxStuck = DefaultMaxStuck
 	}
 	if c.Version == "" {
 		c.Version = mainVersion()

@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/task"
 )
 
-// maxHeld is how long a message may wait here for a free slot before others
-// get it.
+// maxHeld is how long a message may wait here for a free slot, or for the
+// process to itself, before others get it.
 const maxHeld = time.Hour
 
 // consumption takes the tasks of one type while it is attached to their queue.
@@ -18,6 +19,7 @@ type consumption struct {
 	taskType string
 	pool     *pool
 	receiver *broker.Receiver
+	credit   *credit
 	// attached ends, with the cause ErrDeliveryLost, when deliveries can no
 	// longer be settled. It outlives the taking of tasks.
 	attached context.Context
@@ -29,15 +31,13 @@ type consumption struct {
 // settled, which is no error, or until the queue or the link is lost.
 func (c *consumption) run() error {
 	defer c.close()
-	if err := c.receiver.Credit(cap(c.pool.slots) + c.w.cfg.Prefetch); err != nil {
-		return fmt.Errorf("ask for tasks: %w", err)
-	}
 	taking, cancel := context.WithCancel(c.attached)
 	defer cancel()
 	stop := context.AfterFunc(c.w.stopTaking, cancel)
 	defer stop()
 	err := c.take(taking)
 	if c.attached.Err() != nil {
+		c.survive()
 		return context.Cause(c.attached)
 	}
 	if c.w.stopTaking.Err() == nil {
@@ -63,13 +63,38 @@ func (c *consumption) close() {
 	}
 }
 
-// take starts tasks as slots become free, until ctx ends or the link does.
+// take starts tasks as slots become free, until ctx ends or the link does. When
+// one is to be alone in the process it takes none.
 func (c *consumption) take(ctx context.Context) error {
 	for {
+		if err := c.credit.extend(); err != nil {
+			return err
+		}
+		if err := c.takeShared(ctx); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		c.giveBack()
+		c.w.isolation.await(ctx, func(alone bool, _ int) bool { return !alone })
+	}
+}
+
+// takeShared starts tasks until one wants to be alone, or ctx ends: neither is
+// an error.
+func (c *consumption) takeShared(ctx context.Context) error {
+	ctx, cancel := c.w.isolation.untilAlone(ctx)
+	defer cancel()
+	for {
 		d, err := c.receiver.Receive(ctx)
+		if ctx.Err() != nil && err != nil {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("receive tasks of %s: %w", c.taskType, err)
 		}
+		c.credit.received()
 		if err := c.start(ctx, d); err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -82,7 +107,7 @@ func (c *consumption) start(ctx context.Context, d *broker.WorkDelivery) error {
 	defer held.Stop()
 	select {
 	case c.pool.slots <- struct{}{}:
-		if ctx.Err() == nil && c.w.whileTaking(func() { c.w.running.Add(1) }) {
+		if ctx.Err() == nil && c.begin() {
 			go c.execute(d)
 			return nil
 		}
@@ -95,31 +120,39 @@ func (c *consumption) start(ctx context.Context, d *broker.WorkDelivery) error {
 	}
 }
 
-// yield gives back what has waited too long and asks for more once a slot is free.
-func (c *consumption) yield(ctx context.Context, d *broker.WorkDelivery) error {
-	n := 0
-	for ; d != nil; d = c.receiver.Prefetched() {
-		if err := c.release(d); err != nil {
-			return err
+// begin counts an execution that begins; false when none may.
+func (c *consumption) begin() (begun bool) {
+	c.w.whileTaking(func() {
+		if begun = c.w.isolation.enter(); begun {
+			c.w.running.Add(1)
 		}
-		n++
+	})
+	return begun
+}
+
+// yield gives back what has waited too long and takes more once a slot is free.
+func (c *consumption) yield(ctx context.Context, d *broker.WorkDelivery) error {
+	if err := c.release(d); err != nil {
+		return err
 	}
+	c.giveBack()
 	select {
 	case c.pool.slots <- struct{}{}:
 		c.pool.release()
-		return c.receiver.Credit(n)
+		return c.credit.extend()
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// giveBack returns every message that was not started, at no cost. What it
-// can't return goes back when the worker detaches.
+// giveBack asks for no more messages and returns every one that was not started,
+// at no cost. What it can't return goes back when the worker detaches.
 func (c *consumption) giveBack() {
 	ctx, cancel := context.WithTimeout(c.attached, settleTimeout)
 	defer cancel()
-	err := c.receiver.Drain(ctx)
+	err := c.credit.withdraw(ctx)
 	for d := c.receiver.Prefetched(); d != nil && c.attached.Err() == nil; d = c.receiver.Prefetched() {
+		c.credit.received()
 		if releaseErr := c.release(d); releaseErr != nil {
 			err = releaseErr
 			break
@@ -134,7 +167,30 @@ func (c *consumption) release(d *broker.WorkDelivery) error {
 	ctx, cancel := context.WithTimeout(c.attached, settleTimeout)
 	defer cancel()
 	if err := d.Release(ctx); err != nil {
+		if c.attached.Err() != nil {
+			c.lost(d)
+		}
 		return fmt.Errorf("give a task back: %w", err)
 	}
-	return nil
+	return c.credit.settled()
+}
+
+// survive says of all messages that were fetched and not started that their
+// connection was lost and this process was not: the broker counts them as failed
+// deliveries.
+func (c *consumption) survive() {
+	for d := c.receiver.Prefetched(); d != nil; d = c.receiver.Prefetched() {
+		c.lost(d)
+	}
+}
+
+func (c *consumption) lost(d *broker.WorkDelivery) {
+	x := c.execution(d)
+	var err error
+	if x.msg, err = d.Task(c.taskType); err != nil {
+		return // it is nobody's task, and no suspect
+	}
+	if _, err := c.w.status.Write(x.base, x.event(task.PhaseLost)); err != nil {
+		c.w.cfg.Logger.Warn("a lost delivery can't be reported", "task_id", x.msg.ID, "error", err)
+	}
 }

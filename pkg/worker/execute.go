@@ -8,44 +8,48 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 
-	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
-// execution is one delivery of a task, from its start to its settlement.
+// execution is one delivery of a task, from its arrival to its settlement.
 type execution struct {
 	*consumption
 	delivery *broker.WorkDelivery
 	msg      broker.TaskMessage
-	policy   *policy
+	rules    *rules
+	// history is that of the run's earlier attempts.
+	history *brokerv1.AttemptHistory
 	// base outlives the link: what ended must still be told.
 	base     context.Context
+	started  time.Time
+	alone    bool
 	stream   responseStream
 	progress progress
+}
+
+func (c *consumption) execution(d *broker.WorkDelivery) *execution {
+	return &execution{consumption: c, delivery: d, base: context.WithoutCancel(c.attached)}
 }
 
 // execute carries out one delivery. It holds a slot until the handler has
 // returned, and credit until the delivery is settled.
 func (c *consumption) execute(d *broker.WorkDelivery) {
 	defer c.w.running.Done()
-	x := &execution{consumption: c, delivery: d, policy: c.pool.policy.Load(), base: context.WithoutCancel(c.attached)}
-	settled := errors.New("the handler ended its goroutine")
-	defer func() {
-		// A delivery that is never settled would hold its credit for ever.
-		if settled != nil && c.attached.Err() == nil {
-			c.w.cfg.Logger.Error("a task can't be settled, its queue is attached anew", "task_id", x.msg.ID, "error", settled)
-			c.lose(settled)
-		}
-	}()
+	defer c.w.isolation.leave()
+	x := c.execution(d)
 	settle, err := x.carryOut()
 	if err == nil {
 		err = c.settle(settle)
 	}
-	settled = err
+	if err != nil && c.attached.Err() == nil {
+		// A delivery that is never settled would hold its credit for ever.
+		c.w.cfg.Logger.Error("a task can't be settled, its queue is attached anew", "task_id", x.msg.ID, "error", err)
+		c.lose(err)
+	}
 }
 
 // settlement tells the broker what became of a delivery.
@@ -57,18 +61,32 @@ func (c *consumption) settle(settle settlement) error {
 	if err := settle(ctx); err != nil {
 		return fmt.Errorf("settle a delivery: %w", err)
 	}
-	var err error
-	c.w.whileTaking(func() { err = c.receiver.Credit(1) })
-	return err
+	return c.credit.settled()
 }
 
-// carryOut runs the handler, has the outcome confirmed in the status queue, and
-// gives the settlement.
+// verdict is what is to be done with a delivery: its settlement, once the event
+// is confirmed if there is one.
+type verdict struct {
+	event  *task.Event
+	settle settlement
+}
+
+// carryOut runs the handler if it may be started, has what is decided confirmed
+// in the status queue, and gives the settlement.
 func (x *execution) carryOut() (settlement, error) {
 	var err error
 	if x.msg, err = x.delivery.Task(x.taskType); err != nil {
 		x.pool.release()
-		return x.undecodable(err)
+		return x.confirmed(x.undecodable(err))
+	}
+	x.rules, x.history = x.pool.rules.Load().of(&x.msg), x.delivery.History()
+	v, err := x.admit()
+	if err != nil || v != nil {
+		x.pool.release()
+		return x.confirmedUnless(err, v)
+	}
+	if x.alone {
+		defer x.w.isolation.yield()
 	}
 	ctx, span := x.startSpan()
 	defer span.End()
@@ -76,59 +94,38 @@ func (x *execution) carryOut() (settlement, error) {
 	if err != nil {
 		return nil, err
 	}
-	event, settle := x.conclude(end)
-	if event.Failure != nil {
-		telemetry.Fail(span, codes.Code(event.Failure.Code).String(), event.Failure.Message)
+	done := x.conclude(end)
+	if f := done.event.Failure; f != nil {
+		telemetry.Fail(span, codes.Code(f.Code).String(), f.Message)
 	}
-	return x.confirmed(event, settle)
+	return x.confirmed(done)
 }
 
-// returned is what a handler gave back.
-type returned struct {
-	reply []byte
-	err   error
-	// cause is why its context ended, nil if it had not.
-	cause error
-}
-
-// handle runs the handler in its slot, which it frees. An error means that the
-// handler was not started.
-func (x *execution) handle(ctx context.Context) (returned, error) {
-	x.pool.running.Add(1)
-	defer func() {
-		x.pool.running.Add(-1)
-		x.pool.release()
-	}()
-	if _, err := x.w.status.Write(ctx, x.started()); err != nil {
-		return returned{}, fmt.Errorf("report the start: %w", err)
+func (x *execution) confirmedUnless(err error, v *verdict) (settlement, error) {
+	if err != nil {
+		return nil, err
 	}
-	hctx, cancel := x.handlerContext(ctx)
-	defer cancel()
-	late := time.AfterFunc(x.policy.timeout+ignoresItsEnd, func() {
-		x.w.cfg.Logger.Warn("a handler goes on though its time is up; it keeps its slot", "task_id", x.msg.ID, "type", x.taskType, "timeout", x.policy.timeout)
-	})
-	defer late.Stop()
-	var r returned
-	r.reply, r.err = recovered(func() ([]byte, error) { return x.call(hctx) })
-	r.cause = context.Cause(hctx)
-	x.stream.close()
-	x.progress.stop()
-	return r, nil
+	return x.confirmed(*v)
 }
-
-// ignoresItsEnd is how long after its timeout a handler is given to notice.
-const ignoresItsEnd = 30 * time.Second
 
 // confirmed settles last: only what is confirmed in the status queue is settled.
-func (x *execution) confirmed(event *task.Event, settle settlement) (settlement, error) {
-	receipt, err := x.w.status.Write(x.base, event)
-	if err == nil {
-		err = receipt.Wait(x.base)
+func (x *execution) confirmed(v verdict) (settlement, error) {
+	if v.event == nil {
+		return v.settle, nil
 	}
+	if err := x.report(v.event); err != nil {
+		return nil, fmt.Errorf("report the outcome %v: %w", v.event.Key.Phase.State(), err)
+	}
+	return v.settle, nil
+}
+
+// report has an event confirmed.
+func (x *execution) report(e *task.Event) error {
+	receipt, err := x.w.status.Write(x.base, e)
 	if err != nil {
-		return nil, fmt.Errorf("report the outcome %v: %w", event.Key.Phase.State(), err)
+		return err
 	}
-	return settle, nil
+	return receipt.Wait(x.base)
 }
 
 func (x *execution) startSpan() (context.Context, trace.Span) {
@@ -139,97 +136,23 @@ func (x *execution) startSpan() (context.Context, trace.Span) {
 	}, x.msg.Trace)
 }
 
-// handlerContext is what the handler gets: it ends with the attempt's timeout,
-// the link, or the worker's grace.
-func (x *execution) handlerContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancelCause := context.WithCancelCause(ctx)
-	stopLink := context.AfterFunc(x.attached, func() { cancelCause(lostCause(x.attached)) })
-	stopDrain := context.AfterFunc(x.w.draining, func() { cancelCause(errDraining) })
-	ctx, cancel := context.WithTimeout(ctx, x.policy.timeout)
-	ctx = task.NewContext(ctx, task.Info{
-		ID: x.msg.ID, Type: x.taskType, Run: x.msg.Run, Attempt: x.delivery.Attempt(),
-		Redelivered: x.delivery.Failed() > 0, Labels: x.msg.Labels,
-	}, x.report)
-	return ctx, func() {
-		stopLink()
-		stopDrain()
-		cancel()
-		cancelCause(nil)
-	}
-}
-
-// lostCause is why deliveries can't be settled any more: when another user of
-// the link failed, they are lost as well.
-func lostCause(attached context.Context) error {
-	if cause := context.Cause(attached); isLost(cause) {
-		return cause
-	}
-	return broker.ErrDeliveryLost
-}
-
-func (x *execution) call(ctx context.Context) ([]byte, error) {
-	m := x.w.methods[x.taskType]
-	md := metadata.MD{}
-	for k, vs := range x.msg.Metadata {
-		for _, v := range vs {
-			md.Append(k, string(v))
-		}
-	}
-	c := &call{method: m, input: x.msg.Payload, send: func(b []byte) error { return x.send(ctx, b) }}
-	reply, err := c.run(ctx, x.w, md)
-	if m.stream != nil {
-		var failed error
-		if reply, failed = x.stream.end(); failed != nil {
-			return nil, failed
-		}
-	}
-	if err == nil && int64(len(reply)) > x.policy.maxResult {
-		return nil, resultTooLarge(len(reply), x.policy.maxResult)
-	}
-	return reply, err
-}
-
-// conclude says what the handler's return means for the task.
-func (x *execution) conclude(r returned) (*task.Event, settlement) {
-	if r.err == nil {
-		e := x.event(task.PhaseSucceeded)
-		e.Message = r.reply
-		return e, x.delivery.Accept
-	}
-	var own *tooLargeError
-	if phase, ok := interrupted(r.cause); ok && !errors.As(r.err, &own) {
-		return x.event(phase), x.delivery.Release
-	}
-	e := x.event(task.PhaseDeadLettered)
-	e.Failure, e.Cause = failureOf(r.err)
-	return e, x.dead(e)
-}
-
-func (x *execution) dead(e *task.Event) settlement {
-	return func(ctx context.Context) error { return x.delivery.DeadLetter(ctx, e.Cause, e.Failure) }
-}
-
-// undecodable gives up a message that is no task of this type. Without a valid
-// id it is nobody's task, so there is no status to report.
-func (x *execution) undecodable(problem error) (settlement, error) {
-	x.w.cfg.Logger.Error("a message in a work queue is no task, it becomes a dead letter", "queue", x.w.broker.Names().Work(x.taskType), "task_id", x.msg.ID, "error", problem)
-	st := withReason(codes.InvalidArgument, problem.Error(), taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, nil)
-	e := x.event(task.PhaseDeadLettered)
-	e.Failure, e.Cause = failure(st), task.CauseUndecodable
-	if e.Validate() == nil {
-		return x.confirmed(e, x.dead(e))
-	}
-	return x.dead(e), nil
-}
-
-func (x *execution) started() *task.Event {
+func (x *execution) startedEvent() *task.Event {
 	e := x.event(task.PhaseStarted)
 	e.Head = &task.Head{
 		CreateTime: x.msg.CreateTime, Priority: x.msg.Priority, Labels: x.msg.Labels,
-		TraceID: telemetry.TraceIDOf(x.msg.Trace),
+		TraceID: telemetry.TraceIDOf(x.msg.Trace), ExpireTime: x.msg.ExpireTime,
 	}
-	e.Execution = &task.Execution{Host: x.w.identity.Host, Version: x.w.identity.Version, Redelivered: x.delivery.Failed() > 0}
+	e.Execution = &task.Execution{
+		Host: x.w.identity.Host, Version: x.w.identity.Version, Redelivered: x.maybeAgain(), Alone: x.alone,
+	}
 	return e
+}
+
+// maybeAgain says that this attempt may have been started before: by a worker
+// that was lost, or by means of another message of the first run, which need not
+// ask.
+func (x *execution) maybeAgain() bool {
+	return x.delivery.Failed() > 0 || x.msg.Resend && x.msg.Run == 1
 }
 
 func (x *execution) event(phase task.Phase) *task.Event {
@@ -238,3 +161,7 @@ func (x *execution) event(phase task.Phase) *task.Event {
 		Key: task.Key{Run: x.msg.Run, Attempt: x.delivery.Attempt(), Delivery: x.delivery.Acquired(), Phase: phase, Copy: x.msg.Copy},
 	}
 }
+
+// errNotStarted marks deliveries that could not be started for a reason that is
+// the worker's own.
+var errNotStarted = errors.New("the task was not started")

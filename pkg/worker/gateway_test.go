@@ -47,6 +47,12 @@ type gateway struct {
 	requests []*brokerv1.WorkerRequest
 	beats    []*brokerv1.Heartbeat
 	events   []task.Event
+	// markers were seen in the status queue; asked wait for theirs.
+	markers map[string]bool
+	asked   map[string]*brokerv1.WorkerRequest
+	claims  map[string]task.Claim
+	// mute leaves start requests unanswered.
+	mute bool
 	// again makes the next heartbeat's answer ask for a registration.
 	again bool
 }
@@ -56,7 +62,8 @@ func startGateway(t testing.TB, b brokertest.Broker, types ...string) *gateway {
 	t.Helper()
 	cfg := broker.Config{URLs: []string{b.URL}, Name: "a test's gateway", Logger: quiet()}
 	require.NoError(t, cfg.Validate())
-	g := &gateway{broker: b, names: cfg.Names(), policies: map[string]*brokerv1.TypePolicy{}}
+	g := &gateway{broker: b, names: cfg.Names(), policies: map[string]*brokerv1.TypePolicy{},
+		markers: map[string]bool{}, asked: map[string]*brokerv1.WorkerRequest{}, claims: map[string]task.Claim{}}
 	for _, name := range types {
 		g.policies[name] = &brokerv1.TypePolicy{Type: name, Timeout: durationpb.New(time.Minute), MaxResultBytes: 1 << 20}
 	}
@@ -105,6 +112,16 @@ func (g *gateway) onRequests(ctx context.Context, batch []broker.Delivery) error
 		if err := proto.Unmarshal(d.Body, r); err != nil {
 			return err
 		}
+		if r.GetStart() != nil {
+			g.mu.Lock()
+			g.requests = append(g.requests, r)
+			g.asked[r.RequestId] = r
+			g.mu.Unlock()
+			if err := g.answerStarts(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		answer := &brokerv1.RegistrationAnswer{RequestId: r.RequestId}
 		g.mu.Lock()
 		g.requests = append(g.requests, r)
@@ -118,7 +135,57 @@ func (g *gateway) onRequests(ctx context.Context, batch []broker.Delivery) error
 	return nil
 }
 
-func (g *gateway) onStatus(_ context.Context, batch []broker.Delivery) error {
+// answerStarts answers those whose worker has had everything before them
+// confirmed: its marker has passed.
+func (g *gateway) answerStarts(ctx context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, asked := range g.asked {
+		if !g.markers[id] || g.mute {
+			continue
+		}
+		delete(g.asked, id)
+		r, err := broker.StartRequestFromProto(id, asked.GetStart())
+		if err != nil {
+			return err
+		}
+		m, err := broker.StartAnswerToProto(id, g.decide(r))
+		if err != nil {
+			return err
+		}
+		answer := &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Start{Start: m}}
+		if err := g.publisher.PublishControl(ctx, asked.Worker.WorkerId, answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gateway) decide(r task.StartRequest) task.StartAnswer {
+	var t *task.Task
+	var history []task.NumberedEvent
+	seen := map[task.Key]bool{}
+	for _, e := range g.events {
+		if e.TaskID != r.TaskID || seen[e.Key] {
+			continue
+		}
+		seen[e.Key] = true
+		if t == nil {
+			t = &task.Task{}
+		}
+		history = append(history, task.NumberedEvent{Event: e, Applied: t.Apply(&e)})
+	}
+	key := fmt.Sprint(r.TaskID, r.Run)
+	var claim *task.Claim
+	if c, ok := g.claims[key]; ok {
+		claim = &c
+	}
+	answer, next := task.DecideStart(r, t, history, claim)
+	g.claims[key] = next
+	return answer
+}
+
+func (g *gateway) onStatus(ctx context.Context, batch []broker.Delivery) error {
 	for _, d := range batch {
 		b, err := broker.DecodeStatusBatch(d.Body)
 		if err != nil {
@@ -133,8 +200,13 @@ func (g *gateway) onStatus(_ context.Context, batch []broker.Delivery) error {
 			g.events = append(g.events, e)
 			g.mu.Unlock()
 		}
+		g.mu.Lock()
+		for _, m := range b.Markers {
+			g.markers[m] = true
+		}
+		g.mu.Unlock()
 	}
-	return nil
+	return g.answerStarts(ctx)
 }
 
 func (g *gateway) onBeats(ctx context.Context, batch []broker.Delivery) error {

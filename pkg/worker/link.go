@@ -140,9 +140,11 @@ func (w *Worker) consumeOnce(link context.Context, l *broker.Link, taskType stri
 	if err != nil {
 		return err
 	}
+	pool := w.pools[taskType]
 	c := &consumption{
-		w: w, taskType: taskType, pool: w.pools[taskType], receiver: r, attached: attached,
-		lose: func(reason error) { lose(fmt.Errorf("%w: %w", broker.ErrDeliveryLost, reason)) },
+		w: w, taskType: taskType, pool: pool, receiver: r, attached: attached,
+		credit: &credit{receiver: r, window: cap(pool.slots) + w.cfg.Prefetch},
+		lose:   func(reason error) { lose(fmt.Errorf("%w: %w", broker.ErrDeliveryLost, reason)) },
 	}
 	return c.run()
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -57,39 +58,67 @@ func (e *tooLargeError) GRPCStatus() *status.Status {
 }
 
 // failureOf translates what a handler returned, as a grpc.Server would, and
-// says why the task dies of it.
-func failureOf(err error) (*task.Failure, task.Cause) {
+// tells apart what it did not return.
+func (x *execution) failureOf(r returned) *task.Failure {
 	var p *panicError
 	var large *tooLargeError
 	switch {
-	case errors.As(err, &p):
+	case r.stuck:
+		f := failure(withReason(codes.DeadlineExceeded, r.err.Error(), taskv1.ErrorReason_ERROR_REASON_HANDLER_STUCK, nil))
+		f.Kind = task.KindTimeout
+		return f
+	case errors.Is(r.err, errGoexit):
+		f := failure(withReason(codes.Internal, r.err.Error(), taskv1.ErrorReason_ERROR_REASON_HANDLER_PANICKED, nil))
+		f.Kind = task.KindPanic
+		return f
+	case errors.As(r.err, &p):
 		f := failure(withReason(codes.Internal, p.Error(), taskv1.ErrorReason_ERROR_REASON_HANDLER_PANICKED, nil))
-		f.Stack = strings.ToValidUTF8(string(p.stack[:min(len(p.stack), maxStack)]), "")
-		return f, task.CauseAttemptsExhausted
-	case errors.Is(err, errUndecodable):
-		return failure(withReason(codes.InvalidArgument, err.Error(), taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, nil)), task.CauseUndecodable
-	case errors.As(err, &large):
-		return failure(large.GRPCStatus()), task.CausePermanentFailure
+		f.Kind, f.Stack = task.KindPanic, valid(string(p.stack[:min(len(p.stack), maxStack)]))
+		return f
+	case errors.Is(r.err, errUndecodable):
+		return failure(withReason(codes.InvalidArgument, r.err.Error(), taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, nil))
+	case errors.As(r.err, &large):
+		return failure(large.GRPCStatus())
 	}
-	st, ok := status.FromError(err)
+	st, ok := status.FromError(r.err)
 	if !ok {
-		st = status.FromContextError(err)
+		st = status.FromContextError(r.err)
 	}
-	return failure(st), causeOf(st.Code())
+	if timedOut(r, st.Code()) {
+		f := failure(withReason(codes.DeadlineExceeded, fmt.Sprintf("the attempt's time of %v ran out: %s", x.rules.Timeout(), st.Message()),
+			taskv1.ErrorReason_ERROR_REASON_ATTEMPT_TIMED_OUT, nil))
+		f.Kind = task.KindTimeout
+		return f
+	}
+	return failure(st)
 }
 
-// causeOf says whether another attempt could have helped, had there been one.
-func causeOf(code codes.Code) task.Cause {
-	switch code {
-	case codes.Unknown, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Internal, codes.Unavailable:
-		return task.CauseAttemptsExhausted
+// timedOut says whether a handler failed because its time ran out.
+func timedOut(r returned, code codes.Code) bool {
+	if !errors.Is(r.cause, context.DeadlineExceeded) {
+		return false
 	}
-	return task.CausePermanentFailure
+	return code == codes.DeadlineExceeded || code == codes.Canceled ||
+		errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, context.Canceled)
+}
+
+// reasonOf is the reason of a failure's ErrorInfo, empty without one.
+func reasonOf(f *task.Failure) string {
+	if f == nil {
+		return ""
+	}
+	for _, d := range f.Details {
+		var info errdetails.ErrorInfo
+		if (&anypb.Any{TypeUrl: d.TypeURL, Value: d.Value}).UnmarshalTo(&info) == nil {
+			return info.Reason
+		}
+	}
+	return ""
 }
 
 func failure(st *status.Status) *task.Failure {
 	p := st.Proto()
-	f := &task.Failure{Code: int(p.GetCode()), Message: cut(valid(p.GetMessage()), maxMessage)}
+	f := &task.Failure{Kind: task.KindError, Code: int(p.GetCode()), Message: cut(valid(p.GetMessage()), maxMessage)}
 	if f.Code == int(codes.OK) {
 		// An error whose status says OK is an error all the same.
 		f.Code = int(codes.Unknown)

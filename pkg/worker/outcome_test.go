@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -17,12 +18,36 @@ import (
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/task"
 )
 
 func panicking(value any) error {
 	_, err := recovered(func() ([]byte, error) { panic(value) })
 	return err
+}
+
+// failureOf is the failure of a last attempt that ended with an error, and the
+// cause that the task dies of.
+func failureOf(err error) (*task.Failure, task.Cause) {
+	return rulesOf(1).failureOf(returned{err: err})
+}
+
+type testRules struct{ *execution }
+
+// rulesOf is an execution of a type that allows so many attempts.
+func rulesOf(attempts int32) testRules {
+	compiled, err := policy.Compile(&taskv1.TaskOptions{Retry: &taskv1.RetryPolicy{MaxAttempts: attempts}})
+	if err != nil {
+		panic(err)
+	}
+	return testRules{&execution{consumption: &consumption{}, rules: &rules{Policy: compiled}}}
+}
+
+func (r testRules) failureOf(end returned) (*task.Failure, task.Cause) {
+	f := r.execution.failureOf(end)
+	now := time.Now()
+	return f, r.rules.Decide(policy.Attempt{Number: 1, Failure: f, RunTime: now, Now: now}).Cause
 }
 
 func TestFailureOf(t *testing.T) {
@@ -64,7 +89,7 @@ func TestFailureOf(t *testing.T) {
 			err: fmt.Errorf("%w: wrong wire type", errUndecodable), code: codes.InvalidArgument, cause: task.CauseUndecodable,
 			message: "the payload can't be decoded: wrong wire type", reason: "PAYLOAD_UNDECODABLE",
 		},
-		"status that says OK": {err: fine{}, code: codes.Unknown, cause: task.CausePermanentFailure, message: "fine"},
+		"status that says OK": {err: fine{}, code: codes.Unknown, cause: task.CauseAttemptsExhausted, message: "fine"},
 		"details, not UTF-8": {
 			err: status.FromProto(&spb.Status{Code: 5, Message: "x", Details: []*anypb.Any{{TypeUrl: "a\xffb"}}}).Err(), code: codes.NotFound,
 			cause: task.CausePermanentFailure, message: "x", details: []string{"a\uFFFDb"},
@@ -194,7 +219,8 @@ func TestCauseOfEveryCode(t *testing.T) {
 		if again[code] {
 			want = task.CauseAttemptsExhausted
 		}
-		require.Equal(t, want, causeOf(code), code.String())
+		_, cause := failureOf(status.Error(code, "x"))
+		require.Equal(t, want, cause, code.String())
 	}
 }
 

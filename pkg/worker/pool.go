@@ -1,11 +1,13 @@
 package worker
 
 import (
+	"fmt"
 	"sync/atomic"
-	"time"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
-	"github.com/warrenmq/warren/pkg/catalogue"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/policy"
 )
 
 // defaultMaxResult is the gateway's own default.
@@ -16,12 +18,12 @@ const defaultMaxResult = 4 << 20
 type pool struct {
 	slots   chan struct{}
 	running atomic.Int32
-	policy  atomic.Pointer[policy]
+	rules   atomic.Pointer[rules]
 }
 
-// policy is what a gateway says of a task type.
-type policy struct {
-	timeout   time.Duration
+// rules are what a gateway says of a task type.
+type rules struct {
+	policy.Policy
 	maxResult int64
 }
 
@@ -33,13 +35,30 @@ func newPool(concurrency int) *pool {
 func (p *pool) release() { <-p.slots }
 
 // apply takes over what a gateway says; what it does not say has its default.
-func (p *pool) apply(t *brokerv1.TypePolicy) {
-	next := &policy{timeout: t.Timeout.AsDuration(), maxResult: t.MaxResultBytes}
-	if next.timeout <= 0 {
-		next.timeout = catalogue.DefaultTimeout
+func (p *pool) apply(t *brokerv1.TypePolicy) error {
+	options := t.Options
+	if options == nil {
+		options = &taskv1.TaskOptions{Timeout: t.Timeout}
 	}
+	compiled, err := policy.Compile(options)
+	if err != nil {
+		return fmt.Errorf("the policy of %s: %w", t.Type, err)
+	}
+	next := &rules{compiled, t.MaxResultBytes}
 	if next.maxResult <= 0 {
 		next.maxResult = defaultMaxResult
 	}
-	p.policy.Store(next)
+	p.rules.Store(next)
+	return nil
+}
+
+// of is what holds for one task: its submission may have a policy of its own.
+func (r *rules) of(m *broker.TaskMessage) *rules {
+	if m.Timeout == nil && m.Retry == nil {
+		return r
+	}
+	// What it was allowed may be more than the type's policy allows by now: it is
+	// cut to that.
+	own, _ := r.Submission(m.Timeout, m.Retry)
+	return &rules{own, r.maxResult}
 }

@@ -24,8 +24,8 @@ type progress struct {
 	writer  sync.WaitGroup
 }
 
-// report takes in what the handler says. It does not block.
-func (x *execution) report(r task.ProgressReport) {
+// reportProgress takes in what the handler says. It does not block.
+func (x *execution) reportProgress(r task.ProgressReport) {
 	p := &x.progress
 	r.Time = time.Now()
 	r.Message = cut(valid(r.Message), maxProgress)

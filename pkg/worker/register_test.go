@@ -122,6 +122,7 @@ func TestConfigDefaults(t *testing.T) {
 	require.Equal(t, 16, c.Concurrency)
 	require.Equal(t, 4, c.Prefetch)
 	require.Equal(t, 30*time.Second, c.Grace)
+	require.Equal(t, 4, c.MaxStuck)
 	require.NotEmpty(t, c.Version)
 	require.NotNil(t, c.Logger)
 	require.NotNil(t, c.TracerProvider)
@@ -131,7 +132,7 @@ func TestConfigDefaults(t *testing.T) {
 	require.Equal(t, 1, c.Prefetch, "at least one")
 
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	own := Config{Concurrency: 2, Prefetch: 9, Grace: -1, Version: "v", Logger: log, TracerProvider: noop.NewTracerProvider()}
+	own := Config{Concurrency: 2, Prefetch: 9, Grace: -1, MaxStuck: -1, Version: "v", Logger: log, TracerProvider: noop.NewTracerProvider()}
 	c, err = own.withDefaults()
 	require.NoError(t, err)
 	require.Equal(t, own, c)

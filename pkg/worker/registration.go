@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -21,40 +20,6 @@ const (
 	// while no queue takes them.
 	announcePeriod = 200 * time.Millisecond
 )
-
-// answers hands gateways' answers to whoever waits for them.
-type answers struct {
-	mu      sync.Mutex
-	waiting map[string]chan *brokerv1.RegistrationAnswer
-}
-
-func (a *answers) expect(id string) <-chan *brokerv1.RegistrationAnswer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.waiting == nil {
-		a.waiting = map[string]chan *brokerv1.RegistrationAnswer{}
-	}
-	c := make(chan *brokerv1.RegistrationAnswer, 1)
-	a.waiting[id] = c
-	return c
-}
-
-func (a *answers) forget(id string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.waiting, id)
-}
-
-// deliver keeps the first answer: with several gateways a repeated request may
-// be answered twice.
-func (a *answers) deliver(m *brokerv1.RegistrationAnswer) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	select {
-	case a.waiting[m.RequestId] <- m:
-	default:
-	}
-}
 
 // register announces the worker's services until a gateway has answered, and
 // gives the task types that may be consumed.
@@ -103,7 +68,9 @@ func (w *Worker) accepted(a *brokerv1.RegistrationAnswer) ([]string, error) {
 	var types []string
 	for _, t := range a.Types {
 		if p := w.pools[t.Type]; p != nil {
-			p.apply(t)
+			if err := p.apply(t); err != nil {
+				return nil, err
+			}
 			types = append(types, t.Type)
 		}
 	}
@@ -139,11 +106,15 @@ func (w *Worker) applyControl(m *brokerv1.ControlMessage) {
 	w.clock.learn(w.cfg.Logger, m.GetTime().AsTime(), time.Now())
 	switch body := m.Body.(type) {
 	case *brokerv1.ControlMessage_Registration:
-		w.answers.deliver(body.Registration)
+		w.answers.deliver(body.Registration.RequestId, body.Registration)
+	case *brokerv1.ControlMessage_Start:
+		w.starts.deliver(body.Start.RequestId, body.Start)
 	case *brokerv1.ControlMessage_Heartbeat:
 		for _, t := range body.Heartbeat.Types {
 			if p := w.pools[t.Type]; p != nil {
-				p.apply(t)
+				if err := p.apply(t); err != nil {
+					w.cfg.Logger.Error("a policy can't be used, the one before stays in force", "error", err)
+				}
 			}
 		}
 		if body.Heartbeat.RegisterAgain {
@@ -203,7 +174,7 @@ func (w *Worker) sendBeat(ctx context.Context, goodbye bool) {
 	default:
 	}
 	for name, p := range w.pools {
-		if p.policy.Load() == nil {
+		if p.rules.Load() == nil {
 			continue // not accepted, or not yet
 		}
 		h.Types = append(h.Types, &brokerv1.TypeLoad{Type: name, Concurrency: int32(cap(p.slots)), Running: p.running.Load()})

@@ -39,7 +39,7 @@ func (x *execution) send(ctx context.Context, b []byte) error {
 		return errStreamEnded
 	}
 	if s.failed == nil {
-		s.failed = s.check(b, x.policy.maxResult)
+		s.failed = s.check(b, x.rules.maxResult)
 	}
 	if s.failed != nil {
 		return s.failed

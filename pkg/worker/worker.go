@@ -40,7 +40,9 @@ type Worker struct {
 	conn      *broker.Connection
 	publisher *broker.Publisher
 	status    *broker.StatusWriter
-	answers   answers
+	answers   answers[*brokerv1.RegistrationAnswer]
+	starts    answers[*brokerv1.StartAnswer]
+	isolation *isolation
 	clock     clock
 
 	// taking guards the step from taking tasks to taking no more: once stopTaking
@@ -52,6 +54,12 @@ type Worker struct {
 	stopping   <-chan struct{}
 	running    sync.WaitGroup
 	idle       chan struct{}
+	// patience is ignoresItsEnd but in tests.
+	patience time.Duration
+	// stuck counts the handlers that were written off; tooManyStuck is closed when
+	// there are too many.
+	stuck        atomic.Int32
+	tooManyStuck chan struct{}
 	// draining ends when running handlers are to give their tasks back.
 	draining context.Context
 	drain    context.CancelCauseFunc
@@ -80,7 +88,8 @@ func New(cfg Config) (*Worker, error) {
 		identity: &brokerv1.WorkerIdentity{
 			WorkerId: id, Host: valid(hostname()), Pid: int64(os.Getpid()), Version: valid(cfg.Version), StartTime: timestamppb.Now(),
 		},
-		idle: make(chan struct{}),
+		idle: make(chan struct{}), isolation: newIsolation(), tooManyStuck: make(chan struct{}),
+		patience: ignoresItsEnd,
 	}
 	w.stopTaking, w.cease = context.WithCancel(context.Background())
 	w.stopping = w.stopTaking.Done()
@@ -94,7 +103,8 @@ func (w *Worker) ID() string { return w.identity.WorkerId }
 // Run carries out tasks until ctx ends, and then drains: it takes no more,
 // lets running handlers finish within the grace, then cancels their contexts
 // and gives their tasks back, which spends no attempt. It returns nil when all
-// that is done, and an error only when it could not start.
+// that is done, [ErrStuck] when it did so by itself, and another error when it
+// could not start.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.started.Swap(true) {
 		return errors.New("worker: Run was called twice")
@@ -114,7 +124,20 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.publisher = broker.NewPublisher(w.conn)
 	w.status = broker.NewStatusWriter(w.publisher)
 	w.run(ctx)
-	return nil
+	return w.trouble()
+}
+
+// ErrStuck says that too many handlers ignore the end of their contexts: end the
+// process, and start it again.
+var ErrStuck = errors.New("too many handlers are stuck: this process is to be started again")
+
+func (w *Worker) trouble() error {
+	select {
+	case <-w.tooManyStuck:
+		return ErrStuck
+	default:
+		return nil
+	}
 }
 
 // run owns every goroutine of the worker. They end in the order in which they
@@ -125,7 +148,10 @@ func (w *Worker) run(ctx context.Context) {
 	status := start(background, w.status.Run)
 	beats := start(background, w.beat)
 	links := start(background, func(ctx context.Context) { broker.RunLinks(ctx, w.broker, w.serveLink) })
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-w.tooManyStuck:
+	}
 	w.stop()
 	if w.links.Load() > 0 && w.isIdle() {
 		within(links.done, settleTimeout)

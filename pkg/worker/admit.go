@@ -1,0 +1,202 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/policy"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+const (
+	// suspicious is from how many failed deliveries on a task is suspected of
+	// having caused them.
+	suspicious = 2
+	// permitPause is how long a task waits whose start no gateway has permitted.
+	permitPause = 10 * time.Second
+)
+
+// admit says whether a delivery may be started: nil is yes; else what is to be
+// done with it instead. One that is to be alone in the process is when admit
+// returns nil.
+func (x *execution) admit() (*verdict, error) {
+	crashes, v := 0, (*verdict)(nil)
+	if x.needsPermit() {
+		if crashes, v = x.askPermit(); v != nil {
+			return v, nil
+		}
+	}
+	if x.delivery.Attempt() > x.rules.MaxAttempts() {
+		return x.exhausted(), nil
+	}
+	if x.delivery.Alone() || crashes >= suspicious {
+		if v := x.isolate(); v != nil {
+			return v, nil
+		}
+	}
+	v, err := x.lastChecks()
+	if x.alone && (v != nil || err != nil) {
+		x.w.isolation.yield()
+	}
+	return v, err
+}
+
+// lastChecks come right before the handler: the time, and that nothing more is
+// taken on this connection.
+func (x *execution) lastChecks() (*verdict, error) {
+	if err := x.attached.Err(); err != nil {
+		x.lost(x.delivery)
+		return nil, fmt.Errorf("%w: %w", errNotStarted, context.Cause(x.attached))
+	}
+	if expires := x.msg.ExpireTime; !expires.IsZero() && !x.w.clock.now().Before(expires) {
+		return x.expired(), nil
+	}
+	e := x.startedEvent()
+	x.started = e.Time
+	if err := x.reportStart(e); err != nil {
+		return nil, fmt.Errorf("report the start: %w", err)
+	}
+	return nil, nil
+}
+
+// reportStart waits until the start is on record if it must be before the
+// handler runs: of a suspect, whose process may end at once; and of any start
+// that may not be the attempt's only one, because with this process gone the
+// other one would look as if it were.
+func (x *execution) reportStart(e *task.Event) error {
+	if x.alone || x.needsPermit() {
+		return x.report(e)
+	}
+	_, err := x.w.status.Write(x.base, e)
+	return err
+}
+
+// needsPermit says whether this delivery may not be the task's only one.
+func (x *execution) needsPermit() bool {
+	return x.msg.Resend || x.msg.Run > 1 || x.delivery.Failed() > 0 || x.rules.AtMostOnce()
+}
+
+// askPermit asks for a start. It returns how many workers the task may have
+// taken down, or what is to be done instead of starting it.
+func (x *execution) askPermit() (crashes int, instead *verdict) {
+	ctx, cancel := context.WithCancel(x.attached)
+	defer cancel()
+	stop := context.AfterFunc(x.w.draining, cancel)
+	defer stop()
+	answer, err := x.w.permit(ctx, x.startRequest())
+	switch {
+	case err != nil && (x.msg.Run > 1 || x.rules.AtMostOnce()):
+		x.w.cfg.Logger.Warn("no gateway permits the start of a task, it waits", "task_id", x.msg.ID, "type", x.taskType, "error", err)
+		return 0, x.postpone(time.Now().Add(permitPause))
+	case err != nil:
+		x.w.cfg.Logger.Warn("no gateway permits the start of a task, which starts all the same: it may be executed twice", "task_id", x.msg.ID, "type", x.taskType, "error", err)
+		return int(x.delivery.Failed()), nil
+	}
+	switch answer.Verdict {
+	case task.VerdictDrop:
+		return 0, &verdict{settle: x.delivery.Accept}
+	case task.VerdictRepeat:
+		return 0, x.repeat(answer.Outcome)
+	case task.VerdictGiveUp:
+		return 0, x.startedBefore()
+	}
+	if answer.Crashed != nil {
+		return 0, x.crashed(answer.Crashed)
+	}
+	return answer.Crashes, nil
+}
+
+func (x *execution) startRequest() task.StartRequest {
+	return task.StartRequest{
+		RequestID: task.NewID(), TaskID: x.msg.ID, Type: x.taskType, Run: x.msg.Run, Attempt: x.delivery.Attempt(), Copy: x.msg.Copy,
+		Delivery: x.delivery.Acquired(), SettledDelivery: x.delivery.Settled(), Failed: x.delivery.Failed(),
+		Resend: x.msg.Resend, AtMostOnce: x.rules.AtMostOnce(),
+	}
+}
+
+func (x *execution) postpone(until time.Time) *verdict {
+	return &verdict{settle: func(ctx context.Context) error { return x.delivery.Postpone(ctx, until) }}
+}
+
+// repeat settles as an earlier delivery would have been, whose outcome is on
+// record.
+func (x *execution) repeat(outcome *task.Event) *verdict {
+	switch outcome.Key.Phase {
+	case task.PhaseRetrying:
+		x.remember(outcome, nil)
+		return &verdict{settle: x.again(outcome)}
+	case task.PhaseDeadLettered:
+		x.remember(outcome, nil)
+		return &verdict{settle: x.dead(outcome)}
+	}
+	return &verdict{settle: x.delivery.Accept}
+}
+
+// crashed decides about an attempt that ran alone in a process which ended with
+// it.
+func (x *execution) crashed(start *task.Event) *verdict {
+	f := failure(withReason(codes.Internal, fmt.Sprintf("the worker %s ended while it ran this task and nothing else", start.WorkerID),
+		taskv1.ErrorReason_ERROR_REASON_WORKER_CRASHED, nil))
+	f.Kind = task.KindCrash
+	x.started = start.Time
+	e := x.event(task.PhaseRetrying)
+	e.Key.Attempt, e.Key.Delivery = start.Key.Attempt, start.Key.Delivery
+	return x.decided(e, f, policy.Attempt{}, start)
+}
+
+// expired gives up a task whose time has passed.
+func (x *execution) expired() *verdict {
+	return x.unstarted(task.CauseExpired, "its expire time passed before the attempt was started", withReason(codes.DeadlineExceeded,
+		"the expire time passed before an attempt could start", taskv1.ErrorReason_ERROR_REASON_EXPIRED,
+		map[string]string{"expire_time": x.msg.ExpireTime.UTC().Format(time.RFC3339Nano)}))
+}
+
+// startedBefore gives up a task that may be started once, and was.
+func (x *execution) startedBefore() *verdict {
+	return x.unstarted(task.CauseDeliveryLimit, "the task type runs at most once, and its one start was lost", withReason(codes.Aborted,
+		"the task was started before and its worker was lost; its type runs at most once", taskv1.ErrorReason_ERROR_REASON_AT_MOST_ONCE, nil))
+}
+
+// exhausted gives up a task at an attempt which its policy, that has changed
+// meanwhile, does not allow any more.
+func (x *execution) exhausted() *verdict {
+	e := x.event(task.PhaseDeadLettered)
+	e.Key.Attempt = max(x.delivery.Attempt()-1, 1)
+	e.Cause = task.CauseAttemptsExhausted
+	e.Decision = fmt.Sprintf("attempt %d is due, but the policy in force now allows %d", x.delivery.Attempt(), x.rules.MaxAttempts())
+	if n := len(x.history.Attempts); n > 0 {
+		e.Failure = broker.FailureFromProto(x.history.Attempts[n-1].Failure)
+	}
+	return &verdict{e, x.dead(e)}
+}
+
+// isolate waits until nothing else runs in this process, and keeps it so. nil
+// says that it is so; else others are to have the task.
+func (x *execution) isolate() *verdict {
+	if !x.w.isolation.claim() {
+		return x.elsewhere()
+	}
+	x.w.cfg.Logger.Warn("a task is suspected of taking workers down: it runs alone in this process, others wait", "task_id", x.msg.ID, "type", x.taskType)
+	ctx, cancel := context.WithTimeout(x.attached, maxHeld)
+	defer cancel()
+	stop := context.AfterFunc(x.w.stopTaking, cancel)
+	defer stop()
+	if x.w.isolation.await(ctx, func(_ bool, executing int) bool { return executing == 1 }) {
+		x.alone = true
+		return nil
+	}
+	x.w.isolation.yield()
+	return x.elsewhere()
+}
+
+// elsewhere gives a suspect to whoever can run it alone. Unlike a release this
+// notes that it was not started, which a permit that was given would hide.
+func (x *execution) elsewhere() *verdict {
+	again := broker.Again{At: time.Now(), Attempt: x.delivery.Attempt(), Alone: true}
+	return &verdict{settle: func(ctx context.Context) error { return x.delivery.Retry(ctx, again) }}
+}

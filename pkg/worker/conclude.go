@@ -1,0 +1,113 @@
+package worker
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/policy"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// conclude says what the handler's return means for the task.
+func (x *execution) conclude(r returned) verdict {
+	if r.err == nil {
+		e := x.event(task.PhaseSucceeded)
+		e.Message = r.reply
+		return verdict{e, x.delivery.Accept}
+	}
+	var own *tooLargeError
+	if phase, ok := interrupted(r.cause); ok && !errors.As(r.err, &own) {
+		return verdict{x.event(phase), x.delivery.Release}
+	}
+	advice, delay := task.AdviceOf(r.err)
+	a := policy.Attempt{Advice: advice, Delay: delay}
+	if advice == task.AdviceSnooze {
+		return *x.decided(x.event(task.PhaseRetrying), nil, a, nil)
+	}
+	return *x.decided(x.event(task.PhaseRetrying), x.failureOf(r), a, nil)
+}
+
+// decided has the policy decide what follows an attempt. e is the event of a
+// retry; start is its STARTED event if another worker executed it.
+func (x *execution) decided(e *task.Event, f *task.Failure, a policy.Attempt, start *task.Event) *verdict {
+	a.Number, a.Ignored, a.Failure = e.Key.Attempt, int(x.history.Ignored), f
+	a.RunTime, a.Now, a.ExpireTime = x.msg.RunTime, x.w.clock.now(), x.msg.ExpireTime
+	d := x.rules.Decide(a)
+	e.Failure, e.Decision = f, d.Why
+	if !d.Retry {
+		e.Key.Phase, e.Cause = task.PhaseDeadLettered, d.Cause
+		if f == nil {
+			e.Failure = failure(status.New(codes.Aborted, "the handler asked to be called again later, which its policy does not allow any more"))
+		}
+		x.remember(e, start)
+		return &verdict{e, x.dead(e)}
+	}
+	e.NextAttempt, e.NextAttemptTime = d.NextAttempt, d.At
+	x.remember(e, start)
+	return &verdict{e, x.again(e)}
+}
+
+// again settles for the next attempt. One that follows a crash is started alone.
+func (x *execution) again(e *task.Event) settlement {
+	again := broker.Again{
+		At: e.NextAttemptTime, Attempt: e.NextAttempt, History: x.history,
+		Alone: e.Failure != nil && e.Failure.Kind == task.KindCrash,
+	}
+	return func(ctx context.Context) error { return x.delivery.Retry(ctx, again) }
+}
+
+func (x *execution) dead(e *task.Event) settlement {
+	death := broker.Death{Cause: e.Cause, Failure: e.Failure, Decision: e.Decision, Attempt: e.Key.Attempt, History: x.history}
+	return func(ctx context.Context) error { return x.delivery.DeadLetter(ctx, death) }
+}
+
+// remember enters an attempt that has ended into the history that travels with
+// the message. start is its STARTED event if another worker executed it.
+func (x *execution) remember(e, start *task.Event) {
+	past := &brokerv1.PastAttempt{
+		Attempt: int32(e.Key.Attempt), Delivery: e.Key.Delivery, WorkerId: e.WorkerID,
+		EndTime: timestamppb.New(e.Time), Failure: broker.FailureToProto(e.Failure), Reason: reasonOf(e.Failure), Decision: e.Decision,
+		Ignored: e.Key.Phase == task.PhaseRetrying && e.NextAttempt == e.Key.Attempt,
+	}
+	switch {
+	case start != nil:
+		past.WorkerId, past.StartTime = start.WorkerID, timestamppb.New(start.Time)
+		if start.Execution != nil {
+			past.WorkerHost, past.WorkerVersion = start.Execution.Host, start.Execution.Version
+		}
+	case e.WorkerID == x.w.ID():
+		past.WorkerHost, past.WorkerVersion = x.w.identity.Host, x.w.identity.Version
+		if !x.started.IsZero() {
+			past.StartTime = timestamppb.New(x.started)
+		}
+	}
+	x.history.Attempts = append(x.history.Attempts, past)
+	if past.Ignored {
+		x.history.Ignored++
+	}
+}
+
+// unstarted gives up a delivery that was not started.
+func (x *execution) unstarted(cause task.Cause, decision string, st *status.Status) *verdict {
+	e := x.event(task.PhaseDeadLettered)
+	e.Cause, e.Failure, e.Decision = cause, failure(st), decision
+	return &verdict{e, x.dead(e)}
+}
+
+// undecodable gives up a message that is no task of this type. Without a valid
+// id it is nobody's task, so there is no status to report.
+func (x *execution) undecodable(problem error) verdict {
+	x.w.cfg.Logger.Error("a message in a work queue is no task, it becomes a dead letter", "queue", x.w.broker.Names().Work(x.taskType), "task_id", x.msg.ID, "error", problem)
+	v := x.unstarted(task.CauseUndecodable, "the message is no task", withReason(codes.InvalidArgument, problem.Error(), taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, nil))
+	if v.event.Validate() != nil {
+		v.event = nil
+	}
+	return *v
+}

@@ -1,0 +1,126 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// ignoresItsEnd is how long after its timeout a handler is given to notice,
+// before it is written off.
+const ignoresItsEnd = 30 * time.Second
+
+// returned is what a handler gave back.
+type returned struct {
+	reply []byte
+	err   error
+	// cause is why its context ended, nil if it had not.
+	cause error
+	// stuck: it was written off.
+	stuck bool
+}
+
+// handle runs the handler in its slot, which is free once the handler has
+// returned. One that ignores its timeout is written off and keeps its slot.
+func (x *execution) handle(ctx context.Context) (returned, error) {
+	hctx, cancel := x.handlerContext(ctx)
+	defer cancel()
+	x.pool.running.Add(1)
+	ended := make(chan returned, 1)
+	go func() {
+		defer func() {
+			x.pool.running.Add(-1)
+			x.pool.release()
+		}()
+		r := returned{err: errGoexit}
+		defer func() {
+			r.cause = context.Cause(hctx)
+			ended <- r
+		}()
+		r.reply, r.err = recovered(func() ([]byte, error) { return x.call(hctx) })
+	}()
+	writeOff := time.NewTimer(x.rules.Timeout() + x.w.patience)
+	defer writeOff.Stop()
+	var r returned
+	select {
+	case r = <-ended:
+	case <-writeOff.C:
+		r = returned{err: errStuck, cause: context.DeadlineExceeded, stuck: true}
+		x.w.writeOff(x)
+	}
+	x.stream.close()
+	x.progress.stop()
+	return r, nil
+}
+
+var (
+	// errGoexit is what a handler leaves that ended its goroutine.
+	errGoexit = errors.New("the handler ended its goroutine instead of returning")
+	errStuck  = errors.New("the handler ignored the end of its context for 30 s after its timeout and was written off; it may still run")
+)
+
+// handlerContext is what the handler gets: it ends with the attempt's timeout,
+// the link, or the worker's grace.
+func (x *execution) handlerContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancelCause := context.WithCancelCause(ctx)
+	stopLink := context.AfterFunc(x.attached, func() { cancelCause(lostCause(x.attached)) })
+	stopDrain := context.AfterFunc(x.w.draining, func() { cancelCause(errDraining) })
+	ctx, cancel := context.WithTimeout(ctx, x.rules.Timeout())
+	ctx = task.NewContext(ctx, task.Info{
+		ID: x.msg.ID, Type: x.taskType, Run: x.msg.Run, Attempt: x.delivery.Attempt(),
+		Redelivered: x.maybeAgain(), Labels: x.msg.Labels,
+	}, x.reportProgress)
+	return ctx, func() {
+		stopLink()
+		stopDrain()
+		cancel()
+		cancelCause(nil)
+	}
+}
+
+// lostCause is why deliveries can't be settled any more: when another user of
+// the link failed, they are lost as well.
+func lostCause(attached context.Context) error {
+	if cause := context.Cause(attached); isLost(cause) {
+		return cause
+	}
+	return broker.ErrDeliveryLost
+}
+
+func (x *execution) call(ctx context.Context) ([]byte, error) {
+	m := x.w.methods[x.taskType]
+	md := metadata.MD{}
+	for k, vs := range x.msg.Metadata {
+		for _, v := range vs {
+			md.Append(k, string(v))
+		}
+	}
+	c := &call{method: m, input: x.msg.Payload, send: func(b []byte) error { return x.send(ctx, b) }}
+	reply, err := c.run(ctx, x.w, md)
+	if m.stream != nil {
+		var failed error
+		if reply, failed = x.stream.end(); failed != nil {
+			return nil, failed
+		}
+	}
+	if err == nil && int64(len(reply)) > x.rules.maxResult {
+		return nil, resultTooLarge(len(reply), x.rules.maxResult)
+	}
+	return reply, err
+}
+
+// writeOff counts a handler that is stuck. With as many as are tolerated the
+// worker drains, so that it can be started again.
+func (w *Worker) writeOff(x *execution) {
+	n := w.stuck.Add(1)
+	w.cfg.Logger.Error("a handler goes on though its time was up: it is written off and keeps its slot", "task_id", x.msg.ID, "type", x.taskType,
+		"timeout", x.rules.Timeout(), "stuck", n, "max_stuck", w.cfg.MaxStuck)
+	if int(n) == w.cfg.MaxStuck {
+		close(w.tooManyStuck)
+	}
+}

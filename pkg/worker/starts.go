@@ -1,0 +1,55 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// startTimeout is how long a worker waits for a gateway to answer whether it may
+// start a delivery.
+const startTimeout = 10 * time.Second
+
+// permit asks a gateway whether a delivery may be started that may not be its
+// task's only one; an error says that none answered in time.
+//
+// What this worker had to say before must be on record first: an outcome whose
+// settlement was lost would else be unknown to who decides.
+func (w *Worker) permit(ctx context.Context, r task.StartRequest) (task.StartAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	receipt, err := w.status.Mark(ctx, r.RequestID)
+	if err == nil {
+		err = receipt.Wait(ctx)
+	}
+	if err != nil {
+		return task.StartAnswer{}, fmt.Errorf("have earlier events confirmed: %w", err)
+	}
+	answer := w.starts.expect(r.RequestID)
+	defer w.starts.forget(r.RequestID)
+	request := &brokerv1.WorkerRequest{
+		Worker: w.identity, RequestId: r.RequestID,
+		Request: &brokerv1.WorkerRequest_Start{Start: broker.StartRequestToProto(r)},
+	}
+	for {
+		again := broker.RequestTTL
+		if err := w.publisher.PublishRequest(ctx, request); err != nil && ctx.Err() == nil {
+			w.cfg.Logger.Debug("can't ask for a start, trying again", "task_id", r.TaskID, "error", err)
+			again = announcePeriod
+		}
+		timer := time.NewTimer(again)
+		select {
+		case a := <-answer:
+			timer.Stop()
+			return broker.StartAnswerFromProto(a)
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return task.StartAnswer{}, fmt.Errorf("no gateway has answered: %w", context.Cause(ctx))
+		}
+	}
+}
