@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
@@ -61,6 +63,12 @@ func (e *Error) Field(name, description string) *Error {
 	e.Details = append(e.Details, &errdetails.BadRequest{
 		FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: name, Description: description}},
 	})
+	return e
+}
+
+// RetryAfter says when the same call is worth another try.
+func (e *Error) RetryAfter(d time.Duration) *Error {
+	e.Details = append(e.Details, &errdetails.RetryInfo{RetryDelay: durationpb.New(d)})
 	return e
 }
 

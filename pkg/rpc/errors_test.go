@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -77,6 +78,24 @@ func TestOwnErrorsKeepTheirDetails(t *testing.T) {
 	require.Equal(t, []string{"task_id"}, violations(t, err))
 	require.ErrorContains(t, ownError(), "secret", "who logs it sees the cause")
 	require.ErrorIs(t, ownError().Because(context.Canceled), context.Canceled)
+}
+
+func TestAnErrorMaySayWhenToCallAgain(t *testing.T) {
+	t.Parallel()
+	conn, _ := serve(t, func(context.Context) error {
+		return rpc.Errorf(codes.ResourceExhausted, taskv1.ErrorReason_ERROR_REASON_QUEUE_FULL, "full").RetryAfter(1500 * time.Millisecond)
+	})
+	for kind, call := range calls(conn) {
+		err := call(t.Context(), id)
+		require.Equal(t, "QUEUE_FULL", requireInfo(t, err).Reason, kind)
+		var delays []time.Duration
+		for _, d := range status.Convert(err).Details() {
+			if info, ok := d.(*errdetails.RetryInfo); ok {
+				delays = append(delays, info.RetryDelay.AsDuration())
+			}
+		}
+		require.Equal(t, []time.Duration{1500 * time.Millisecond}, delays, kind)
+	}
 }
 
 func TestReasonNames(t *testing.T) {

@@ -26,6 +26,7 @@ type flags struct {
 	MetricsListen   string        `help:"Address for /healthz and /readyz over HTTP; empty is nowhere." default:"127.0.0.1:9070" placeholder:"ADDR"`
 	Insecure        bool          `help:"Allow addresses beyond this machine, without TLS or authentication."`
 	StoreURL        string        `name:"store-url" help:"The gateway's store." default:"sqlite:warren-gateway.db" placeholder:"sqlite:FILE"`
+	ManagementURL   string        `name:"management-url" help:"RabbitMQ's management API, to check the topology with; empty is none." placeholder:"http://USER:PASSWORD@HOST:15672"`
 	MaxPayloadBytes int           `help:"Largest payload, result and stream message; at most 12 MiB." default:"4194304"`
 	Retention       time.Duration `help:"How long tasks that SUCCEEDED or were CANCELLED are kept." default:"168h"`
 	Grace           time.Duration `help:"How long calls under way may go on when the gateway stops." default:"30s"`
@@ -51,8 +52,8 @@ func (f *flags) run(ctx context.Context) error {
 	}
 	defer telemetry.Flush(flush, log)
 	return gateway.Run(ctx, gateway.Config{
-		Broker: broker.Config{URLs: f.AMQPURL, Namespace: f.Namespace, Name: "warren gateway", Logger: log},
-		Listen: f.Listen, MetricsListen: f.MetricsListen, Insecure: f.Insecure, StoreURL: f.StoreURL,
+		Broker:        broker.Config{URLs: f.AMQPURL, Namespace: f.Namespace, Name: "warren gateway", Logger: log},
+		ManagementURL: f.ManagementURL, Listen: f.Listen, MetricsListen: f.MetricsListen, Insecure: f.Insecure, StoreURL: f.StoreURL,
 		MaxPayloadBytes: f.MaxPayloadBytes, Retention: f.Retention, Grace: f.Grace, Logger: log,
 	})
 }

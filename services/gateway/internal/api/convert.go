@@ -22,6 +22,7 @@ func taskToProto(t *task.Task) *taskv1.Task {
 		Version: t.Version, ResumeToken: resumeToken(t.ID, t.Version),
 		PayloadSize: t.PayloadSize, PayloadSha256: t.PayloadSHA256, PayloadOmitted: t.PayloadOmitted, ResultSize: t.ResultSize,
 		Failure: broker.FailureToProto(t.Failure), Cause: taskv1.Cause(t.Cause), Progress: progressToProto(t), TraceId: t.TraceID,
+		NextAttemptTime: timestamp(t.NextAttemptTime), ExpireTime: timestamp(t.ExpireTime),
 	}
 }
 
@@ -43,6 +44,7 @@ var eventKinds = map[task.Phase]taskv1.EventKind{
 	task.PhaseQueued:       taskv1.EventKind_EVENT_KIND_QUEUED,
 	task.PhaseStarted:      taskv1.EventKind_EVENT_KIND_STARTED,
 	task.PhaseMessage:      taskv1.EventKind_EVENT_KIND_MESSAGE,
+	task.PhaseRetrying:     taskv1.EventKind_EVENT_KIND_RETRYING,
 	task.PhaseReleased:     taskv1.EventKind_EVENT_KIND_RELEASED,
 	task.PhaseLost:         taskv1.EventKind_EVENT_KIND_LOST,
 	task.PhaseDeadLettered: taskv1.EventKind_EVENT_KIND_DEAD_LETTERED,
@@ -55,6 +57,7 @@ func eventToProto(e *task.NumberedEvent) *taskv1.TaskEvent {
 		Number: e.Number, Time: timestamp(e.Time), Kind: eventKinds[e.Key.Phase], State: taskv1.TaskState(e.State),
 		Run: int32(e.Key.Run), Attempt: int32(e.Key.Attempt), WorkerId: e.WorkerID,
 		Failure: broker.FailureToProto(e.Failure), Cause: taskv1.Cause(e.Cause), Correction: e.Correction,
+		NextAttemptTime: timestamp(e.NextAttemptTime), Decision: e.Decision,
 	}
 	if e.Key.Phase == task.PhaseMessage {
 		m.MessageNumber = e.Key.Sequence
@@ -68,6 +71,7 @@ func attemptToProto(r *task.Record) *taskv1.TaskAttempt {
 		WorkerId: r.WorkerID, WorkerVersion: r.Version, WorkerHost: r.Host,
 		StartTime: timestamp(r.StartTime), EndTime: timestamp(r.EndTime),
 		Outcome: taskv1.AttemptOutcome(r.Outcome), Failure: broker.FailureToProto(r.Failure), Extra: r.Extra,
+		Decision: r.Decision, NextAttemptTime: timestamp(r.NextAttemptTime), Alone: r.Alone,
 	}
 }
 

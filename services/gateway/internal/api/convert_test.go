@@ -29,7 +29,7 @@ func TestEveryPhaseHasItsKind(t *testing.T) {
 	t.Parallel()
 	names := map[task.Phase]string{
 		task.PhaseQueued: "QUEUED", task.PhaseStarted: "STARTED", task.PhaseMessage: "MESSAGE", task.PhaseReleased: "RELEASED",
-		task.PhaseLost: "LOST", task.PhaseDeadLettered: "DEAD_LETTERED", task.PhaseCancelled: "CANCELLED", task.PhaseSucceeded: "SUCCEEDED",
+		task.PhaseRetrying: "RETRYING", task.PhaseLost: "LOST", task.PhaseDeadLettered: "DEAD_LETTERED", task.PhaseCancelled: "CANCELLED", task.PhaseSucceeded: "SUCCEEDED",
 	}
 	kinds := map[taskv1.EventKind]bool{taskv1.EventKind_EVENT_KIND_UNSPECIFIED: true}
 	for p := range task.Phase(100) {
@@ -62,6 +62,7 @@ func TestEveryOutcomeHasItsName(t *testing.T) {
 	for o, name := range map[task.Outcome]string{
 		task.OutcomeRunning: "RUNNING", task.OutcomeSucceeded: "SUCCEEDED", task.OutcomeFailed: "FAILED",
 		task.OutcomeCancelled: "CANCELLED", task.OutcomeReleased: "RELEASED", task.OutcomeLost: "LOST",
+		task.OutcomeSnoozed: "SNOOZED", task.OutcomeTimedOut: "TIMED_OUT", task.OutcomePanicked: "PANICKED", task.OutcomeCrashed: "CRASHED",
 	} {
 		m := attemptToProto(&task.Record{Outcome: o})
 		require.Equal(t, "ATTEMPT_OUTCOME_"+name, m.Outcome.String())
@@ -90,6 +91,7 @@ func TestTaskToProto(t *testing.T) {
 		CreateTime: at(1), StartTime: at(2), EndTime: at(3), UpdateTime: at(4), Version: 9, PayloadNumber: 1, PayloadSize: 10, PayloadSHA256: []byte{7},
 		PayloadOmitted: true, ResultNumber: 8, ResultSize: 11, Failure: failure, Cause: task.CausePermanentFailure,
 		Progress: &task.ProgressReport{Fraction: 0, Message: "p", Time: at(5)}, ProgressKey: task.Key{Run: 2, Attempt: 1},
+		NextAttemptTime: at(6), ExpireTime: at(7),
 	})
 	// Every field but the bodies, which are shown elsewhere, is filled.
 	fields := got.ProtoReflect().Descriptor().Fields()
@@ -100,7 +102,10 @@ func TestTaskToProto(t *testing.T) {
 		}
 	}
 	require.Equal(t, id, got.TaskId)
-	require.Equal(t, []int64{1, 2, 3, 4}, []int64{got.CreateTime.Seconds, got.StartTime.Seconds, got.EndTime.Seconds, got.UpdateTime.Seconds})
+	require.Equal(t, []int64{1, 2, 3, 4, 6, 7}, []int64{
+		got.CreateTime.Seconds, got.StartTime.Seconds, got.EndTime.Seconds, got.UpdateTime.Seconds,
+		got.NextAttemptTime.Seconds, got.ExpireTime.Seconds,
+	})
 	require.EqualValues(t, 2, got.Run)
 	require.EqualValues(t, 3, got.Attempt)
 	require.EqualValues(t, 10, got.PayloadSize)
@@ -116,6 +121,8 @@ func TestTaskToProto(t *testing.T) {
 	bare := taskToProto(&task.Task{ID: id, Progress: &task.ProgressReport{Fraction: -1}})
 	require.Nil(t, bare.Progress.Fraction)
 	require.Nil(t, bare.CreateTime)
+	require.Nil(t, bare.NextAttemptTime)
+	require.Nil(t, bare.ExpireTime)
 	require.Nil(t, bare.Failure)
 	require.Nil(t, taskToProto(&task.Task{ID: id}).Progress)
 }
@@ -135,6 +142,13 @@ func TestEventToProto(t *testing.T) {
 	}, eventToProto(&e)))
 	e.Key.Phase = task.PhaseStarted
 	require.Zero(t, eventToProto(&e).MessageNumber, "of messages alone")
+
+	e.Key.Phase, e.NextAttempt, e.NextAttemptTime, e.Decision = task.PhaseRetrying, 4, time.Unix(9, 0), "attempt 3 of 5"
+	got := eventToProto(&e)
+	require.Equal(t, taskv1.EventKind_EVENT_KIND_RETRYING, got.Kind)
+	require.EqualValues(t, 9, got.NextAttemptTime.Seconds)
+	require.Equal(t, "attempt 3 of 5", got.Decision)
+	require.EqualValues(t, 5, got.Failure.Code)
 }
 
 func TestAttemptToProto(t *testing.T) {
@@ -142,11 +156,14 @@ func TestAttemptToProto(t *testing.T) {
 	r := task.Record{
 		Key: task.Key{Run: 2, Attempt: 3, Delivery: 4}, WorkerID: "w", Execution: task.Execution{Host: "h", Version: "v"},
 		StartTime: time.Unix(1, 0), EndTime: time.Unix(2, 0), Outcome: task.OutcomeFailed, Failure: &task.Failure{Code: 5}, Extra: true,
+		Decision: "next in 3.4 s", NextAttemptTime: time.Unix(3, 0),
 	}
+	r.Alone = true
 	got := attemptToProto(&r)
 	require.True(t, proto.Equal(&taskv1.TaskAttempt{
 		Run: 2, Attempt: 3, Delivery: 4, WorkerId: "w", WorkerHost: "h", WorkerVersion: "v", StartTime: timestamppb.New(r.StartTime),
 		EndTime: timestamppb.New(r.EndTime), Outcome: taskv1.AttemptOutcome_ATTEMPT_OUTCOME_FAILED, Failure: &taskv1.Failure{Code: 5}, Extra: true,
+		Decision: "next in 3.4 s", NextAttemptTime: timestamppb.New(r.NextAttemptTime), Alone: true,
 	}, got))
 	require.Nil(t, attemptToProto(&task.Record{}).EndTime)
 }

@@ -14,6 +14,7 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/projection"
@@ -24,10 +25,22 @@ import (
 // scope names the instrumentation in traces.
 const scope = "github.com/warrenmq/warren/services/gateway"
 
-// Publisher puts tasks into their queues.
+// Publisher puts tasks into their queues, or among the dead letters.
 type Publisher interface {
 	AwaitReady(ctx context.Context) error
 	PublishTask(ctx context.Context, m *broker.TaskMessage) error
+	PublishDead(ctx context.Context, m *broker.TaskMessage, death broker.Death) error
+}
+
+// Types says what is in force for a task type; false for one that is not known.
+type Types interface {
+	Effective(taskType string) (*taskv1.TaskOptions, policy.Policy, bool)
+}
+
+// Depth knows how long queues with a limit are, as depth.Gauge does.
+type Depth interface {
+	Enter(taskType string, limit int64) (leave func(published bool), ok bool)
+	AtLimit(taskType string, limit int64) bool
 }
 
 // StatusWriter writes status events.
@@ -46,6 +59,8 @@ type Config struct {
 	Catalogue *catalogue.Catalogue
 	// CatalogueLoaded says whether task types of earlier days are known.
 	CatalogueLoaded func() bool
+	Types           Types
+	Depth           Depth
 	Publisher       Publisher
 	Status          StatusWriter
 	Store           store.Store

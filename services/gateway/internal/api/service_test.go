@@ -28,6 +28,7 @@ import (
 	"github.com/warrenmq/warren/services/gateway/internal/projection"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 	"github.com/warrenmq/warren/services/gateway/internal/store/sqlite"
+	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
 	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
 
@@ -56,6 +57,15 @@ type fakes struct {
 	// declareErr is what declaring a queue answers.
 	declareErr error
 	catchUp    func(context.Context) error
+	// dead are the dead letters, deadErr what publishing one answers.
+	dead    []broker.Death
+	deadErr error
+	// full says that a queue has no room, atLimit that its sample is at the limit.
+	full, atLimit bool
+	// entered and left count submissions to queues, limits are theirs.
+	entered, left int
+	limits        []int64
+	leftPublished []bool
 }
 
 func (f *fakes) AwaitReady(context.Context) error { return f.notReady }
@@ -69,6 +79,25 @@ func (f *fakes) PublishTask(_ context.Context, m *broker.TaskMessage) error {
 	f.errs = f.errs[1:]
 	return err
 }
+
+func (f *fakes) PublishDead(_ context.Context, m *broker.TaskMessage, death broker.Death) error {
+	f.published, f.dead = append(f.published, m), append(f.dead, death)
+	return f.deadErr
+}
+
+func (f *fakes) Enter(taskType string, limit int64) (func(bool), bool) {
+	f.limits = append(f.limits, limit)
+	if f.full {
+		return nil, false
+	}
+	f.entered++
+	return func(published bool) {
+		f.left++
+		f.leftPublished = append(f.leftPublished, published)
+	}, true
+}
+
+func (f *fakes) AtLimit(string, int64) bool { return f.atLimit }
 
 // Write fails: a receipt can't be had without a broker.
 func (f *fakes) Write(context.Context, *task.Event) (*broker.Receipt, error) {
@@ -84,6 +113,8 @@ type brokenStore struct {
 }
 
 func (s *brokenStore) Task(context.Context, string) (task.Task, error) { return task.Task{}, s.err }
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 func newService(t testing.TB, f *fakes, edit ...func(*Config)) (*TaskService, store.Store) {
 	t.Helper()
@@ -102,13 +133,14 @@ func newService(t testing.TB, f *fakes, edit ...func(*Config)) (*TaskService, st
 	}
 	cfg := Config{
 		Names: broker.Names{Namespace: "warren"}, Catalogue: types, CatalogueLoaded: func() bool { return true }, Publisher: f, Status: f, Store: s,
+		Types: tasktypes.New(types, s, quiet()), Depth: f,
 		Hub: watch.NewHub(), Projection: f, MaxPayloadBytes: 1000, TracerProvider: noop.NewTracerProvider(),
 		Redeclare: func(_ context.Context, taskType string) error {
 			require.Equal(t, typeDelay, taskType)
 			f.declared++
 			return f.declareErr
 		},
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: quiet(),
 	}
 	for _, e := range edit {
 		e(&cfg)
@@ -303,7 +335,7 @@ func TestWaitIsBounded(t *testing.T) {
 	requireReason(t, err, codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)
 }
 
-func submission(t testing.TB) *taskv1.SubmitTaskRequest {
+func request(t testing.TB) *taskv1.SubmitTaskRequest {
 	t.Helper()
 	payload, err := anypb.New(&demov1.DelayRequest{Delay: durationpb.New(time.Second)})
 	require.NoError(t, err)
@@ -334,10 +366,11 @@ func TestSubmissionThatFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := c.fakes
 			service, _ := newService(t, &f)
-			_, err := service.SubmitTask(t.Context(), submission(t))
+			_, err := service.SubmitTask(t.Context(), request(t))
 			requireReason(t, err, codes.Unavailable, c.reason)
 			require.Len(t, f.published, c.published)
 			require.Equal(t, c.declared, f.declared)
+			require.Equal(t, f.entered, f.left, "who enters a queue leaves it")
 			if c.reason == submissionUnknown {
 				for _, d := range status.Convert(err).Details() {
 					if info, ok := d.(*errdetails.ErrorInfo); ok {
@@ -361,7 +394,7 @@ func TestTypesAreUnknownOnlyOnceAllAreLoaded(t *testing.T) {
 	t.Parallel()
 	loaded := false
 	service, _ := newService(t, &fakes{}, func(cfg *Config) { cfg.CatalogueLoaded = func() bool { return loaded } })
-	r := submission(t)
+	r := request(t)
 	r.Type = "acme.v1.Nope.Nothing"
 	_, err := service.SubmitTask(t.Context(), r)
 	requireReason(t, err, codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_NOT_SUBMITTED)

@@ -8,12 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry"
@@ -22,8 +25,10 @@ import (
 const (
 	// maxSubmit bounds a submission whose caller sets no deadline.
 	maxSubmit = 10 * time.Second
-	// maxReconnect is how long a submission waits for a broker that is away.
-	maxReconnect = 2 * time.Second
+	// maxBrokerExpiry is how far ahead an expire time may be for the broker to see
+	// to it: RabbitMQ closes the channel over more than 10 years. Workers see to
+	// all of them.
+	maxBrokerExpiry = 366 * 24 * time.Hour
 )
 
 // SubmitTask implements warren.task.v1.TaskService.
@@ -35,31 +40,102 @@ func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskReques
 	if err := s.checkPayload(taskType, r); err != nil {
 		return nil, err
 	}
-	m := &broker.TaskMessage{
-		ID: task.NewID(), Type: taskType.Name, Payload: r.Payload.GetValue(), Run: 1, Copy: task.NewCopy(),
-		CreateTime: time.Now().Truncate(time.Microsecond), Priority: int(r.Priority), Labels: r.Labels,
+	sub, err := s.submission(taskType, r, time.Now())
+	if err != nil {
+		return nil, err
 	}
-	if m.Priority == 0 {
-		m.Priority = int(taskType.Priority())
-	}
-	ctx, span, headers := telemetry.StartPublish(ctx, s.tracer, telemetry.Message{
-		Exchange: s.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, BodySize: len(m.Payload),
-	})
-	defer span.End()
-	m.Trace = headers
 	// A caller who hangs up does not stop a submission halfway: its deadline
 	// bounds it, not its cancellation.
 	bounded, cancel := beforeDeadline(ctx, maxSubmit)
 	defer cancel()
+	if sub.message.Resend {
+		if known, err := s.known(bounded, sub.message); known != nil || err != nil {
+			return known, err
+		}
+	}
 	deadline, _ := bounded.Deadline()
 	work, cancelWork := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancelWork()
-	event := queued(m)
-	if err := s.submit(work, m, event); err != nil {
-		telemetry.Fail(span, "UNAVAILABLE", err.Error())
+	return s.traced(work, sub)
+}
+
+// submission is a task on its way into its queue.
+type submission struct {
+	message *broker.TaskMessage
+	// limit is the queue's.
+	limit *taskv1.QueueLimit
+}
+
+// submission makes a task of what is asked for and of what is in force for its
+// type.
+func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskRequest, now time.Time) (*submission, error) {
+	options, rules, ok := s.cfg.Types.Effective(t.Name)
+	if !ok {
+		return nil, s.unknownType(t.Name)
+	}
+	if _, err := rules.Submission(r.Timeout, r.Retry); err != nil {
+		return nil, badField(err)
+	}
+	now = now.Truncate(time.Microsecond)
+	expire, err := expireTime(r, options, now)
+	if err != nil {
 		return nil, err
 	}
-	return &taskv1.SubmitTaskResponse{Task: accepted(event)}, nil
+	m := &broker.TaskMessage{
+		ID: strings.ToLower(r.TaskId), Type: t.Name, Payload: r.Payload.GetValue(), Run: 1, Copy: task.NewCopy(), Resend: r.TaskId != "",
+		CreateTime: now, RunTime: now, Priority: int(r.Priority), Labels: r.Labels,
+		// The broker gives up by itself only what is the one message of its run.
+		ExpireTime: expire, ExpireInBroker: r.TaskId == "" && expire.Sub(now) <= maxBrokerExpiry, Timeout: r.Timeout, Retry: r.Retry,
+	}
+	if m.ID == "" {
+		m.ID = task.NewID()
+	}
+	if m.Priority == 0 {
+		m.Priority = int(options.GetPriority())
+	}
+	return &submission{message: m, limit: options.GetQueueLimit()}, nil
+}
+
+// expireTime is the one that was asked for, else the type's own; zero is never.
+func expireTime(r *taskv1.SubmitTaskRequest, options *taskv1.TaskOptions, now time.Time) (time.Time, error) {
+	switch {
+	case r.ExpireTime == nil && options.GetExpiry() == nil:
+		return time.Time{}, nil
+	case r.ExpireTime == nil:
+		return now.Add(options.GetExpiry().AsDuration()), nil
+	case r.ExpireTime.CheckValid() != nil:
+		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be a valid google.protobuf.Timestamp"})
+	}
+	at := r.ExpireTime.AsTime().Truncate(time.Microsecond)
+	if !at.After(now) {
+		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be later than now, " + now.UTC().Format(time.RFC3339Nano)})
+	}
+	return at, nil
+}
+
+// badField says which field of a request makes no sense.
+func badField(err error) error {
+	var bad *policy.FieldError
+	if !errors.As(err, &bad) {
+		return rpc.Internal(err)
+	}
+	return rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request is not valid: %s", valid(bad.Error())).
+		Field(bad.Field, valid(bad.Problem))
+}
+
+// traced submits within a span that travels with the task.
+func (s *TaskService) traced(ctx context.Context, sub *submission) (*taskv1.SubmitTaskResponse, error) {
+	ctx, span, headers := telemetry.StartPublish(ctx, s.tracer, telemetry.Message{
+		Exchange: s.cfg.Names.Tasks(), TaskID: sub.message.ID, TaskType: sub.message.Type, BodySize: len(sub.message.Payload),
+	})
+	defer span.End()
+	sub.message.Trace = headers
+	shown, err := s.submit(ctx, sub)
+	if err != nil {
+		telemetry.Fail(span, code.Code(status.Code(err)).String(), err.Error())
+		return nil, err
+	}
+	return &taskv1.SubmitTaskResponse{Task: shown}, nil
 }
 
 func (s *TaskService) taskType(name string) (catalogue.TaskType, error) {
@@ -71,7 +147,11 @@ func (s *TaskService) taskType(name string) (catalogue.TaskType, error) {
 		return t, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_NOT_SUBMITTED,
 			"nothing was submitted: this gateway has not loaded its task types yet; call again")
 	}
-	return t, rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
+	return t, s.unknownType(name)
+}
+
+func (s *TaskService) unknownType(name string) error {
+	return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
 		"no worker has ever registered the task type %q; start one that serves it, or check the name: it is a method's full name, package.Service.Method", name).
 		Field("type", "unknown task type")
 }
@@ -97,72 +177,6 @@ func (s *TaskService) checkPayload(t catalogue.TaskType, r *taskv1.SubmitTaskReq
 	return rpc.Errorf(codes.InvalidArgument, reason, "%s", valid(err.Error())).Field(field, valid(err.Error()))
 }
 
-// submit has the task and then its QUEUED event confirmed. In this order a
-// crash in between leaves neither an accepted id unknown nor a row that stays
-// QUEUED for ever.
-func (s *TaskService) submit(ctx context.Context, m *broker.TaskMessage, event *task.Event) error {
-	ready, cancel := context.WithTimeout(ctx, maxReconnect)
-	defer cancel()
-	if err := s.cfg.Publisher.AwaitReady(ready); err != nil {
-		return notSubmitted(err)
-	}
-	if err := s.publish(ctx, m); err != nil {
-		if errors.Is(err, broker.ErrNotSent) || errors.Is(err, broker.ErrUnroutable) {
-			return notSubmitted(err)
-		}
-		return submissionUnknown(m.ID, err)
-	}
-	receipt, err := s.cfg.Status.Write(ctx, event)
-	if err == nil {
-		err = receipt.Wait(ctx)
-	}
-	if err != nil {
-		return submissionUnknown(m.ID, err)
-	}
-	return nil
-}
-
-// publish tries again with the queue declared anew if it was missing: somebody
-// has deleted it, or the broker was set up anew.
-func (s *TaskService) publish(ctx context.Context, m *broker.TaskMessage) error {
-	err := s.cfg.Publisher.PublishTask(ctx, m)
-	if !errors.Is(err, broker.ErrUnroutable) {
-		return err
-	}
-	if err := s.redeclare(ctx, m.Type); err != nil {
-		return fmt.Errorf("%w: %w", broker.ErrUnroutable, err)
-	}
-	return s.cfg.Publisher.PublishTask(ctx, m)
-}
-
-// redeclare declares a task type's queue, once for all who wait for it. That
-// goes on when who began it has given up.
-func (s *TaskService) redeclare(ctx context.Context, taskType string) error {
-	declared := s.redeclaring.DoChan(taskType, func() (any, error) {
-		s.cfg.Logger.WarnContext(ctx, "the queue of a known task type is missing, declaring it", "type", taskType)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxSubmit)
-		defer cancel()
-		return nil, s.cfg.Redeclare(ctx, taskType)
-	})
-	select {
-	case d := <-declared:
-		return d.Err
-	case <-ctx.Done():
-		return fmt.Errorf("declare the queue of %s: %w", taskType, context.Cause(ctx))
-	}
-}
-
-func notSubmitted(cause error) error {
-	return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_NOT_SUBMITTED,
-		"nothing was submitted: RabbitMQ does not take messages now; call again").Because(cause)
-}
-
-func submissionUnknown(id string, cause error) error {
-	return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_SUBMISSION_UNKNOWN,
-		"RabbitMQ did not confirm the task %s in time, so it may or may not have been submitted: GetTask shows it if it was and all went well, while NOT_FOUND is no proof yet that it was not; submitting again may run the work twice", id).
-		With("task_id", id).Because(cause)
-}
-
 func queued(m *broker.TaskMessage) *task.Event {
 	digest := sha256.Sum256(m.Payload)
 	payload := &task.Payload{Bytes: m.Payload, Size: int64(len(m.Payload)), SHA256: digest[:]}
@@ -172,7 +186,7 @@ func queued(m *broker.TaskMessage) *task.Event {
 	return &task.Event{
 		TaskID: m.ID, Type: m.Type, Time: m.CreateTime,
 		Key:     task.Key{Run: m.Run, Attempt: 1, Phase: task.PhaseQueued, Copy: m.Copy},
-		Head:    &task.Head{CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace)},
+		Head:    &task.Head{CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace), ExpireTime: m.ExpireTime},
 		Payload: payload,
 	}
 }
@@ -185,7 +199,7 @@ func accepted(e *task.Event) *taskv1.Task {
 		Priority: taskv1.Priority(e.Head.Priority), Labels: e.Head.Labels,
 		CreateTime: timestamppb.New(e.Time), UpdateTime: timestamppb.New(e.Time),
 		ResumeToken: resumeToken(e.TaskID, 0), PayloadSize: e.Payload.Size, PayloadSha256: e.Payload.SHA256,
-		PayloadOmitted: e.Payload.Omitted, TraceId: e.Head.TraceID,
+		PayloadOmitted: e.Payload.Omitted, TraceId: e.Head.TraceID, ExpireTime: timestamp(e.Head.ExpireTime),
 	}
 }
 

@@ -10,15 +10,22 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/broker/management"
 	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/admin"
 	"github.com/warrenmq/warren/services/gateway/internal/api"
+	"github.com/warrenmq/warren/services/gateway/internal/depth"
 	"github.com/warrenmq/warren/services/gateway/internal/projection"
 	"github.com/warrenmq/warren/services/gateway/internal/registry"
 	"github.com/warrenmq/warren/services/gateway/internal/retention"
+	"github.com/warrenmq/warren/services/gateway/internal/starts"
+	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
+	"github.com/warrenmq/warren/services/gateway/internal/topology"
 	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
 
@@ -36,6 +43,10 @@ type gateway struct {
 	consume    *broker.Connection
 	publisher  *broker.Publisher
 	status     *broker.StatusWriter
+	types      *tasktypes.Types
+	starts     *starts.Issuer
+	depth      *depth.Gauge
+	topology   *topology.Checker
 	registry   *registry.Registry
 	projection *projection.Projection
 	tasks      *api.TaskService
@@ -48,29 +59,37 @@ type gateway struct {
 // newGateway puts a gateway together; nothing runs yet.
 func newGateway(cfg Config, r resources) (*gateway, error) {
 	g := &gateway{cfg: cfg, resources: r, stopping: make(chan struct{})}
-	id, types, hub, names := task.NewID(), catalogue.New(), watch.NewHub(), cfg.Broker.Names()
+	id, known, hub, names := task.NewID(), catalogue.New(), watch.NewHub(), cfg.Broker.Names()
 	// The registry is made after the connection on which it declares topology.
 	declare := func(t *broker.Topology) error { return g.registry.Declare(t) }
 	g.consume = broker.NewConnection(cfg.Broker, "consume", declare)
 	g.publish = broker.NewConnection(cfg.Broker, "publish", g.awaitDeclared)
 	g.publisher = broker.NewPublisher(g.publish)
 	g.status = broker.NewStatusWriter(g.publisher)
+	g.types = tasktypes.New(known, g.store, cfg.Logger)
+	g.depth = depth.New(g.types, g.consume)
+	g.projection = projection.New(g.store, hub, g.publisher, g.status, cfg.Logger)
+	g.starts = starts.NewIssuer(starts.Config{
+		GatewayID: id, Projection: g.projection, Store: g.store, Controller: g.publisher, Logger: cfg.Logger,
+	})
 	g.registry = registry.New(registry.Config{
-		GatewayID: id, Names: names, Catalogue: types, Store: g.store, Controller: g.publisher, Topology: g.consume,
+		GatewayID: id, Names: names, Catalogue: known, Types: g.types, Starts: g.starts, Store: g.store, Controller: g.publisher, Topology: g.consume,
 		MaxResultBytes: int64(cfg.MaxPayloadBytes), Logger: cfg.Logger,
 	})
-	g.projection = projection.New(g.store, hub, g.publisher, g.status, cfg.Logger)
 	g.consume.Subscribe(g.projection.Subscription(names))
 	g.consume.Subscribe(g.registry.Requests())
 	g.consume.Subscribe(g.registry.Beats())
 	g.tasks = api.NewTaskService(api.Config{
-		Names: names, Catalogue: types, CatalogueLoaded: g.registry.Loaded, Publisher: g.publisher, Status: g.status,
+		Names: names, Catalogue: known, CatalogueLoaded: g.registry.Loaded, Types: g.types, Depth: g.depth, Publisher: g.publisher, Status: g.status,
 		Store: g.store, Hub: hub, Projection: g.projection,
 		Redeclare: func(ctx context.Context, taskType string) error {
 			return g.consume.Do(ctx, func(t *broker.Topology) error { return t.DeclareWork(taskType) })
 		},
 		MaxPayloadBytes: cfg.MaxPayloadBytes, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
+	if err := g.makeChecker(known); err != nil {
+		return nil, err
+	}
 	var err error
 	g.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger: cfg.Logger, MaxMessageBytes: cfg.MaxPayloadBytes + overhead, MaxPayloadBytes: cfg.MaxPayloadBytes,
@@ -80,10 +99,37 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 		return nil, fmt.Errorf("make the gRPC server: %w", err)
 	}
 	taskv1.RegisterTaskServiceServer(g.server, g.tasks)
-	g.health = newHealth(cfg.Logger, check{taskv1.TaskService_ServiceDesc.ServiceName, g.publisher.Probe}, check{storeService, g.store.Check})
+	adminv1.RegisterAdminServiceServer(g.server, admin.New(admin.Config{
+		Types: g.types, CatalogueLoaded: g.registry.Loaded, Store: g.store, Workers: g.registry, Projection: g.projection, Topology: g.topology, Logger: cfg.Logger,
+	}))
+	g.health = newHealth(cfg.Logger,
+		check{taskv1.TaskService_ServiceDesc.ServiceName, g.submits}, check{topologyService, g.topology.Healthy}, check{storeService, g.store.Check})
 	g.health.register(g.server)
-	catalogue.RegisterReflection(g.server, types)
+	catalogue.RegisterReflection(g.server, known)
 	return g, nil
+}
+
+// makeChecker makes the checker of the topology.
+func (g *gateway) makeChecker(known *catalogue.Catalogue) error {
+	c := topology.Config{Broker: g.cfg.Broker, Conn: g.consume, Catalogue: known, Declare: g.registry.Declare, Logger: g.cfg.Logger}
+	var err error
+	if g.cfg.ManagementURL != "" {
+		if c.Management, err = management.New(g.cfg.ManagementURL, g.cfg.Broker.VHost()); err != nil {
+			return fmt.Errorf("--management-url: %w", err)
+		}
+	}
+	if g.topology, err = topology.New(c); err != nil {
+		return fmt.Errorf("make the checker of the topology: %w", err)
+	}
+	return nil
+}
+
+// submits says whether tasks are taken and none that is taken can be lost.
+func (g *gateway) submits(ctx context.Context) error {
+	if err := g.publisher.Probe(ctx); err != nil {
+		return err
+	}
+	return g.topology.Healthy(ctx)
 }
 
 // awaitDeclared lets publishing wait for the topology. It is declared on one
@@ -102,7 +148,8 @@ func (g *gateway) run(ctx context.Context) error {
 	var below errgroup.Group
 	for _, run := range []func(context.Context){
 		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.health.run,
-		retention.NewSweeper(g.store, g.cfg.Retention, g.cfg.Logger).Run,
+		g.types.Run, g.starts.Run, g.depth.Run, g.topology.Run,
+		retention.NewSweeper(g.store, g.cfg.Retention, g.types.Retentions, g.cfg.Logger).Run,
 		func(ctx context.Context) { g.serveProbes(ctx, g.metrics) },
 	} {
 		below.Go(func() error {

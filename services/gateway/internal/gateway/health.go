@@ -20,8 +20,11 @@ const (
 	healthTimeout = 3 * time.Second
 )
 
-// storeService is the health service name of the store.
-const storeService = "warren.store"
+// Health service names of what is no gRPC service.
+const (
+	storeService    = "warren.store"
+	topologyService = "warren.topology"
+)
 
 // errUnchecked is why a service counts as not working at first.
 var errUnchecked = errors.New("not checked yet")

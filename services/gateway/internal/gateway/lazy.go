@@ -150,9 +150,37 @@ func (l *lazyStore) History(ctx context.Context, id string) ([]task.NumberedEven
 	return with(l, func(s store.Store) ([]task.NumberedEvent, error) { return s.History(ctx, id) })
 }
 
+// Start implements [store.Store].
+func (l *lazyStore) Start(ctx context.Context, requests []task.StartRequest) ([]task.StartAnswer, error) {
+	return with(l, func(s store.Store) ([]task.StartAnswer, error) { return s.Start(ctx, requests) })
+}
+
+// ClaimRun implements [store.Store].
+func (l *lazyStore) ClaimRun(ctx context.Context, id string, run int, c task.Copy) (held, ended bool, err error) {
+	s, err := l.get()
+	if err != nil {
+		return false, false, err
+	}
+	return s.ClaimRun(ctx, id, run, c)
+}
+
+// PutOverride implements [store.Store].
+func (l *lazyStore) PutOverride(ctx context.Context, o store.Override) error {
+	s, err := l.get()
+	if err != nil {
+		return err
+	}
+	return s.PutOverride(ctx, o)
+}
+
+// Overrides implements [store.Store].
+func (l *lazyStore) Overrides(ctx context.Context) ([]store.Override, error) {
+	return with(l, func(s store.Store) ([]store.Override, error) { return s.Overrides(ctx) })
+}
+
 // PurgeEnded implements [store.Store].
-func (l *lazyStore) PurgeEnded(ctx context.Context, endedBefore time.Time, limit int) (int, error) {
-	return with(l, func(s store.Store) (int, error) { return s.PurgeEnded(ctx, endedBefore, limit) })
+func (l *lazyStore) PurgeEnded(ctx context.Context, which store.Ended, limit int) (int, error) {
+	return with(l, func(s store.Store) (int, error) { return s.PurgeEnded(ctx, which, limit) })
 }
 
 // PurgeTombstones implements [store.Store].

@@ -26,6 +26,8 @@ type Config struct {
 	MetricsListen string
 	// Insecure allows addresses beyond this machine.
 	Insecure bool
+	// ManagementURL is RabbitMQ's management API; empty is none.
+	ManagementURL string
 	// StoreURL is as pkg/sqldb has it.
 	StoreURL string
 	// MaxPayloadBytes bounds a payload, result or stream message.

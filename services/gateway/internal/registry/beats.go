@@ -48,8 +48,8 @@ func (r *Registry) handleBeats(ctx context.Context, batch []broker.Delivery) err
 func (r *Registry) answerBeat(beat *brokerv1.Heartbeat) *brokerv1.ControlMessage {
 	answer := &brokerv1.HeartbeatAnswer{}
 	for _, load := range beat.Types {
-		if t, ok := r.cfg.Catalogue.Type(load.Type); ok {
-			answer.Types = append(answer.Types, r.policy(t))
+		if p := r.policy(load.Type); p != nil {
+			answer.Types = append(answer.Types, p)
 		} else {
 			answer.RegisterAgain = true
 		}

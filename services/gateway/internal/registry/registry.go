@@ -5,23 +5,22 @@ package registry
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/policy"
+	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 // Bounds of what is read ahead, and of how long one answer may take.
 const (
-	requestPrefetch = 16
+	requestPrefetch = 32
+	requestBatch    = 32
 	beatPrefetch    = 256
 	beatBatch       = 64
 	answerTimeout   = 10 * time.Second
@@ -35,9 +34,21 @@ type Topology interface {
 	Do(ctx context.Context, f func(*broker.Topology) error) error
 }
 
-// Controller tells a worker something.
+// Controller tells workers something: one, or all of a task type.
 type Controller interface {
 	PublishControl(ctx context.Context, workerID string, m *brokerv1.ControlMessage) error
+	PublishControlType(ctx context.Context, taskType string, m *brokerv1.ControlMessage) error
+}
+
+// Types says what is in force for a task type; false for one that is not known.
+type Types interface {
+	Effective(taskType string) (*taskv1.TaskOptions, policy.Policy, bool)
+}
+
+// Starts answers workers that ask whether they may start a delivery. Ask does not
+// block.
+type Starts interface {
+	Ask(workerID string, r task.StartRequest)
 }
 
 // Config is what a registry needs.
@@ -45,6 +56,8 @@ type Config struct {
 	GatewayID  string
 	Names      broker.Names
 	Catalogue  *catalogue.Catalogue
+	Types      Types
+	Starts     Starts
 	Store      store.Store
 	Controller Controller
 	Topology   Topology
@@ -105,7 +118,7 @@ func (r *Registry) Loaded() bool {
 
 // Requests consumes what workers ask.
 func (r *Registry) Requests() broker.Subscription {
-	return broker.Subscription{Queue: r.cfg.Names.Requests(), Prefetch: requestPrefetch, Handle: r.handleRequests}
+	return broker.Subscription{Queue: r.cfg.Names.Requests(), Prefetch: requestPrefetch, MaxBatch: requestBatch, Handle: r.handleRequests}
 }
 
 // Beats consumes workers' heartbeats from this gateway's own queue.
@@ -114,78 +127,5 @@ func (r *Registry) Beats() broker.Subscription {
 		Queue:    r.cfg.Names.Beats(r.cfg.GatewayID),
 		Declare:  func(t *broker.Topology) error { return t.DeclareBeats(r.cfg.GatewayID) },
 		Prefetch: beatPrefetch, MaxBatch: beatBatch, Handle: r.handleBeats,
-	}
-}
-
-func (r *Registry) handleRequests(ctx context.Context, batch []broker.Delivery) error {
-	for _, d := range batch {
-		var request brokerv1.WorkerRequest
-		if err := proto.Unmarshal(d.Body, &request); err != nil || request.GetWorker() == nil {
-			r.cfg.Logger.Error("a message in the requests queue is no request, it is dropped", "bytes", len(d.Body), "error", err)
-			continue
-		}
-		if registration := request.GetRegistration(); registration != nil {
-			if err := r.answerRegistration(ctx, &request, registration); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// answerRegistration takes in what a worker announces and answers. An error
-// means that the request is to be handled again, not that it was refused.
-func (r *Registry) answerRegistration(ctx context.Context, request *brokerv1.WorkerRequest, registration *brokerv1.Registration) error {
-	answer := &brokerv1.RegistrationAnswer{RequestId: request.RequestId}
-	announced := catalogue.Announcement{Services: registration.Services, Files: registration.Files}
-	bundle, err := r.bundle(announced)
-	if err != nil {
-		for _, s := range registration.Services {
-			answer.Refusals = append(answer.Refusals, &brokerv1.Refusal{Name: s, Message: err.Error(), Service: true})
-		}
-	} else if err := r.take(ctx, bundle, startOf(request.Worker, time.Now()), answer); err != nil {
-		return err
-	}
-	w := request.Worker
-	r.cfg.Logger.Info("a worker has registered", "worker_id", w.WorkerId, "host", w.Host, "version", w.Version,
-		"types", len(answer.Types), "refused", len(answer.Refusals))
-	r.tell(ctx, w.WorkerId, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Registration{Registration: answer}})
-	return nil
-}
-
-// take sees to the queues of a bundle's types before anyone can submit to them.
-func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, start time.Time, answer *brokerv1.RegistrationAnswer) error {
-	conflicts, err := r.declareTypes(ctx, bundle.TaskTypes())
-	if err != nil {
-		return err
-	}
-	if err := r.learn(ctx, bundle, start); err != nil {
-		return err
-	}
-	for _, refusal := range bundle.Refusals() {
-		answer.Refusals = append(answer.Refusals, &brokerv1.Refusal{Name: refusal.Name, Message: refusal.Message, Service: refusal.Service})
-	}
-	for _, taskType := range bundle.TaskTypes() {
-		if slices.Contains(conflicts, taskType.Name) {
-			answer.Refusals = append(answer.Refusals, r.refuseQueue(taskType.Name))
-		} else if inForce, ok := r.cfg.Catalogue.Type(taskType.Name); ok {
-			answer.Types = append(answer.Types, r.policy(inForce))
-		}
-	}
-	return nil
-}
-
-func (r *Registry) policy(t catalogue.TaskType) *brokerv1.TypePolicy {
-	return &brokerv1.TypePolicy{Type: t.Name, Timeout: durationpb.New(t.Timeout()), MaxResultBytes: r.cfg.MaxResultBytes}
-}
-
-// tell sends control to a worker; that the broker can't take it now is no
-// reason to keep the request, because the worker repeats it.
-func (r *Registry) tell(ctx context.Context, workerID string, m *brokerv1.ControlMessage) {
-	m.GatewayId, m.Time = r.cfg.GatewayID, timestamppb.Now()
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if err := r.cfg.Controller.PublishControl(ctx, workerID, m); err != nil {
-		r.cfg.Logger.Warn("a worker was not told", "worker_id", workerID, "error", err)
 	}
 }

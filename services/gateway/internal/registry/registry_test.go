@@ -15,15 +15,18 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	_ "github.com/warrenmq/warren/gen/demo/v1" // its descriptors are announced
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 	"github.com/warrenmq/warren/services/gateway/internal/store/sqlite"
+	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
 )
 
 func TestMain(m *testing.M) { brokertest.Main(m) }
@@ -89,7 +92,9 @@ type told struct {
 	mu       sync.Mutex
 	workers  []string
 	messages []*brokerv1.ControlMessage
-	err      error
+	// types are those whose workers were told something.
+	types []string
+	err   error
 }
 
 func (c *told) PublishControl(_ context.Context, workerID string, m *brokerv1.ControlMessage) error {
@@ -99,19 +104,40 @@ func (c *told) PublishControl(_ context.Context, workerID string, m *brokerv1.Co
 	return c.err
 }
 
+func (c *told) PublishControlType(_ context.Context, taskType string, m *brokerv1.ControlMessage) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.types, c.messages = append(c.types, taskType), append(c.messages, m)
+	return c.err
+}
+
+// starts keeps what was asked of it.
+type starts struct {
+	workers  []string
+	requests []task.StartRequest
+}
+
+func (s *starts) Ask(workerID string, r task.StartRequest) {
+	s.workers, s.requests = append(s.workers, workerID), append(s.requests, r)
+}
+
 // fixture is a registry and what it works with.
 type fixture struct {
 	*Registry
 	store    *outage
 	topology *topology
 	told     *told
+	types    *tasktypes.Types
+	starts   *starts
 }
 
 func newFixture(t testing.TB, s *outage) *fixture {
 	t.Helper()
-	f := &fixture{store: s, topology: &topology{}, told: &told{}}
+	f := &fixture{store: s, topology: &topology{}, told: &told{}, starts: &starts{}}
+	known := catalogue.New()
+	f.types = tasktypes.New(known, s, quiet())
 	f.Registry = New(Config{
-		GatewayID: "g-1", Names: broker.Names{Namespace: "warren"}, Catalogue: catalogue.New(), Store: s,
+		GatewayID: "g-1", Names: broker.Names{Namespace: "warren"}, Catalogue: known, Types: f.types, Starts: f.starts, Store: s,
 		Controller: f.told, Topology: f.topology, MaxResultBytes: 1234, Logger: quiet(),
 	})
 	return f
@@ -427,8 +453,10 @@ func TestOverABroker(t *testing.T) {
 	publisher := broker.NewPublisher(publish)
 	s := newStore(t)
 	newFixture(t, s).register(t, announcement(t, "demo.v1.FaultService"))
+	known := catalogue.New()
+	types := tasktypes.New(known, s, quiet())
 	r = New(Config{
-		GatewayID: "g-1", Names: cfg.Names(), Catalogue: catalogue.New(), Store: s,
+		GatewayID: "g-1", Names: cfg.Names(), Catalogue: known, Types: types, Starts: &starts{}, Store: s,
 		Controller: publisher, Topology: consume, MaxResultBytes: 1234, Logger: quiet(),
 	})
 	consume.Subscribe(r.Requests())
@@ -437,7 +465,9 @@ func TestOverABroker(t *testing.T) {
 	workerID := task.NewID()
 	consume.Subscribe(broker.Subscription{
 		Queue:   cfg.Names().ControlQueue(workerID, 1),
-		Declare: func(topology *broker.Topology) error { return topology.DeclareControl(workerID, 1, nil) },
+		Declare: func(topology *broker.Topology) error {
+			return topology.DeclareControl(workerID, 1, []string{"demo.v1.ImageService.Thumbnail"})
+		},
 		Handle: func(_ context.Context, batch []broker.Delivery) error {
 			for _, d := range batch {
 				m := &brokerv1.ControlMessage{}
@@ -496,6 +526,20 @@ func TestOverABroker(t *testing.T) {
 		select {
 		case m := <-answers:
 			return m.GetHeartbeat() != nil && !m.GetHeartbeat().RegisterAgain
+		default:
+			return false
+		}
+	})
+
+	// A policy that has changed reaches all workers of its type at once.
+	override(t, s, "demo.v1.ImageService.Thumbnail", &taskv1.TaskOptions{Timeout: durationpb.New(time.Minute)}, "timeout")
+	require.NoError(t, types.Refresh(t.Context()))
+	require.NoError(t, r.TellWorkers(t.Context(), "demo.v1.ImageService.Thumbnail"))
+	brokertest.Eventually(t, patience, func() bool {
+		select {
+		case m := <-answers:
+			changed := m.GetHeartbeat().GetTypes()
+			return len(changed) == 1 && changed[0].Type == "demo.v1.ImageService.Thumbnail" && changed[0].Timeout.AsDuration() == time.Minute
 		default:
 			return false
 		}

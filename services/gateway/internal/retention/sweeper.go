@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/warrenmq/warren/services/gateway/internal/store"
@@ -22,12 +24,18 @@ const (
 type Sweeper struct {
 	store  store.Store
 	maxAge time.Duration
+	ages   func() map[string]time.Duration
 	log    *slog.Logger
 }
 
-// NewSweeper makes a sweeper of tasks that ended longer ago than maxAge.
-func NewSweeper(s store.Store, maxAge time.Duration, log *slog.Logger) *Sweeper {
-	return &Sweeper{store: s, maxAge: maxAge, log: log}
+// NewSweeper makes a sweeper of tasks that ended longer ago than maxAge, or than
+// ages says for their task type; it is asked anew for each sweep, nil is no type
+// that has an age of its own.
+func NewSweeper(s store.Store, maxAge time.Duration, ages func() map[string]time.Duration, log *slog.Logger) *Sweeper {
+	if ages == nil {
+		ages = func() map[string]time.Duration { return nil }
+	}
+	return &Sweeper{store: s, maxAge: maxAge, ages: ages, log: log}
 }
 
 // Run sweeps once a minute until ctx ends.
@@ -49,19 +57,31 @@ func (s *Sweeper) Run(ctx context.Context) {
 // Sweep removes what is due, in transactions of at most store.MaxPurge rows,
 // between which others get to write.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	now := time.Now()
-	if err := s.all(ctx, s.store.PurgeEnded, now.Add(-s.maxAge)); err != nil {
+	now, ages := time.Now(), s.ages()
+	types := slices.Sorted(maps.Keys(ages))
+	for _, t := range types {
+		if err := s.ended(ctx, store.Ended{Before: now.Add(-ages[t]), TaskType: t}); err != nil {
+			return fmt.Errorf("purge ended tasks of %s: %w", t, err)
+		}
+	}
+	if err := s.ended(ctx, store.Ended{Before: now.Add(-s.maxAge), Except: types}); err != nil {
 		return fmt.Errorf("purge ended tasks: %w", err)
 	}
-	if err := s.all(ctx, s.store.PurgeTombstones, now.Add(-maxTombstone)); err != nil {
+	err := all(func() (int, error) { return s.store.PurgeTombstones(ctx, now.Add(-maxTombstone), store.MaxPurge) })
+	if err != nil {
 		return fmt.Errorf("purge tombstones: %w", err)
 	}
 	return nil
 }
 
-func (s *Sweeper) all(ctx context.Context, purge func(context.Context, time.Time, int) (int, error), before time.Time) error {
+func (s *Sweeper) ended(ctx context.Context, which store.Ended) error {
+	return all(func() (int, error) { return s.store.PurgeEnded(ctx, which, store.MaxPurge) })
+}
+
+// all purges until nothing is left to purge.
+func all(purge func() (int, error)) error {
 	for {
-		n, err := purge(ctx, before, store.MaxPurge)
+		n, err := purge()
 		if err != nil || n < store.MaxPurge {
 			return err
 		}

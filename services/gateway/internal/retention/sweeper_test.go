@@ -44,10 +44,10 @@ func (p *purger) noted() []string {
 	return p.calls
 }
 
-func (p *purger) PurgeEnded(_ context.Context, before time.Time, limit int) (int, error) {
+func (p *purger) PurgeEnded(_ context.Context, which store.Ended, limit int) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.calls = append(p.calls, fmt.Sprintf("ended before %s, %d", time.Since(before), limit))
+	p.calls = append(p.calls, fmt.Sprintf("ended before %s, %q but %q, %d", time.Since(which.Before), which.TaskType, which.Except, limit))
 	if p.failed != nil {
 		return 0, p.failed
 	}
@@ -70,10 +70,31 @@ func TestSweepRunsUntilNothingIsDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &purger{ended: []int{500, 500, 499}}
-		s := retention.NewSweeper(p, 48*time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		s := retention.NewSweeper(p, 48*time.Hour, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
 		require.NoError(t, s.Sweep(t.Context()))
-		const due = "ended before 48h0m0s, 500"
+		const due = `ended before 48h0m0s, "" but [], 500`
 		require.Equal(t, []string{due, due, due, "tombstones before 168h0m0s, 500"}, p.noted())
+	})
+}
+
+func TestSweepByType(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &purger{ended: []int{500, 1}}
+		ages := map[string]time.Duration{"b.v1.B.M": 96 * time.Hour, "a.v1.A.M": time.Hour}
+		s := retention.NewSweeper(p, 48*time.Hour, func() map[string]time.Duration { return ages }, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		const tombstones = "tombstones before 168h0m0s, 500"
+		require.NoError(t, s.Sweep(t.Context()))
+		require.Equal(t, []string{
+			`ended before 1h0m0s, "a.v1.A.M" but [], 500`,
+			`ended before 1h0m0s, "a.v1.A.M" but [], 500`,
+			`ended before 96h0m0s, "b.v1.B.M" but [], 500`,
+			`ended before 48h0m0s, "" but ["a.v1.A.M" "b.v1.B.M"], 500`,
+			tombstones,
+		}, p.noted())
+		ages = nil
+		require.NoError(t, s.Sweep(t.Context()))
+		require.Equal(t, []string{`ended before 48h0m0s, "" but [], 500`, tombstones}, p.noted())
 	})
 }
 
@@ -82,7 +103,7 @@ func TestRunSweepsEachMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		p := &purger{failed: fmt.Errorf("%w: locked", store.ErrUnavailable)}
-		s := retention.NewSweeper(p, time.Hour, slog.New(slog.NewTextHandler(&out, nil)))
+		s := retention.NewSweeper(p, time.Hour, nil, slog.New(slog.NewTextHandler(&out, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -106,7 +127,7 @@ func TestRunSweepsEachMinute(t *testing.T) {
 func TestSweepEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	p := &purger{failed: context.Canceled}
-	s := retention.NewSweeper(p, time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s := retention.NewSweeper(p, time.Hour, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	require.ErrorIs(t, s.Sweep(t.Context()), context.Canceled)
 	require.Len(t, p.noted(), 1)
 }
@@ -116,20 +137,25 @@ func TestSweepRemovesWhatEndedLongAgo(t *testing.T) {
 	s, err := sqlite.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	end := func(phase task.Phase, age time.Duration) string {
+	endOf := func(taskType string, phase task.Phase, age time.Duration) string {
 		id := task.NewID()
 		_, err := s.Apply(t.Context(), []task.Event{{
-			TaskID: id, Type: "a.v1.A.B", Time: time.Now().Add(-age),
+			TaskID: id, Type: taskType, Time: time.Now().Add(-age),
 			Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: phase, Copy: task.NewCopy()},
 		}})
 		require.NoError(t, err)
 		return id
 	}
-	gone := []string{end(task.PhaseSucceeded, 2*time.Hour), end(task.PhaseCancelled, 2*time.Hour)}
+	end := func(phase task.Phase, age time.Duration) string { return endOf("a.v1.A.B", phase, age) }
+	gone := []string{end(task.PhaseSucceeded, 2*time.Hour), end(task.PhaseCancelled, 2*time.Hour), endOf("a.v1.A.Short", task.PhaseSucceeded, 30*time.Minute)}
 	kept := []string{
 		end(task.PhaseSucceeded, 30*time.Minute), end(task.PhaseDeadLettered, 2*time.Hour), end(task.PhaseStarted, 2*time.Hour),
+		endOf("a.v1.A.Long", task.PhaseSucceeded, 2*time.Hour), endOf("a.v1.A.Short", task.PhaseSucceeded, time.Minute),
 	}
-	require.NoError(t, retention.NewSweeper(s, time.Hour, slog.New(slog.NewTextHandler(io.Discard, nil))).Sweep(t.Context()))
+	ages := func() map[string]time.Duration {
+		return map[string]time.Duration{"a.v1.A.Short": 10 * time.Minute, "a.v1.A.Long": 3 * time.Hour}
+	}
+	require.NoError(t, retention.NewSweeper(s, time.Hour, ages, slog.New(slog.NewTextHandler(io.Discard, nil))).Sweep(t.Context()))
 	for _, id := range gone {
 		_, err := s.Task(t.Context(), id)
 		require.True(t, errors.Is(err, store.ErrNotFound), "%v", err)

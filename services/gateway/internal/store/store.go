@@ -1,5 +1,6 @@
 // Package store is the contract of the gateway's store: tasks with their
-// numbered histories, tombstones of purged tasks, and the catalogue's bundles.
+// numbered histories and claims, tombstones of purged tasks, the catalogue's
+// bundles and operators' overrides.
 // It speaks the types of pkg/task and knows nothing of SQL; engines live
 // beside it, and every engine passes the suite in storetest.
 //
@@ -29,6 +30,8 @@ var (
 	// may have happened, which does no harm: applying events again changes
 	// nothing, nor does repeating any other call.
 	ErrUnavailable = errors.New("the store is unavailable")
+	// ErrChanged: somebody else has changed it meanwhile.
+	ErrChanged = errors.New("it was changed meanwhile")
 	// ErrBadEvent: one of the events can't be stored, and never will be. Who
 	// wants to know which one halves the batch.
 	ErrBadEvent = errors.New("an event cannot be stored")
@@ -45,7 +48,8 @@ const (
 	MaxPurge = 500
 )
 
-// Store keeps tasks, their histories and the catalogue.
+// Store keeps tasks, their histories, who holds their runs, the catalogue, and
+// what operators have set of it.
 type Store interface {
 	// Apply joins events into their tasks, in the order given and in one
 	// transaction: all of them, durably, or none. For each event in turn:
@@ -86,24 +90,54 @@ type Store interface {
 	// without bodies: what [task.Records] needs. Errors: as of Events.
 	History(ctx context.Context, id string) ([]task.NumberedEvent, error)
 
+	// Start decides about starts, in the order given and in one transaction: each
+	// by [task.DecideStart] on what is on record, with the claim that follows from
+	// it recorded. Answers are as many and in the same order. Asking again changes
+	// nothing, with the same RequestID. Of a task that was purged at this run or a
+	// later one, every start is dropped; one with an id that is no UUID, which no
+	// claim can be recorded for, is given up. Errors: ErrUnavailable, the context's.
+	Start(ctx context.Context, requests []task.StartRequest) ([]task.StartAnswer, error)
+
+	// ClaimRun lets a message hold a run of a task, unless another one does, by
+	// [task.Holder], and says whether it holds it and whether the run has ended. A
+	// run before one that is known has ended; one that was purged has too, and is
+	// held by nobody, as is one with an id that is no UUID. Errors:
+	// ErrUnavailable, the context's.
+	ClaimRun(ctx context.Context, id string, run int, c task.Copy) (held, ended bool, err error)
+
+	// PutOverride keeps an operator's override of a task type in place of the one
+	// with the version o.Version - 1; version 1 is the first. ErrChanged says that
+	// the one in force has another version; to put the very one in force again
+	// does nothing. Each is kept for the record too. Other errors: ErrUnavailable,
+	// the context's.
+	PutOverride(ctx context.Context, o Override) error
+
+	// Overrides returns the overrides in force, by task type. Errors:
+	// ErrUnavailable, the context's.
+	Overrides(ctx context.Context) ([]Override, error)
+
 	// PurgeEnded forgets tasks whose latest run ended SUCCEEDED or CANCELLED
-	// before the given time, with their histories and bodies, the oldest first. A
-	// DEAD_LETTERED task stays: it has an open dead letter. What is left of a
-	// purged task is a tombstone that has its highest run and number.
+	// before a given time, with their histories, bodies and claims, the oldest
+	// first: those of the task types that are meant. A DEAD_LETTERED task stays: it
+	// has an open dead letter. What is left of a purged task is a tombstone that
+	// has its highest run and number, and claims on runs above that.
 	//
 	// It removes at most limit rows (bounded by MaxPurge) in one transaction; a
-	// task, each of its events and each body are one row. A task that has more is
-	// gone at once for all other calls, also when it comes back; the next calls of
-	// PurgeEnded, before anything else, remove what is left of it.
+	// task, each of its events and each body are one row, its claims go with the
+	// task and do not count. A task that has more rows is gone at once for all
+	// other calls, also when it comes back; the next calls of PurgeEnded, before
+	// anything else and whatever its type, remove what is left of it.
 	//
 	// It returns how many rows were removed; fewer than the limit means that none
 	// is left. Errors: ErrUnavailable, the context's.
-	PurgeEnded(ctx context.Context, endedBefore time.Time, limit int) (int, error)
+	PurgeEnded(ctx context.Context, which Ended, limit int) (int, error)
 
 	// PurgeTombstones forgets the tombstones of tasks that were purged before
-	// the given time, by the store's clock; after that, a late event would
-	// revive its task. One of which PurgeEnded has rows left to remove stays. Limit,
-	// result and errors are as of PurgeEnded.
+	// the given time, by the store's clock; after that, a late event would revive
+	// its task. One of which PurgeEnded has rows left to remove stays. It also
+	// forgets claims that were last changed before that time and whose tasks are
+	// not known. Each tombstone and each claim is one row; limit, result and errors
+	// are as of PurgeEnded.
 	PurgeTombstones(ctx context.Context, purgedBefore time.Time, limit int) (int, error)
 
 	// PutBundle keeps a bundle for those of the names which it defines that no
@@ -138,6 +172,30 @@ type Change struct {
 	State task.State
 	// Progress says that the task's progress is not what it was.
 	Progress bool
+}
+
+// Ended selects tasks for PurgeEnded.
+type Ended struct {
+	// Before is the time before which they ended.
+	Before time.Time
+	// TaskType is theirs; empty is every one but those in Except.
+	TaskType string
+	// Except is not looked at when TaskType is set.
+	Except []string
+}
+
+// Override is what an operator has set of a task type's options.
+type Override struct {
+	TaskType string
+	// Version grows by one with each override of the type, from 1.
+	Version int64
+	// Options is an encoded warren.task.v1.TaskOptions, Paths are its fields that
+	// the override is about. No paths: all is as declared.
+	Options []byte
+	Paths   []string
+	// Reason is the operator's.
+	Reason string
+	Time   time.Time
 }
 
 // BundleRecord is a set of services with the files that describe them, as a

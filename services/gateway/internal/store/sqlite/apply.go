@@ -33,7 +33,14 @@ func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change,
 		// cost each a goroutine.
 		stmtCtx := context.WithoutCancel(ctx)
 		b := s.newBatch(stmtCtx, tx)
-		if err := b.load(stmtCtx, events); err != nil {
+		for i := range events {
+			id, err := uuid.Parse(events[i].TaskID)
+			if err != nil {
+				return err
+			}
+			b.add(id)
+		}
+		if err := b.load(stmtCtx); err != nil {
 			return err
 		}
 		for i := range events {
@@ -59,32 +66,16 @@ func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change,
 
 // batch is a transaction of Apply.
 type batch struct {
-	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
-
-	tasks map[uuid.UUID]*entry
-	order []*entry
-}
-
-// entry is a task that a batch has events of.
-type entry struct {
-	id   uuid.UUID
-	task task.Task
-	// purgedRun is that of the task's tombstone: events of it, and of earlier
-	// runs, were purged.
-	purgedRun int
-	// purgedVersion is that of a tombstone without a task.
-	purgedVersion     int64
-	changed, progress bool
+	entries
+	saveTask, insertEvent, insertBody *sql.Stmt
 }
 
 func (s *Store) newBatch(ctx context.Context, tx *sql.Tx) *batch {
 	return &batch{
-		loadTasks:      tx.StmtContext(ctx, s.stmts.loadTasks),
-		loadTombstones: tx.StmtContext(ctx, s.stmts.loadTombstones),
-		saveTask:       tx.StmtContext(ctx, s.stmts.saveTask),
-		insertEvent:    tx.StmtContext(ctx, s.stmts.insertEvent),
-		insertBody:     tx.StmtContext(ctx, s.stmts.insertBody),
-		tasks:          map[uuid.UUID]*entry{},
+		entries:     s.newEntries(ctx, tx),
+		saveTask:    tx.StmtContext(ctx, s.stmts.saveTask),
+		insertEvent: tx.StmtContext(ctx, s.stmts.insertEvent),
+		insertBody:  tx.StmtContext(ctx, s.stmts.insertBody),
 	}
 }
 
@@ -114,10 +105,10 @@ func (b *batch) apply(ctx context.Context, e task.Event) error {
 // normalize gives an event the shape in which it will be read.
 func normalize(e *task.Event, id uuid.UUID) {
 	e.TaskID = id.String()
-	e.Time = e.Time.Truncate(time.Microsecond)
-	if e.Head != nil && e.Head.CreateTime.Nanosecond()%1000 != 0 {
-		head := *e.Head
-		head.CreateTime = head.CreateTime.Truncate(time.Microsecond)
+	e.Time, e.NextAttemptTime = e.Time.Truncate(time.Microsecond), e.NextAttemptTime.Truncate(time.Microsecond)
+	if h := e.Head; h != nil && (h.CreateTime.Nanosecond()%1000 != 0 || h.ExpireTime.Nanosecond()%1000 != 0) {
+		head := *h
+		head.CreateTime, head.ExpireTime = h.CreateTime.Truncate(time.Microsecond), h.ExpireTime.Truncate(time.Microsecond)
 		e.Head = &head
 	}
 }

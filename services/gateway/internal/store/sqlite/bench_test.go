@@ -82,3 +82,38 @@ func benchTask() []task.Event {
 	succeeded.Key.Phase = task.PhaseSucceeded
 	return []task.Event{queued, started, succeeded}
 }
+
+// BenchmarkStart decides about the first starts of tasks, all in one
+// transaction: of what runs at most once, or was replayed.
+func BenchmarkStart(b *testing.B) {
+	for _, tasks := range []int{1, 500} {
+		b.Run(fmt.Sprintf("tasks=%d", tasks), func(b *testing.B) { benchmarkStart(b, tasks) })
+	}
+}
+
+func benchmarkStart(b *testing.B, tasks int) {
+	ctx := b.Context()
+	s, err := sqlite.Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "store.db"), sqlite.Options{})
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	b.ReportAllocs()
+	starts := 0
+	for b.Loop() {
+		b.StopTimer()
+		queued := benchBatches(tasks, true)[0]
+		_, err := s.Apply(ctx, queued)
+		require.NoError(b, err)
+		var requests []task.StartRequest
+		for _, e := range queued {
+			requests = append(requests, task.StartRequest{
+				RequestID: e.TaskID, TaskID: e.TaskID, Type: e.Type, Run: 1, Attempt: 1, Copy: e.Key.Copy, Delivery: 1, AtMostOnce: true,
+			})
+		}
+		b.StartTimer()
+		if _, err := s.Start(ctx, requests); err != nil {
+			b.Fatal(err)
+		}
+		starts += len(requests)
+	}
+	b.ReportMetric(float64(starts)/b.Elapsed().Seconds(), "starts/s")
+}

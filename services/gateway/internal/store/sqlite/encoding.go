@@ -30,6 +30,7 @@ type failureJSON struct {
 	Message string       `json:"message,omitempty"`
 	Details []detailJSON `json:"details,omitempty"`
 	Stack   string       `json:"stack,omitempty"`
+	Kind    int          `json:"kind,omitempty"`
 }
 
 type detailJSON struct {
@@ -42,7 +43,7 @@ func encodeFailure(f *task.Failure) (any, error) {
 	if f == nil {
 		return nil, nil
 	}
-	j := failureJSON{Code: f.Code, Message: f.Message, Stack: f.Stack}
+	j := failureJSON{Code: f.Code, Message: f.Message, Stack: f.Stack, Kind: int(f.Kind)}
 	for _, d := range f.Details {
 		j.Details = append(j.Details, detailJSON(d))
 	}
@@ -57,7 +58,7 @@ func decodeFailure(column sql.Null[string]) (*task.Failure, error) {
 	if err := json.Unmarshal([]byte(column.V), &j); err != nil {
 		return nil, fmt.Errorf("decode a failure: %w", err)
 	}
-	f := &task.Failure{Code: j.Code, Message: j.Message, Stack: j.Stack}
+	f := &task.Failure{Code: j.Code, Message: j.Message, Stack: j.Stack, Kind: task.FailureKind(j.Kind)}
 	for _, d := range j.Details {
 		f.Details = append(f.Details, task.Detail(d))
 	}
@@ -81,6 +82,25 @@ func decodeLabels(column sql.Null[string]) (map[string]string, error) {
 		return nil, fmt.Errorf("decode labels: %w", err)
 	}
 	return labels, nil
+}
+
+// encodePaths returns the paths' column: NULL for none.
+func encodePaths(paths []string) (any, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	return marshal(paths)
+}
+
+func decodePaths(column sql.Null[string]) ([]string, error) {
+	if !column.Valid {
+		return nil, nil
+	}
+	var paths []string
+	if err := json.Unmarshal([]byte(column.V), &paths); err != nil {
+		return nil, fmt.Errorf("decode paths: %w", err)
+	}
+	return paths, nil
 }
 
 func marshal(v any) (any, error) {

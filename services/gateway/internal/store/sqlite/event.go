@@ -14,15 +14,16 @@ import (
 const (
 	// A conflict on the key is a duplicate; one on the number is a fault.
 	insertEvent = `INSERT INTO task_events (task_id, number, key, phase, time, state, correction, worker_id,
-	host, version, redelivered, payload_size, payload_sha256, payload_omitted, failure, cause, body_size)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	host, version, redelivered, alone, payload_size, payload_sha256, payload_omitted,
+	failure, cause, decision, next_attempt, next_attempt_time, body_size)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (task_id, key) DO NOTHING`
 
 	insertBody = `INSERT INTO task_bodies (task_id, number, body) VALUES (?, ?, ?)`
 
 	eventColumns = `e.number, e.key, e.time, e.state, e.correction, e.worker_id,
-	e.host, e.version, e.redelivered, e.payload_size, e.payload_sha256, e.payload_omitted,
-	e.failure, e.cause, e.body_size`
+	e.host, e.version, e.redelivered, e.alone, e.payload_size, e.payload_sha256, e.payload_omitted,
+	e.failure, e.cause, e.decision, e.next_attempt, e.next_attempt_time, e.body_size`
 
 	// Events are there for longer than their task while it is being purged: those
 	// up to purged_version belong to nothing any more.
@@ -136,15 +137,15 @@ func scanEvents(rows *sql.Rows, bodies bool) ([]task.NumberedEvent, error) {
 // scanEvent returns an event and the size of its body.
 func scanEvent(rows *sql.Rows, bodies bool) (task.NumberedEvent, int64, error) {
 	var (
-		e                           task.NumberedEvent
-		at, payloadSize, bodySize   sql.Null[int64]
-		key, hash, body             []byte
-		host, version, failure      sql.Null[string]
-		redelivered, payloadOmitted sql.Null[bool]
+		e                                  task.NumberedEvent
+		at, next, payloadSize, bodySize    sql.Null[int64]
+		key, hash, body                    []byte
+		host, version, failure             sql.Null[string]
+		redelivered, alone, payloadOmitted sql.Null[bool]
 	)
 	err := rows.Scan(&e.Number, &key, &at, &e.State, &e.Correction, &e.WorkerID,
-		&host, &version, &redelivered, &payloadSize, &hash, &payloadOmitted,
-		&failure, &e.Cause, &bodySize, &body)
+		&host, &version, &redelivered, &alone, &payloadSize, &hash, &payloadOmitted,
+		&failure, &e.Cause, &e.Decision, &e.NextAttempt, &next, &bodySize, &body)
 	if err != nil {
 		return e, 0, err
 	}
@@ -154,9 +155,9 @@ func scanEvent(rows *sql.Rows, bodies bool) (task.NumberedEvent, int64, error) {
 	if e.Failure, err = decodeFailure(failure); err != nil {
 		return e, 0, err
 	}
-	e.Time = fromMicros(at)
+	e.Time, e.NextAttemptTime = fromMicros(at), fromMicros(next)
 	if host.Valid {
-		e.Execution = &task.Execution{Host: host.V, Version: version.V, Redelivered: redelivered.V}
+		e.Execution = &task.Execution{Host: host.V, Version: version.V, Redelivered: redelivered.V, Alone: alone.V}
 	}
 	if payloadSize.Valid {
 		e.Payload = &task.Payload{Size: payloadSize.V, SHA256: hash, Omitted: payloadOmitted.V}
@@ -198,9 +199,9 @@ func eventArgs(id uuid.UUID, e *task.Event, a task.Applied) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var host, version, redelivered, payloadSize, hash, omitted, bodySize any
+	var host, version, redelivered, alone, payloadSize, hash, omitted, bodySize any
 	if x := e.Execution; x != nil {
-		host, version, redelivered = x.Host, x.Version, x.Redelivered
+		host, version, redelivered, alone = x.Host, x.Version, x.Redelivered, x.Alone
 	}
 	if p := e.Payload; p != nil {
 		payloadSize, hash, omitted = p.Size, p.SHA256, p.Omitted
@@ -210,6 +211,7 @@ func eventArgs(id uuid.UUID, e *task.Event, a task.Applied) ([]any, error) {
 	}
 	return []any{
 		id[:], a.Number, packKey(e.Key), int64(e.Key.Phase), micros(e.Time), int64(a.State), a.Correction, e.WorkerID,
-		host, version, redelivered, payloadSize, hash, omitted, failure, int64(e.Cause), bodySize,
+		host, version, redelivered, alone, payloadSize, hash, omitted,
+		failure, int64(e.Cause), e.Decision, int64(e.NextAttempt), micros(e.NextAttemptTime), bodySize,
 	}, nil
 }

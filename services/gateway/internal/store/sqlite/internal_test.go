@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 func TestPackedKeysSortAsKeys(t *testing.T) {
@@ -47,7 +48,8 @@ func TestStatementsUseIndices(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	for _, query := range []string{
 		selectTask, selectTasks, selectTombstones, selectExists, selectBody, selectEvents, selectEventsWithBodies, selectHistory,
-		selectEnded, selectUnfinished, deleteTask, deleteEvents, deleteBodies, deleteTombstones,
+		selectNextType, selectOldestEnded, selectUnfinished, deleteTask, deleteEvents, deleteBodies, deleteTombstones,
+		selectClaims, upsertClaim, deleteClaims, loosenClaims, deleteLooseClaims,
 	} {
 		for _, step := range plan(t, s, query) {
 			require.NotContains(t, step, "SCAN", query)
@@ -78,7 +80,7 @@ func TestPurgeGoesOnAfterARestart(t *testing.T) {
 	total := 0
 	const limit = 5
 	for n := limit; n == limit; total += n {
-		n, err = s.PurgeEnded(t.Context(), time.Now(), limit)
+		n, err = s.PurgeEnded(t.Context(), store.Ended{Before: time.Now()}, limit)
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
 		s, err = Open(t.Context(), url, Options{})

@@ -19,34 +19,60 @@ var (
 	selectTombstones = `SELECT task_id, run, version FROM tombstones WHERE task_id IN (?` + strings.Repeat(", ?", loadSize-1) + `)`
 )
 
-// load reads the tasks of the events, and the tombstones of those that are
-// unknown.
-func (b *batch) load(ctx context.Context, events []task.Event) error {
-	for i := range events {
-		id, err := uuid.Parse(events[i].TaskID)
-		if err != nil {
-			return err
-		}
-		if b.tasks[id] == nil {
-			t := &entry{id: id}
-			b.tasks[id] = t
-			b.order = append(b.order, t)
-		}
+// entries are the tasks that a transaction is about.
+type entries struct {
+	loadTasks, loadTombstones *sql.Stmt
+
+	tasks map[uuid.UUID]*entry
+	order []*entry
+}
+
+// entry is one of them.
+type entry struct {
+	id uuid.UUID
+	// task has no ID as long as it is not known.
+	task task.Task
+	// purgedRun is that of the task's tombstone: events of it, and of earlier
+	// runs, were purged.
+	purgedRun int
+	// purgedVersion is that of a tombstone without a task.
+	purgedVersion     int64
+	changed, progress bool
+}
+
+func (s *Store) newEntries(ctx context.Context, tx *sql.Tx) entries {
+	return entries{
+		loadTasks:      tx.StmtContext(ctx, s.stmts.loadTasks),
+		loadTombstones: tx.StmtContext(ctx, s.stmts.loadTombstones),
+		tasks:          map[uuid.UUID]*entry{},
 	}
-	if err := b.each(ctx, b.loadTasks, b.order, b.scanTask); err != nil {
+}
+
+// add says that the transaction is about a task, before load.
+func (e *entries) add(id uuid.UUID) {
+	if e.tasks[id] == nil {
+		t := &entry{id: id}
+		e.tasks[id] = t
+		e.order = append(e.order, t)
+	}
+}
+
+// load reads the tasks, and the tombstones of those that are unknown.
+func (e *entries) load(ctx context.Context) error {
+	if err := e.each(ctx, e.loadTasks, e.order, e.scanTask); err != nil {
 		return err
 	}
 	var unknown []*entry
-	for _, t := range b.order {
+	for _, t := range e.order {
 		if t.task.ID == "" {
 			unknown = append(unknown, t)
 		}
 	}
-	return b.each(ctx, b.loadTombstones, unknown, b.scanTombstone)
+	return e.each(ctx, e.loadTombstones, unknown, e.scanTombstone)
 }
 
 // each passes on the rows that a statement selects by the ids of tasks.
-func (b *batch) each(ctx context.Context, stmt *sql.Stmt, tasks []*entry, scan func(*sql.Rows) error) error {
+func (e *entries) each(ctx context.Context, stmt *sql.Stmt, tasks []*entry, scan func(*sql.Rows) error) error {
 	args := make([]any, loadSize)
 	for len(tasks) > 0 {
 		n := min(len(tasks), loadSize)
@@ -76,16 +102,16 @@ func query(ctx context.Context, stmt *sql.Stmt, args []any, scan func(*sql.Rows)
 	return rows.Err()
 }
 
-func (b *batch) scanTask(rows *sql.Rows) error {
+func (e *entries) scanTask(rows *sql.Rows) error {
 	id, t, purgedRun, err := scanTask(rows)
 	if err != nil {
 		return err
 	}
-	b.tasks[id].task, b.tasks[id].purgedRun = t, purgedRun
+	e.tasks[id].task, e.tasks[id].purgedRun = t, purgedRun
 	return nil
 }
 
-func (b *batch) scanTombstone(rows *sql.Rows) error {
+func (e *entries) scanTombstone(rows *sql.Rows) error {
 	var id []byte
 	var run int
 	var version int64
@@ -96,6 +122,6 @@ func (b *batch) scanTombstone(rows *sql.Rows) error {
 	if err != nil {
 		return err
 	}
-	b.tasks[u].purgedRun, b.tasks[u].purgedVersion, b.tasks[u].task.Version = run, version, version
+	e.tasks[u].purgedRun, e.tasks[u].purgedVersion, e.tasks[u].task.Version = run, version, version
 	return nil
 }

@@ -12,10 +12,13 @@ const (
 	selectUnfinished = `SELECT task_id, run, version FROM tombstones WHERE unfinished = 1 LIMIT ?`
 
 	// The condition on the state is that of the index tasks_ended, word by
-	// word, as SQLite needs it. A task whose next run is known by its progress
-	// only has not ended, though its state is still that of the last run.
-	selectEnded = `SELECT id, run, version FROM tasks
-WHERE state IN (5, 6) AND end_time < ? AND decided_run = run ORDER BY end_time LIMIT ?`
+	// word, as SQLite needs it. So is each type found by one step in the index.
+	selectNextType = `SELECT min(type) FROM tasks WHERE state IN (5, 6) AND type > ?`
+
+	// A task whose next run is known by its progress only has not ended, though
+	// its state is still that of the last run.
+	selectOldestEnded = `SELECT id, run, version, end_time FROM tasks
+WHERE state IN (5, 6) AND type = ? AND end_time < ? AND decided_run = run ORDER BY end_time LIMIT 1`
 
 	upsertTombstone = `INSERT INTO tombstones (task_id, run, version, purge_time, unfinished) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (task_id) DO UPDATE SET
@@ -35,7 +38,7 @@ ON CONFLICT (task_id) DO UPDATE SET
 )
 
 // PurgeEnded implements [store.Store].
-func (s *Store) PurgeEnded(ctx context.Context, endedBefore time.Time, limit int) (int, error) {
+func (s *Store) PurgeEnded(ctx context.Context, which store.Ended, limit int) (int, error) {
 	if err := s.enter(); err != nil {
 		return 0, err
 	}
@@ -47,7 +50,7 @@ func (s *Store) PurgeEnded(ctx context.Context, endedBefore time.Time, limit int
 		if err := p.finish(ctx); err != nil {
 			return err
 		}
-		return p.forgetEnded(ctx, endedBefore)
+		return p.forgetEnded(ctx, which)
 	})
 	if err != nil {
 		return 0, translate(ctx, "purge ended tasks", err)
@@ -62,16 +65,22 @@ type purge struct {
 	// left is how many rows may still be removed.
 	left int
 
+	nextType, oldestEnded                                 *sql.Stmt
 	saveTombstone, deleteTask, deleteEvents, deleteBodies *sql.Stmt
+	deleteClaims, loosenClaims                            *sql.Stmt
 }
 
 func (s *Store) newPurge(ctx context.Context, tx *sql.Tx, limit int) *purge {
 	return &purge{
 		tx: tx, now: s.clock().UnixMicro(), left: limit,
+		nextType:      tx.StmtContext(ctx, s.stmts.nextType),
+		oldestEnded:   tx.StmtContext(ctx, s.stmts.oldestEnded),
 		saveTombstone: tx.StmtContext(ctx, s.stmts.saveTombstone),
 		deleteTask:    tx.StmtContext(ctx, s.stmts.deleteTask),
 		deleteEvents:  tx.StmtContext(ctx, s.stmts.deleteEvents),
 		deleteBodies:  tx.StmtContext(ctx, s.stmts.deleteBodies),
+		deleteClaims:  tx.StmtContext(ctx, s.stmts.deleteClaims),
+		loosenClaims:  tx.StmtContext(ctx, s.stmts.loosenClaims),
 	}
 }
 
@@ -102,26 +111,20 @@ func (p *purge) finish(ctx context.Context) error {
 	return nil
 }
 
-// forgetEnded leaves nothing of tasks but their tombstones, and of the last one
-// what is one row too many.
-func (p *purge) forgetEnded(ctx context.Context, before time.Time) error {
-	ended, err := collect(ctx, p.tx, scanTombstone, selectEnded, before.UnixMicro(), p.left)
-	if err != nil {
+// forget leaves nothing of a task but its tombstone, and what is one row too
+// many.
+func (p *purge) forget(ctx context.Context, t tombstone) error {
+	if _, err := p.deleteTask.ExecContext(ctx, t.id); err != nil {
 		return err
 	}
-	for _, t := range ended {
-		if p.left == 0 {
-			return nil
-		}
-		if _, err := p.deleteTask.ExecContext(ctx, t.id); err != nil {
-			return err
-		}
-		p.left--
-		if err := p.empty(ctx, t); err != nil {
-			return err
-		}
+	p.left--
+	if _, err := p.deleteClaims.ExecContext(ctx, t.id, t.run); err != nil {
+		return err
 	}
-	return nil
+	if _, err := p.loosenClaims.ExecContext(ctx, t.id); err != nil {
+		return err
+	}
+	return p.empty(ctx, t)
 }
 
 // empty removes the history of a task, which is gone, and saves its tombstone.
@@ -151,12 +154,18 @@ func (s *Store) PurgeTombstones(ctx context.Context, purgedBefore time.Time, lim
 	defer s.leave()
 	var n int64
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, deleteTombstones, purgedBefore.UnixMicro(), bounded(limit))
-		if err != nil {
-			return err
+		for _, query := range []string{deleteTombstones, deleteLooseClaims} {
+			result, err := tx.ExecContext(ctx, query, purgedBefore.UnixMicro(), int64(bounded(limit))-n)
+			if err != nil {
+				return err
+			}
+			removed, err := result.RowsAffected()
+			if err != nil {
+				return err
+			}
+			n += removed
 		}
-		n, err = result.RowsAffected()
-		return err
+		return nil
 	})
 	if err != nil {
 		return 0, translate(ctx, "purge tombstones", err)

@@ -14,7 +14,10 @@ import (
 type statements struct {
 	// On the writer.
 	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
+	loadHistory, loadClaims, saveClaim                           *sql.Stmt
+	nextType, oldestEnded                                        *sql.Stmt
 	saveTombstone, deleteTask, deleteEvents, deleteBodies        *sql.Stmt
+	deleteClaims, loosenClaims                                   *sql.Stmt
 	// On the reader.
 	task, exists, body, events, eventsWithBodies, history, readCheck *sql.Stmt
 }
@@ -30,10 +33,17 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.saveTask, db.Writer, upsertTask},
 		{&s.insertEvent, db.Writer, insertEvent},
 		{&s.insertBody, db.Writer, insertBody},
+		{&s.loadHistory, db.Writer, selectHistory},
+		{&s.loadClaims, db.Writer, selectClaims},
+		{&s.saveClaim, db.Writer, upsertClaim},
+		{&s.nextType, db.Writer, selectNextType},
+		{&s.oldestEnded, db.Writer, selectOldestEnded},
 		{&s.saveTombstone, db.Writer, upsertTombstone},
 		{&s.deleteTask, db.Writer, deleteTask},
 		{&s.deleteEvents, db.Writer, deleteEvents},
 		{&s.deleteBodies, db.Writer, deleteBodies},
+		{&s.deleteClaims, db.Writer, deleteClaims},
+		{&s.loosenClaims, db.Writer, loosenClaims},
 		{&s.task, db.Reader, selectTask},
 		{&s.exists, db.Reader, selectExists},
 		{&s.body, db.Reader, selectBody},
@@ -54,7 +64,8 @@ func (s *statements) close() error {
 	var errs []error
 	for _, stmt := range []*sql.Stmt{
 		s.loadTasks, s.loadTombstones, s.saveTask, s.insertEvent, s.insertBody,
-		s.saveTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies,
+		s.loadHistory, s.loadClaims, s.saveClaim, s.nextType, s.oldestEnded,
+		s.saveTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies, s.deleteClaims, s.loosenClaims,
 		s.task, s.exists, s.body, s.events, s.eventsWithBodies, s.history, s.readCheck,
 	} {
 		if stmt != nil {

@@ -46,14 +46,19 @@ func TestReopenKeepsEverything(t *testing.T) {
 	purged := benchTask()
 	_, err := s.Apply(t.Context(), purged)
 	require.NoError(t, err)
-	n, err := s.PurgeEnded(t.Context(), time.Now().Add(time.Hour), 1)
+	n, err := s.PurgeEnded(t.Context(), store.Ended{Before: time.Now().Add(time.Hour)}, 1)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	_, err = s.Apply(t.Context(), events)
 	require.NoError(t, err)
 	bundle := store.BundleRecord{Digest: "d", Services: []string{"a.v1.A"}, Defines: []string{"a.v1.A"}, Files: [][]byte{{1}}, Time: time.UnixMicro(1).UTC()}
 	require.NoError(t, s.PutBundle(t.Context(), bundle))
+	override := store.Override{TaskType: "a.v1.A.B", Version: 1, Options: []byte{1}, Paths: []string{"timeout"}, Time: time.UnixMicro(1).UTC()}
+	require.NoError(t, s.PutOverride(t.Context(), override))
 	id := events[0].TaskID
+	held, _, err := s.ClaimRun(t.Context(), id, 2, task.Copy{1})
+	require.NoError(t, err)
+	require.True(t, held)
 	want, err := s.Task(t.Context(), id)
 	require.NoError(t, err)
 	wantEvents, err := s.Events(t.Context(), id, 0, 10, true)
@@ -70,6 +75,12 @@ func TestReopenKeepsEverything(t *testing.T) {
 	bundles, err := s.Bundles(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []store.BundleRecord{bundle}, bundles)
+	overrides, err := s.Overrides(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []store.Override{override}, overrides)
+	held, _, err = s.ClaimRun(t.Context(), id, 2, task.Copy{2})
+	require.NoError(t, err)
+	require.False(t, held)
 	changes, err := s.Apply(t.Context(), append(events, purged...))
 	require.NoError(t, err)
 	require.Empty(t, changes)
@@ -100,8 +111,11 @@ func TestLockedStoreIsUnavailable(t *testing.T) {
 	ctx := t.Context()
 	for name, write := range map[string]func() error{
 		"Apply":           func() error { _, err := s.Apply(ctx, event); return err },
-		"PurgeEnded":      func() error { _, err := s.PurgeEnded(ctx, time.Now(), 1); return err },
+		"PurgeEnded":      func() error { _, err := s.PurgeEnded(ctx, store.Ended{Before: time.Now()}, 1); return err },
 		"PurgeTombstones": func() error { _, err := s.PurgeTombstones(ctx, time.Now(), 1); return err },
+		"Start":           func() error { _, err := s.Start(ctx, []task.StartRequest{{TaskID: event[0].TaskID}}); return err },
+		"ClaimRun":        func() error { _, _, err := s.ClaimRun(ctx, event[0].TaskID, 1, task.Copy{}); return err },
+		"PutOverride":     func() error { return s.PutOverride(ctx, store.Override{TaskType: "a.v1.A.B", Version: 1}) },
 		"PutBundle":       func() error { return s.PutBundle(ctx, store.BundleRecord{Digest: "d"}) },
 		"Check":           func() error { return s.Check(ctx) },
 	} {

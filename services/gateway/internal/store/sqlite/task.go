@@ -17,7 +17,8 @@ const (
 	create_time, start_time, end_time, update_time, version, decided_key, started_key,
 	payload_number, payload_run, payload_size, payload_sha256, payload_omitted,
 	result_number, result_size, failure, cause,
-	progress_key, progress_fraction, progress_message, progress_time, purged_run`
+	progress_key, progress_fraction, progress_message, progress_time,
+	expire_time, next_attempt_time, purged_run`
 
 	selectTask = `SELECT ` + taskColumns + ` FROM tasks WHERE id = ?`
 
@@ -25,12 +26,14 @@ const (
 	create_time, start_time, end_time, update_time, version, decided_run, decided_key, started_key,
 	payload_number, payload_run, payload_size, payload_sha256, payload_omitted,
 	result_number, result_size, failure, cause,
-	progress_key, progress_fraction, progress_message, progress_time, purged_run, purged_version)
+	progress_key, progress_fraction, progress_message, progress_time,
+	expire_time, next_attempt_time, purged_run, purged_version)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?,
 	?, ?, ?, ?, ?, ?, ?, ?,
 	?, ?, ?, ?, ?,
 	?, ?, ?, ?,
-	?, ?, ?, ?, ?, ?)
+	?, ?, ?, ?,
+	?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
 	type = excluded.type, state = excluded.state, run = excluded.run, attempt = excluded.attempt,
 	priority = excluded.priority, labels = excluded.labels, trace_id = excluded.trace_id,
@@ -43,7 +46,8 @@ ON CONFLICT (id) DO UPDATE SET
 	result_number = excluded.result_number, result_size = excluded.result_size,
 	failure = excluded.failure, cause = excluded.cause,
 	progress_key = excluded.progress_key, progress_fraction = excluded.progress_fraction,
-	progress_message = excluded.progress_message, progress_time = excluded.progress_time`
+	progress_message = excluded.progress_message, progress_time = excluded.progress_time,
+	expire_time = excluded.expire_time, next_attempt_time = excluded.next_attempt_time`
 
 	selectExists = `SELECT type FROM tasks WHERE id = ?`
 )
@@ -76,6 +80,7 @@ func scanTask(row interface{ Scan(...any) error }) (uuid.UUID, task.Task, int, e
 		t                                                task.Task
 		labels, failure, message                         sql.Null[string]
 		created, started, ended, updated, progressTime   sql.Null[int64]
+		expires, nextAttempt                             sql.Null[int64]
 		decidedKey, startedKey, progressKey, payloadHash []byte
 		fraction                                         sql.Null[float64]
 		purgedRun                                        int
@@ -84,12 +89,14 @@ func scanTask(row interface{ Scan(...any) error }) (uuid.UUID, task.Task, int, e
 		&created, &started, &ended, &updated, &t.Version, &decidedKey, &startedKey,
 		&t.PayloadNumber, &t.PayloadRun, &t.PayloadSize, &payloadHash, &t.PayloadOmitted,
 		&t.ResultNumber, &t.ResultSize, &failure, &t.Cause,
-		&progressKey, &fraction, &message, &progressTime, &purgedRun)
+		&progressKey, &fraction, &message, &progressTime,
+		&expires, &nextAttempt, &purgedRun)
 	if err != nil {
 		return uuid.Nil, task.Task{}, 0, err
 	}
 	t.CreateTime, t.StartTime = fromMicros(created), fromMicros(started)
 	t.EndTime, t.UpdateTime = fromMicros(ended), fromMicros(updated)
+	t.ExpireTime, t.NextAttemptTime = fromMicros(expires), fromMicros(nextAttempt)
 	t.PayloadSHA256 = payloadHash
 	var errs [6]error
 	t.Labels, errs[0] = decodeLabels(labels)
@@ -129,6 +136,7 @@ func taskArgs(id uuid.UUID, t *task.Task, purgedRun int, purgedVersion int64) ([
 		t.Version, int64(t.Decided.Run), packKey(t.Decided), packKey(t.Started),
 		t.PayloadNumber, int64(t.PayloadRun), t.PayloadSize, t.PayloadSHA256, t.PayloadOmitted,
 		t.ResultNumber, t.ResultSize, failure, int64(t.Cause),
-		progressKey, fraction, message, progressTime, int64(purgedRun), purgedVersion,
+		progressKey, fraction, message, progressTime,
+		micros(t.ExpireTime), micros(t.NextAttemptTime), int64(purgedRun), purgedVersion,
 	}, nil
 }

@@ -17,6 +17,7 @@ import (
 var applyRules = map[string]func(*testing.T, store.Store){
 	"Apply/any order and repetition is the join": anyHistory,
 	"Apply/keeps all that is known of a task":    keepsAll,
+	"Apply/keeps all that is known of a retry":   keepsRetry,
 	"Apply/folds a task's events of a batch":     foldsBatch,
 	"Apply/drops an event of a known key":        dropsKnown,
 	"Apply/drops the second of a key in a batch": dropsSecond,
@@ -58,6 +59,28 @@ func keepsAll(t *testing.T, s store.Store) {
 	}
 	require.NotNil(t, want.Failure)
 	require.Equal(t, history, all(t, s, id))
+}
+
+func keepsRetry(t *testing.T, s store.Store) {
+	for _, delivery := range []int64{1, 2} {
+		id := task.NewID()
+		alone := event(id, task.Key{Run: 1, Attempt: 3, Delivery: 9, Phase: task.PhaseStarted})
+		retry := event(id, task.Key{Run: 1, Attempt: 2, Delivery: delivery, Phase: task.PhaseRetrying})
+		apply(t, s, queued(id), retry)
+		got := get(t, s, id)
+		require.Equal(t, task.StateRetrying, got.State)
+		require.Equal(t, retry.Failure, got.Failure)
+		require.Equal(t, retry.NextAttemptTime, got.NextAttemptTime)
+		require.Equal(t, queued(id).Head.ExpireTime, got.ExpireTime)
+		apply(t, s, alone)
+		got = get(t, s, id)
+		require.Nil(t, got.Failure)
+		require.Zero(t, got.NextAttemptTime)
+		events := all(t, s, id)
+		require.Equal(t, retry, events[1].Event)
+		require.Equal(t, alone, events[2].Event)
+		require.True(t, events[2].Execution.Alone)
+	}
 }
 
 func foldsBatch(t *testing.T, s store.Store) {
@@ -142,7 +165,7 @@ func takesLate(t *testing.T, s store.Store) {
 
 func createsByAny(t *testing.T, s store.Store) {
 	for _, phase := range []task.Phase{
-		task.PhaseStarted, task.PhaseMessage, task.PhaseReleased, task.PhaseLost,
+		task.PhaseStarted, task.PhaseMessage, task.PhaseRetrying, task.PhaseReleased, task.PhaseLost,
 		task.PhaseDeadLettered, task.PhaseCancelled, task.PhaseSucceeded,
 	} {
 		id := task.NewID()
@@ -168,15 +191,21 @@ func takesAnySpelling(t *testing.T, s store.Store) {
 func keepsMicroseconds(t *testing.T, s store.Store) {
 	id := task.NewID()
 	zone := time.FixedZone("", 3600)
-	e, end := queued(id), succeeded(id)
+	e, retry, end := queued(id), delivered(id, task.PhaseRetrying), succeeded(id)
 	e.Time = epoch.Add(999).In(zone)
 	e.Head.CreateTime = epoch.Add(999).In(zone)
+	e.Head.ExpireTime = epoch.Add(time.Hour + 999).In(zone)
+	retry.NextAttemptTime = epoch.Add(time.Minute + 999).In(zone)
 	end.Time = time.Time{}
-	apply(t, s, e, end)
+	apply(t, s, e, retry)
+	require.Equal(t, epoch.Add(time.Minute), get(t, s, id).NextAttemptTime)
+	require.Equal(t, epoch.Add(time.Minute), all(t, s, id)[1].NextAttemptTime)
+	apply(t, s, end)
 	got, events := get(t, s, id), all(t, s, id)
 	require.Equal(t, epoch, got.CreateTime)
+	require.Equal(t, epoch.Add(time.Hour), got.ExpireTime)
 	require.Equal(t, epoch, events[0].Time)
-	require.True(t, events[1].Time.IsZero())
+	require.True(t, events[2].Time.IsZero())
 	require.True(t, got.EndTime.IsZero())
 }
 

@@ -12,7 +12,10 @@ import (
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
-const taskType = "demo.v1.ImageService.Thumbnail"
+const (
+	taskType  = "demo.v1.ImageService.Thumbnail"
+	otherType = "demo.v1.ImageService.Transcode"
+)
 
 var epoch = time.Date(2026, 11, 21, 12, 0, 0, 123456000, time.UTC)
 
@@ -36,18 +39,26 @@ func event(id string, k task.Key) task.Event {
 		e.Head = &task.Head{
 			CreateTime: epoch, Priority: task.PriorityHigh,
 			Labels: map[string]string{"customer": "acme", "größe": "<&>"}, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736",
+			ExpireTime: epoch.Add(time.Hour),
 		}
 		e.Payload = &task.Payload{Bytes: body, Size: int64(len(body)), SHA256: hash[:]}
 	case task.PhaseStarted:
-		e.Execution = &task.Execution{Host: "host-1", Version: "v1", Redelivered: k.Delivery > 1}
+		e.Execution = &task.Execution{Host: "host-1", Version: "v1", Redelivered: k.Delivery > 1, Alone: k.Delivery > 2}
 	case task.PhaseMessage:
 		e.Message = []byte{'m', byte(k.Sequence)}
 	case task.PhaseSucceeded:
 		e.Message = []byte{'r', byte(k.Delivery)}
+	case task.PhaseRetrying:
+		e.NextAttempt, e.NextAttemptTime = k.Attempt, e.Time.Add(time.Minute)
+		e.Decision = "asked for: \x00 <&> ü"
+		if k.Delivery%2 == 1 {
+			e.NextAttempt++
+			e.Failure = &task.Failure{Code: 14, Message: "away", Stack: "goroutine 2", Kind: task.KindPanic}
+		}
 	case task.PhaseDeadLettered:
-		e.Cause = task.CausePermanentFailure
+		e.Cause, e.Decision = task.CausePermanentFailure, "INTERNAL is permanent"
 		e.Failure = &task.Failure{
-			Code: 13, Message: "broken: \x00 <&> ü", Stack: "goroutine 1",
+			Code: 13, Kind: task.KindTimeout, Message: "broken: \x00 <&> ü", Stack: "goroutine 1",
 			Details: []task.Detail{{TypeURL: "type.googleapis.com/a.B", Value: []byte{0, 255}}, {TypeURL: "c"}},
 		}
 	case task.PhaseProgress:

@@ -36,7 +36,11 @@ func closeMakesCallsFail(t *testing.T, s store.Store) {
 		"Body":            func() error { _, err := s.Body(ctx, id, 1); return err },
 		"Events":          func() error { _, err := s.Events(ctx, id, 0, 1, true); return err },
 		"History":         func() error { _, err := s.History(ctx, id); return err },
-		"PurgeEnded":      func() error { _, err := s.PurgeEnded(ctx, epoch, 1); return err },
+		"Start":           func() error { _, err := s.Start(ctx, []task.StartRequest{ask(id, 1)}); return err },
+		"ClaimRun":        func() error { _, _, err := s.ClaimRun(ctx, id, 1, task.Copy{1}); return err },
+		"PutOverride":     func() error { return s.PutOverride(ctx, store.Override{TaskType: taskType, Version: 1}) },
+		"Overrides":       func() error { _, err := s.Overrides(ctx); return err },
+		"PurgeEnded":      func() error { _, err := s.PurgeEnded(ctx, store.Ended{Before: epoch}, 1); return err },
 		"PurgeTombstones": func() error { _, err := s.PurgeTombstones(ctx, epoch, 1); return err },
 		"PutBundle":       func() error { return s.PutBundle(ctx, store.BundleRecord{}) },
 		"Bundles":         func() error { _, err := s.Bundles(ctx); return err },
@@ -68,7 +72,10 @@ func readersBesideWriters(t *testing.T, s store.Store) {
 	}
 	g.Go(func() error {
 		for range 10 {
-			if _, err := s.PurgeEnded(ctx, epoch, 1); err != nil {
+			if _, err := s.PurgeEnded(ctx, store.Ended{Before: epoch}, 1); err != nil {
+				return err
+			}
+			if _, err := s.Start(ctx, []task.StartRequest{ask(task.NewID(), 1)}); err != nil {
 				return err
 			}
 			if err := s.PutBundle(ctx, bundle("a", 1, []string{"x.v1.A"}, "1")); err != nil {

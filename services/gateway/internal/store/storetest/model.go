@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -21,6 +22,16 @@ type modelTask struct {
 	history    []task.NumberedEvent
 	purgedRun  int
 	afterPurge int64 // the last number that was purged
+	claims     map[int]task.Claim
+}
+
+func (m model) of(id string) *modelTask {
+	t := m[id]
+	if t == nil {
+		t = &modelTask{claims: map[int]task.Claim{}}
+		m[id] = t
+	}
+	return t
 }
 
 func (m model) apply(events []task.Event) []store.Change {
@@ -30,11 +41,7 @@ func (m model) apply(events []task.Event) []store.Change {
 		if _, ok := named[e.TaskID]; !ok {
 			named[e.TaskID] = i
 		}
-		t := m[e.TaskID]
-		if t == nil {
-			t = &modelTask{}
-			m[e.TaskID] = t
-		}
+		t := m.of(e.TaskID)
 		if changed, progress := t.apply(e); changed {
 			changes = mention(changes, t.task, progress)
 		}
@@ -68,17 +75,33 @@ func mention(changes []store.Change, t task.Task, progress bool) []store.Change 
 	return changes
 }
 
-// purge forgets those of the ended tasks that the store has forgotten.
-func (m model) purge(t test, s store.Store) {
+// purge has the store purge, and forgets those of the ended tasks that it has
+// forgotten.
+func (m model) purge(t *rapid.T, s store.Store, which store.Ended, limit int) {
+	n, err := s.PurgeEnded(t.Context(), which, limit)
+	require.NoError(t, err)
+	require.LessOrEqual(t, n, limit)
+	meant := func(taskType string) bool {
+		if which.TaskType != "" {
+			return taskType == which.TaskType
+		}
+		return !slices.Contains(which.Except, taskType)
+	}
 	for id, mt := range m {
 		ended := mt.task.State == task.StateSucceeded || mt.task.State == task.StateCancelled
 		if !ended || mt.task.Decided.Run != mt.task.Run {
 			continue
 		}
-		if _, err := s.Task(t.Context(), id); errors.Is(err, store.ErrNotFound) {
+		_, err := s.Task(t.Context(), id)
+		if n < limit {
+			require.Equal(t, meant(mt.task.Type), errors.Is(err, store.ErrNotFound))
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			require.True(t, meant(mt.task.Type))
+			maps.DeleteFunc(mt.claims, func(run int, _ task.Claim) bool { return run <= mt.task.Run })
 			*mt = modelTask{
 				task:      task.Task{Version: mt.task.Version},
-				purgedRun: mt.task.Run, afterPurge: mt.task.Version,
+				purgedRun: mt.task.Run, afterPurge: mt.task.Version, claims: mt.claims,
 			}
 		}
 	}
@@ -111,13 +134,11 @@ func (m model) requireSame(t *rapid.T, s store.Store) {
 		require.NoError(t, err)
 		require.Equal(t, want.task, got)
 
-		var events, history []task.NumberedEvent
+		var events []task.NumberedEvent
 		for _, e := range want.history {
 			events = append(events, asRead(e, true))
-			if e.Key.Phase != task.PhaseMessage {
-				history = append(history, asRead(e, false))
-			}
 		}
+		_, history := want.known()
 		gotEvents, err := s.Events(ctx, id, 0, store.MaxEvents, true)
 		require.NoError(t, err)
 		require.Equal(t, events, gotEvents)
@@ -130,13 +151,15 @@ func (m model) requireSame(t *rapid.T, s store.Store) {
 	}
 }
 
-// anyHistory applies events of a few tasks, in any order and several times, in
-// batches of any size, with purges between them that take a few rows each.
+// anyHistory applies events of a few tasks of two types, in any order and
+// several times, in batches of any size. Between them are purges that take a few
+// rows each, and messages that ask for starts.
 func anyHistory(t *testing.T, s store.Store) {
 	rapid.Check(t, func(t *rapid.T) {
 		ids := []string{task.NewID(), task.NewID(), task.NewID()}
 		events := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) task.Event {
-			return event(rapid.SampledFrom(ids).Draw(t, "task"), drawKey(t))
+			id := rapid.SampledFrom(ids).Draw(t, "task")
+			return ofType(typeOf(id, ids), event(id, drawKey(t)))[0]
 		}), 1, 40).Draw(t, "events")
 		events = append(events, rapid.SliceOf(rapid.SampledFrom(events)).Draw(t, "again")...)
 		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0)).Shuffle(len(events), func(i, j int) {
@@ -148,8 +171,22 @@ func anyHistory(t *testing.T, s store.Store) {
 			require.Equal(t, m.apply(events[:n]), apply(t, s, events[:n]...))
 			events = events[n:]
 			for range rapid.IntRange(-2, 2).Draw(t, "purges") {
-				purge(t, s, at(1_000_000), rapid.IntRange(1, 10).Draw(t, "rows"))
-				m.purge(t, s)
+				which := store.Ended{Before: at(1_000_000), TaskType: rapid.SampledFrom([]string{"", taskType, otherType}).Draw(t, "type")}
+				if rapid.Bool().Draw(t, "but one type") {
+					which.Except = []string{taskType}
+				}
+				m.purge(t, s, which, rapid.IntRange(1, 10).Draw(t, "rows"))
+			}
+			for range rapid.IntRange(-2, 2).Draw(t, "starts") {
+				requests := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) task.StartRequest {
+					return drawRequest(t, rapid.SampledFrom(ids).Draw(t, "task"))
+				}), 1, 4).Draw(t, "requests")
+				require.Equal(t, m.start(requests), start(t, s, requests...))
+			}
+			for range rapid.IntRange(-2, 2).Draw(t, "claims") {
+				r := drawRequest(t, rapid.SampledFrom(ids).Draw(t, "task"))
+				wantHeld, wantEnded := m.claim(r.TaskID, r.Run, r.Copy)
+				requireClaim(t, s, r.TaskID, r.Run, r.Copy[0], wantHeld, wantEnded)
 			}
 		}
 		m.requireSame(t, s)
@@ -163,7 +200,7 @@ func drawKey(t *rapid.T) task.Key {
 		Attempt:  rapid.IntRange(1, 2).Draw(t, "attempt"),
 		Delivery: rapid.Int64Range(0, 2).Draw(t, "delivery"),
 		Phase: rapid.SampledFrom([]task.Phase{
-			task.PhaseQueued, task.PhaseStarted, task.PhaseMessage, task.PhaseReleased, task.PhaseLost,
+			task.PhaseQueued, task.PhaseStarted, task.PhaseMessage, task.PhaseRetrying, task.PhaseReleased, task.PhaseLost,
 			task.PhaseDeadLettered, task.PhaseCancelled, task.PhaseSucceeded, task.PhaseProgress,
 		}).Draw(t, "phase"),
 		Sequence: rapid.Int64Range(0, 1).Draw(t, "sequence"),

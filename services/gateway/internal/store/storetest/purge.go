@@ -42,7 +42,7 @@ func endedAt(second int, phase task.Phase) (string, []task.Event) {
 // purge calls PurgeEnded once.
 func purge(t test, s store.Store, before time.Time, limit int) int {
 	t.Helper()
-	n, err := s.PurgeEnded(t.Context(), before, limit)
+	n, err := s.PurgeEnded(t.Context(), store.Ended{Before: before}, limit)
 	require.NoError(t, err)
 	return n
 }

@@ -179,7 +179,8 @@ func historyGivesRecords(t *testing.T, s store.Store) {
 		},
 		{
 			Key: again.Key, WorkerID: "w-1", Execution: task.Execution{Host: "host-1", Version: "v1", Redelivered: true},
-			StartTime: again.Time, EndTime: dead.Time, Outcome: task.OutcomeFailed, Failure: dead.Failure, Extra: true,
+			StartTime: again.Time, EndTime: dead.Time, Outcome: task.OutcomeTimedOut, Failure: dead.Failure, Extra: true,
+			Decision: dead.Decision,
 		},
 	}, records)
 }

@@ -1,0 +1,116 @@
+package admin
+
+import (
+	"context"
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 500
+)
+
+// GetTaskType implements warren.admin.v1.AdminService. It reads the store, so
+// that the etag is that of the override in force, whoever stored it.
+func (s *Service) GetTaskType(ctx context.Context, r *adminv1.GetTaskTypeRequest) (*adminv1.GetTaskTypeResponse, error) {
+	t, err := s.fresh(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &adminv1.GetTaskTypeResponse{TaskType: typeToProto(&t)}, nil
+}
+
+// fresh gives a task type with the override that the store has now.
+func (s *Service) fresh(ctx context.Context, name string) (tasktypes.Type, error) {
+	if err := s.cfg.Types.Refresh(ctx); err != nil {
+		return tasktypes.Type{}, storeError(err)
+	}
+	t, ok := s.cfg.Types.Type(name)
+	switch {
+	case ok:
+		return t, nil
+	case !s.cfg.CatalogueLoaded():
+		return t, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+			"this gateway has not loaded its task types from its store yet; call again")
+	}
+	return t, rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
+		"no worker has ever registered the task type %q; check the name: it is a method's full name, package.Service.Method", name).
+		Field("name", "unknown task type")
+}
+
+// ListTaskTypes implements warren.admin.v1.AdminService. It shows what this
+// gateway goes by, also while its store does not answer.
+func (s *Service) ListTaskTypes(_ context.Context, r *adminv1.ListTaskTypesRequest) (*adminv1.ListTaskTypesResponse, error) {
+	after, err := parsePageToken(r.PageToken)
+	if err != nil {
+		return nil, err
+	}
+	size := int(r.PageSize)
+	if size == 0 {
+		size = defaultPage
+	}
+	size = min(size, maxPage)
+	out := &adminv1.ListTaskTypesResponse{}
+	for _, t := range s.cfg.Types.All() {
+		if t.Name <= after {
+			continue
+		}
+		if len(out.TaskTypes) == size {
+			out.NextPageToken = pageToken(out.TaskTypes[size-1].Name)
+			break
+		}
+		out.TaskTypes = append(out.TaskTypes, typeToProto(&t))
+	}
+	return out, nil
+}
+
+// pagePrefix tells page tokens of this method from those of others.
+const pagePrefix = "task types after "
+
+// pageToken has the last name of a page: opaque to callers.
+func pageToken(last string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(pagePrefix + last))
+}
+
+// parsePageToken gives the name after which to go on, empty for the first page.
+func parsePageToken(token string) (string, error) {
+	if token == "" {
+		return "", nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	after, ok := strings.CutPrefix(string(b), pagePrefix)
+	if err != nil || !ok || after == "" {
+		return "", rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID,
+			"the page token is not one of this request's; leave it out to begin with the first page").
+			Field("page_token", "not a token of this request")
+	}
+	return after, nil
+}
+
+func typeToProto(t *tasktypes.Type) *adminv1.TaskType {
+	m := &adminv1.TaskType{
+		Name: t.Name, Input: string(t.Input.FullName()), Output: string(t.Output.FullName()), Streaming: t.ServerStreaming,
+		Declared: t.Options, Effective: t.Effective, Etag: etagOf(&t.Override),
+	}
+	if len(t.Override.Paths) > 0 {
+		m.Override, m.OverrideMask = t.Override.Options, &fieldmaskpb.FieldMask{Paths: t.Override.Paths}
+	}
+	if t.Override.Version > 0 {
+		m.OverrideReason, m.OverrideTime = t.Override.Reason, timestamppb.New(t.Override.Time)
+	}
+	return m
+}
+
+// etagOf changes with every override; there is one before the first, too.
+func etagOf(o *tasktypes.Override) string { return strconv.FormatInt(o.Version, 10) }

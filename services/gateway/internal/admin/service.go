@@ -1,0 +1,94 @@
+// Package admin is the gateway's gRPC API for operators.
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"google.golang.org/grpc/codes"
+
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/projection"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
+)
+
+// Store keeps overrides and claims, as store.Store says.
+type Store interface {
+	PutOverride(ctx context.Context, o store.Override) error
+	ClaimRun(ctx context.Context, id string, run int, c task.Copy) (held, ended bool, err error)
+}
+
+// Workers tells all workers of a task type the policy in force.
+type Workers interface {
+	TellWorkers(ctx context.Context, taskType string) error
+}
+
+// Projection lets reads wait until the store has caught up.
+type Projection interface {
+	CatchUp(ctx context.Context) error
+}
+
+// Topology checks what is declared in RabbitMQ.
+type Topology interface {
+	Check(ctx context.Context) (*adminv1.CheckTopologyResponse, error)
+}
+
+// Config is what the admin service needs.
+type Config struct {
+	Types *tasktypes.Types
+	// CatalogueLoaded says whether task types of earlier days are known.
+	CatalogueLoaded func() bool
+	Store           Store
+	Workers         Workers
+	Projection      Projection
+	Topology        Topology
+	Logger          *slog.Logger
+}
+
+// Service implements warren.admin.v1.AdminService.
+type Service struct {
+	adminv1.UnimplementedAdminServiceServer
+
+	cfg Config
+}
+
+// New makes the service.
+func New(cfg Config) *Service { return &Service{cfg: cfg} }
+
+// CheckTopology implements warren.admin.v1.AdminService.
+func (s *Service) CheckTopology(ctx context.Context, _ *adminv1.CheckTopologyRequest) (*adminv1.CheckTopologyResponse, error) {
+	return s.cfg.Topology.Check(ctx)
+}
+
+// ClaimTaskRun implements warren.admin.v1.AdminService. What was said of the task
+// before the call must be in the store first.
+func (s *Service) ClaimTaskRun(ctx context.Context, r *adminv1.ClaimTaskRunRequest) (*adminv1.ClaimTaskRunResponse, error) {
+	if err := s.cfg.Projection.CatchUp(ctx); err != nil {
+		return nil, storeError(err)
+	}
+	held, ended, err := s.cfg.Store.ClaimRun(ctx, r.TaskId, int(r.Run), task.Copy(r.Copy))
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return &adminv1.ClaimTaskRunResponse{Held: held, Ended: ended}, nil
+}
+
+// storeError makes an answer of what the store or the projection says.
+func storeError(err error) error {
+	switch {
+	case errors.Is(err, projection.ErrBehind):
+		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_PROJECTION_BEHIND,
+			"the gateway's store has not caught up with the status queue; call again").Because(err)
+	case errors.Is(err, store.ErrUnavailable):
+		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+			"the gateway's store does not answer; call again").Because(err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return rpc.Internal(err)
+}

@@ -1,0 +1,54 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+// maxLookup bounds the question whether a repeated submission is known already:
+// its answer saves work, no more.
+const maxLookup = 2 * time.Second
+
+// known answers a submission whose task id the store has already: with the task,
+// or with an error if another task has the id. Without either it is to be
+// submitted, also while the store does not answer: should the first message be
+// on its way, the start permits see to it that only one of them is carried out.
+func (s *TaskService) known(ctx context.Context, m *broker.TaskMessage) (*taskv1.SubmitTaskResponse, error) {
+	lookup, cancel := context.WithTimeout(ctx, maxLookup)
+	defer cancel()
+	t, err := s.cfg.Store.Task(lookup, m.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrUnavailable):
+		return nil, nil
+	case err != nil && lookup.Err() != nil && ctx.Err() == nil:
+		return nil, nil
+	case err != nil:
+		return nil, readError(err)
+	}
+	digest := sha256.Sum256(m.Payload)
+	switch {
+	case t.Type != m.Type:
+		return nil, conflict(m.ID, "type", "the task with this id is of the type "+t.Type)
+	case t.PayloadNumber == 0:
+		// Only its worker has told of it: its QUEUED event is late or lost.
+		return nil, nil
+	case !bytes.Equal(t.PayloadSHA256, digest[:]):
+		return nil, conflict(m.ID, "payload", "the task with this id has another payload")
+	}
+	return &taskv1.SubmitTaskResponse{Task: taskToProto(&t), AlreadySubmitted: true}, nil
+}
+
+func conflict(id, field, problem string) error {
+	return rpc.Errorf(codes.AlreadyExists, taskv1.ErrorReason_ERROR_REASON_TASK_ID_CONFLICT,
+		"nothing was submitted: %s; repeat the submission of %s as it was, or leave the id out", problem, id).Field(field, problem)
+}

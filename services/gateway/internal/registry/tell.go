@@ -1,0 +1,55 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+)
+
+// policy is what a worker is to know of a task type; nil if that is not known.
+func (r *Registry) policy(taskType string) *brokerv1.TypePolicy {
+	options, _, ok := r.cfg.Types.Effective(taskType)
+	if !ok {
+		return nil
+	}
+	return &brokerv1.TypePolicy{Type: taskType, Timeout: options.GetTimeout(), MaxResultBytes: r.cfg.MaxResultBytes, Options: options}
+}
+
+// TellWorkers tells all workers of a task type the policy in force, which they
+// would otherwise learn with their next heartbeat. It fails if the broker can't
+// take the message now.
+func (r *Registry) TellWorkers(ctx context.Context, taskType string) error {
+	p := r.policy(taskType)
+	if p == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := r.cfg.Controller.PublishControlType(ctx, taskType, r.control(heartbeat(p))); err != nil {
+		return fmt.Errorf("tell the workers of %s the policy in force: %w", taskType, err)
+	}
+	return nil
+}
+
+func heartbeat(types ...*brokerv1.TypePolicy) *brokerv1.ControlMessage {
+	return &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Heartbeat{Heartbeat: &brokerv1.HeartbeatAnswer{Types: types}}}
+}
+
+// control says who speaks, and when.
+func (r *Registry) control(m *brokerv1.ControlMessage) *brokerv1.ControlMessage {
+	m.GatewayId, m.Time = r.cfg.GatewayID, timestamppb.Now()
+	return m
+}
+
+// tell sends control to a worker; that the broker can't take it now is no
+// reason to keep the request, because the worker repeats it.
+func (r *Registry) tell(ctx context.Context, workerID string, m *brokerv1.ControlMessage) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := r.cfg.Controller.PublishControl(ctx, workerID, r.control(m)); err != nil {
+		r.cfg.Logger.Warn("a worker was not told", "worker_id", workerID, "error", err)
+	}
+}

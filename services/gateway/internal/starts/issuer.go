@@ -1,0 +1,115 @@
+// Package starts answers workers that ask whether they may start a delivery
+// which may not be its task's only one: it issues start permits.
+package starts
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+const (
+	// maxWaiting bounds the requests that wait. One more is dropped: its worker
+	// repeats it after [broker.RequestTTL].
+	maxWaiting = 4096
+	// maxDecide bounds the requests that are decided in one transaction of the
+	// store, between which others get to write.
+	maxDecide = 512
+	// maxAnswers bounds the answers on their way at once.
+	maxAnswers = 64
+	// answerTimeout bounds telling workers what was decided for a batch: then
+	// they have asked again.
+	answerTimeout = broker.RequestTTL
+	// logPeriod is the time between two log lines about the same trouble.
+	logPeriod = 10 * time.Second
+)
+
+// Projection lets decisions wait until the store has caught up.
+type Projection interface {
+	CatchUp(ctx context.Context) error
+}
+
+// Store decides about starts by what is on record, as store.Store says.
+type Store interface {
+	Start(ctx context.Context, requests []task.StartRequest) ([]task.StartAnswer, error)
+}
+
+// Controller tells a worker something.
+type Controller interface {
+	PublishControl(ctx context.Context, workerID string, m *brokerv1.ControlMessage) error
+}
+
+// Config is what an issuer needs.
+type Config struct {
+	GatewayID  string
+	Projection Projection
+	Store      Store
+	Controller Controller
+	Logger     *slog.Logger
+}
+
+// Issuer issues start permits while its Run does. What it can't answer, it does
+// not answer: the worker asks again.
+type Issuer struct {
+	cfg     Config
+	waiting chan asked
+	// Log lines about a full queue, undecided requests, and answers not told.
+	full, undecided, untold rate.Sometimes
+}
+
+// asked is a request and who asked.
+type asked struct {
+	workerID string
+	request  task.StartRequest
+}
+
+// NewIssuer makes an issuer.
+func NewIssuer(cfg Config) *Issuer {
+	sometimes := func() rate.Sometimes { return rate.Sometimes{Interval: logPeriod} }
+	return &Issuer{cfg: cfg, waiting: make(chan asked, maxWaiting), full: sometimes(), undecided: sometimes(), untold: sometimes()}
+}
+
+// Ask hands over a worker's request and never blocks. It drops the request while
+// too many wait.
+func (i *Issuer) Ask(workerID string, r task.StartRequest) {
+	select {
+	case i.waiting <- asked{workerID, r}:
+	default:
+		i.full.Do(func() {
+			i.cfg.Logger.Warn("too many starts wait for their permit, workers have to ask again", "waiting", maxWaiting)
+		})
+	}
+}
+
+// Run answers requests until ctx ends: all that wait in one go, so that many
+// share one wait for the projection and one transaction.
+func (i *Issuer) Run(ctx context.Context) {
+	for {
+		select {
+		case first := <-i.waiting:
+			i.serve(ctx, i.gather(first))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// gather adds to the first request those that wait already.
+func (i *Issuer) gather(first asked) []asked {
+	batch := []asked{first}
+	for len(batch) < maxWaiting {
+		select {
+		case a := <-i.waiting:
+			batch = append(batch, a)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
