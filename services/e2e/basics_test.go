@@ -63,10 +63,16 @@ func TestFailureEndsDeadLettered(t *testing.T) {
 	require.EqualValues(t, 5, failed.Failure.Code)
 	require.Equal(t, "no such thing", failed.Failure.Message)
 
-	panicked := p.await(t, p.submit(t, typePanic, &demov1.PanicRequest{Message: "ouch"}).TaskId)
+	panicked := p.await(t, p.ask(t, typePanic, &demov1.PanicRequest{Message: "ouch"}, func(r *taskv1.SubmitTaskRequest) {
+		r.Retry = quickly(2)
+	}).TaskId)
 	require.Equal(t, taskv1.TaskState_TASK_STATE_DEAD_LETTERED, panicked.State)
 	require.EqualValues(t, 13, panicked.Failure.Code)
 	require.Contains(t, panicked.Failure.Message, "ouch")
+	require.EqualValues(t, 2, panicked.Attempt)
+	for _, a := range p.attempts(t, panicked.TaskId) {
+		require.Equal(t, taskv1.AttemptOutcome_ATTEMPT_OUTCOME_PANICKED, a.Outcome)
+	}
 	require.Contains(t, panicked.Failure.Stack, "handlers).Panic", "the stack shows where")
 	require.LessOrEqual(t, len(panicked.Failure.Stack), 8<<10)
 

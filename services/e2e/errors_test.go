@@ -35,6 +35,28 @@ func requireReason(t testing.TB, err error, reason string) *errdetails.ErrorInfo
 	return infos[0]
 }
 
+// infoOf is the ErrorInfo of an error, nil for none.
+func infoOf(err error) *errdetails.ErrorInfo {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info
+		}
+	}
+	return nil
+}
+
+// detail is the one detail of its type that an error has.
+func detail[T any](t testing.TB, err error) T {
+	t.Helper()
+	for _, d := range status.Convert(err).Details() {
+		if found, ok := d.(T); ok {
+			return found
+		}
+	}
+	require.Fail(t, "no such detail", "%T in %v", *new(T), err)
+	return *new(T)
+}
+
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	p, _ := onVHost(t, withFlags("--max-payload-bytes", "100000"))

@@ -19,10 +19,10 @@ var (
 	keepLogs = flag.String("logs", "", "folder to keep the processes' logs in")
 )
 
-// gatewayBinary is the gateway under test, built by TestMain.
-var gatewayBinary string
+// The binaries under test, built by TestMain.
+var gatewayBinary, deadletterBinary string
 
-// TestMain builds the gateway. As a worker process it runs that instead: this
+// TestMain builds the services. As a worker process it runs that instead: this
 // binary has the handlers.
 func TestMain(m *testing.M) {
 	if os.Getenv(workerEnv) != "" {
@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	gatewayBinary = filepath.Join(dir, "gateway")
-	if err := buildGateway(); err != nil {
+	gatewayBinary, deadletterBinary = filepath.Join(dir, "gateway"), filepath.Join(dir, "deadletter")
+	if err := build(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -43,12 +43,12 @@ func TestMain(m *testing.M) {
 	brokertest.Main(m)
 }
 
-func buildGateway() error {
+func build(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", gatewayBinary, "../gateway").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "../gateway", "../deadletter").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build the gateway: %w\n%s", err, out)
+		return fmt.Errorf("build the services: %w\n%s", err, out)
 	}
 	return nil
 }

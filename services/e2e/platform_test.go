@@ -18,6 +18,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 )
@@ -30,6 +32,7 @@ const (
 	typeStuck  = "demo.v1.FaultService.FailTimes"
 	typeStream = "demo.v1.ImageService.ContactSheet"
 	typeResult = "demo.v1.ImageService.Thumbnail"
+	typeExit   = "demo.v1.FaultService.Exit"
 )
 
 // platform is one installation: a gateway and workers on a broker.
@@ -43,6 +46,12 @@ type platform struct {
 	recorder   *recorder
 	conn       *grpc.ClientConn
 	tasks      taskv1.TaskServiceClient
+	admin      adminv1.AdminServiceClient
+
+	// Of the dead-letter service, once it is started.
+	deadAddress, deadStore string
+	deadletter             *process
+	dead                   deadletterv1.DeadLetterServiceClient
 }
 
 // newPlatform starts a gateway with a fresh store. Options change it before.
@@ -60,7 +69,7 @@ func newPlatform(t testing.TB, amqpURL string, options ...func(*platform)) *plat
 	)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	p.conn, p.tasks = conn, taskv1.NewTaskServiceClient(conn)
+	p.conn, p.tasks, p.admin = conn, taskv1.NewTaskServiceClient(conn), adminv1.NewAdminServiceClient(conn)
 	return p
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -132,9 +133,29 @@ func (h *handlers) Delay(ctx context.Context, r *demov1.DelayRequest) (*demov1.D
 	return &demov1.DelayResponse{}, nil
 }
 
-// Fail fails as it is asked to.
+// mendedEnv makes Fail answer OK.
+const mendedEnv = "E2E_MENDED"
+
+// Fail fails as it is asked to, until it is mended.
 func (h *handlers) Fail(_ context.Context, r *demov1.FailRequest) (*demov1.FailResponse, error) {
-	return nil, status.Error(codes.Code(r.Code), r.Message)
+	if os.Getenv(mendedEnv) != "" {
+		return &demov1.FailResponse{}, nil
+	}
+	st := status.New(codes.Code(r.Code), r.Message)
+	if r.Reason == "" {
+		return nil, st.Err()
+	}
+	st, err := st.WithDetails(&errdetails.ErrorInfo{Domain: "e2e", Reason: r.Reason})
+	if err != nil {
+		return nil, err
+	}
+	return nil, st.Err()
+}
+
+// Exit takes the whole process down.
+func (h *handlers) Exit(context.Context, *demov1.ExitRequest) (*demov1.ExitResponse, error) {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }
 
 // Panic panics.
