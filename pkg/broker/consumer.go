@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 )
@@ -25,12 +26,34 @@ type Subscription struct {
 	Handle func(ctx context.Context, batch []Delivery) error
 }
 
-// Delivery is a message that was consumed over AMQP 0-9-1.
+// Delivery is a message that was consumed over AMQP 0-9-1. Its properties are
+// as they were sent, zero for unset.
 type Delivery struct {
 	Body        []byte
 	MessageID   string
 	Headers     map[string]any
 	Redelivered bool
+	// Exchange and RoutingKey are what brought it into the queue.
+	Exchange, RoutingKey string
+
+	ContentType, ContentEncoding string
+	CorrelationID, ReplyTo       string
+	Type, UserID, AppID          string
+	// Expiration is in milliseconds.
+	Expiration string
+	Timestamp  time.Time
+	// DeliveryMode is 2 for persistent.
+	DeliveryMode, Priority uint8
+}
+
+func deliveryOf(d *amqp091.Delivery) Delivery {
+	return Delivery{
+		Body: d.Body, MessageID: d.MessageId, Headers: d.Headers, Redelivered: d.Redelivered,
+		Exchange: d.Exchange, RoutingKey: d.RoutingKey,
+		ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, CorrelationID: d.CorrelationId, ReplyTo: d.ReplyTo,
+		Type: d.Type, UserID: d.UserId, AppID: d.AppId, Expiration: d.Expiration, Timestamp: d.Timestamp,
+		DeliveryMode: d.DeliveryMode, Priority: d.Priority,
+	}
 }
 
 // Subscribe attaches a subscription to the connection.
@@ -139,8 +162,8 @@ func (s *Subscription) gather(first amqp091.Delivery, more <-chan amqp091.Delive
 
 func (s *Subscription) handle(ctx context.Context, ch *amqp091.Channel, raw []amqp091.Delivery) error {
 	batch := make([]Delivery, len(raw))
-	for i, d := range raw {
-		batch[i] = Delivery{Body: d.Body, MessageID: d.MessageId, Headers: d.Headers, Redelivered: d.Redelivered}
+	for i := range raw {
+		batch[i] = deliveryOf(&raw[i])
 	}
 	if err := s.Handle(ctx, batch); err != nil {
 		return fmt.Errorf("handle %d messages: %w", len(batch), err)

@@ -125,10 +125,14 @@ func (m *TaskMessage) publishing() (amqp091.Publishing, error) {
 	}, nil
 }
 
+// maxExpiration is RabbitMQ's, which closes the channel over a longer one; what
+// expires later is seen to by workers alone.
+const maxExpiration = 10 * 365 * 24 * time.Hour
+
 // expiration is the message's time to live in the broker, at least 1 ms: with 0
 // RabbitMQ would give it up at once unless a worker waits for it.
 func (m *TaskMessage) expiration(now time.Time) string {
-	if !m.ExpireInBroker || m.ExpireTime.IsZero() {
+	if !m.ExpireInBroker || m.ExpireTime.IsZero() || m.ExpireTime.Sub(now) > maxExpiration {
 		return ""
 	}
 	return strconv.FormatInt(max(m.ExpireTime.Sub(now).Milliseconds(), 1), 10)

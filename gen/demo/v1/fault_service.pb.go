@@ -9,6 +9,7 @@
 package demov1
 
 import (
+	_ "github.com/warrenmq/warren/gen/warren/task/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -479,7 +480,7 @@ var File_demo_v1_fault_service_proto protoreflect.FileDescriptor
 
 const file_demo_v1_fault_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdemo/v1/fault_service.proto\x12\ademo.v1\x1a\x1egoogle/protobuf/duration.proto\"S\n" +
+	"\x1bdemo/v1/fault_service.proto\x12\ademo.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cwarren/task/v1/options.proto\"S\n" +
 	"\vFailRequest\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
@@ -498,10 +499,11 @@ const file_demo_v1_fault_service_proto_rawDesc = "" +
 	"\rDelayResponse\"!\n" +
 	"\vExitRequest\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\"\x0e\n" +
-	"\fExitResponse2\xac\x02\n" +
+	"\fExitResponse2\xc3\x02\n" +
 	"\fFaultService\x123\n" +
-	"\x04Fail\x12\x14.demo.v1.FailRequest\x1a\x15.demo.v1.FailResponse\x12B\n" +
-	"\tFailTimes\x12\x19.demo.v1.FailTimesRequest\x1a\x1a.demo.v1.FailTimesResponse\x126\n" +
+	"\x04Fail\x12\x14.demo.v1.FailRequest\x1a\x15.demo.v1.FailResponse\x12Y\n" +
+	"\tFailTimes\x12\x19.demo.v1.FailTimesRequest\x1a\x1a.demo.v1.FailTimesResponse\"\x15ڟ\x19\x11\x1a\x0f\x12\r\x12\v\n" +
+	"\x05\x10\x80\x84\xaf_\x1a\x02\b\x05\x126\n" +
 	"\x05Panic\x12\x15.demo.v1.PanicRequest\x1a\x16.demo.v1.PanicResponse\x126\n" +
 	"\x05Delay\x12\x15.demo.v1.DelayRequest\x1a\x16.demo.v1.DelayResponse\x123\n" +
 	"\x04Exit\x12\x14.demo.v1.ExitRequest\x1a\x15.demo.v1.ExitResponseB\x8c\x01\n" +

@@ -37,7 +37,8 @@ type FaultServiceClient interface {
 	// Fail answers with a status of the caller's choice.
 	Fail(ctx context.Context, in *FailRequest, opts ...grpc.CallOption) (*FailResponse, error)
 	// FailTimes fails with UNAVAILABLE the first n times that its key is seen by
-	// this process, then answers OK.
+	// this process, then answers OK. As a task it is tried again soon: after 200 ms
+	// or less at first, 5 s or less later.
 	FailTimes(ctx context.Context, in *FailTimesRequest, opts ...grpc.CallOption) (*FailTimesResponse, error)
 	// Panic panics.
 	Panic(ctx context.Context, in *PanicRequest, opts ...grpc.CallOption) (*PanicResponse, error)
@@ -114,7 +115,8 @@ type FaultServiceServer interface {
 	// Fail answers with a status of the caller's choice.
 	Fail(context.Context, *FailRequest) (*FailResponse, error)
 	// FailTimes fails with UNAVAILABLE the first n times that its key is seen by
-	// this process, then answers OK.
+	// this process, then answers OK. As a task it is tried again soon: after 200 ms
+	// or less at first, 5 s or less later.
 	FailTimes(context.Context, *FailTimesRequest) (*FailTimesResponse, error)
 	// Panic panics.
 	Panic(context.Context, *PanicRequest) (*PanicResponse, error)

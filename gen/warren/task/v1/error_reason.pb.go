@@ -45,9 +45,8 @@ const (
 	ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE ErrorReason = 6
 	// Nothing was submitted. Call again.
 	ErrorReason_ERROR_REASON_NOT_SUBMITTED ErrorReason = 7
-	// The task may have been submitted, under the metadata's `task_id`. It was if
-	// GetTask shows it. NOT_FOUND is no proof yet that it was not: submitting
-	// again may run the work twice.
+	// The task may have been submitted, under the metadata's `task_id`. Submit again
+	// with that `task_id` and everything else as before: it stays one task.
 	ErrorReason_ERROR_REASON_SUBMISSION_UNKNOWN ErrorReason = 8
 	// The store has not caught up with the status queue. Call again.
 	ErrorReason_ERROR_REASON_PROJECTION_BEHIND ErrorReason = 9

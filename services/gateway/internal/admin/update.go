@@ -85,8 +85,7 @@ func badOptions(err error) error {
 
 func changed(name string, cause error) error {
 	return rpc.Errorf(codes.Aborted, taskv1.ErrorReason_ERROR_REASON_ETAG_MISMATCH,
-		"somebody else has overridden options of %s meanwhile: read it again, and update it with its etag then", name).
-		Field("etag", "not that of the task type").Because(cause)
+		"somebody else has overridden options of %s meanwhile: read it again, and update it with its etag then", name).Because(cause)
 }
 
 func (s *Service) put(ctx context.Context, t *tasktypes.Type) error {

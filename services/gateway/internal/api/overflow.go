@@ -22,7 +22,7 @@ func (s *TaskService) overflow(ctx context.Context, sub *submission, queued *tas
 	m, limit := sub.message, sub.limit.GetMaxLength()
 	if sub.limit.GetOverflow() != taskv1.Overflow_OVERFLOW_DEAD_LETTER {
 		return nil, queueFull(m.Type, limit,
-			"nothing was submitted: the queue of %s is at its limit of %d waiting tasks; call again after the delay that the RetryInfo has").
+			"nothing was submitted by this call: the queue of %s is at its limit of %d waiting tasks; call again after the delay that the RetryInfo has").
 			RetryAfter(fullDelay)
 	}
 	full := queueFull(m.Type, limit, "the queue of %s was at its limit of %d waiting tasks; replay the task when there is room")

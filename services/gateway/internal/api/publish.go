@@ -114,13 +114,13 @@ func (s *TaskService) redeclare(ctx context.Context, taskType string) error {
 
 func notSubmitted(cause error) error {
 	return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_NOT_SUBMITTED,
-		"nothing was submitted: RabbitMQ does not take messages now; call again").Because(cause)
+		"nothing was submitted by this call: RabbitMQ does not take messages now; call again").Because(cause)
 }
 
 // submissionUnknown is RESOURCE_EXHAUSTED where the broker is likely to have
 // refused the message, and UNAVAILABLE elsewhere.
 func submissionUnknown(code codes.Code, id string, cause error) *rpc.Error {
 	return rpc.Errorf(code, taskv1.ErrorReason_ERROR_REASON_SUBMISSION_UNKNOWN,
-		"RabbitMQ did not confirm the task %s in time, so it may or may not have been submitted: call again with this task_id and everything else as before, and the work is done once all the same", id).
+		"RabbitMQ did not confirm the task %s in time, so it may or may not have been submitted: call again with this task_id and everything else as before: it stays one task", id).
 		With("task_id", id).Because(cause)
 }

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
-	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
@@ -23,10 +22,13 @@ const maxLookup = 2 * time.Second
 // or with an error if another task has the id. Without either it is to be
 // submitted, also while the store does not answer: should the first message be
 // on its way, the start permits see to it that only one of them is carried out.
-func (s *TaskService) known(ctx context.Context, m *broker.TaskMessage) (*taskv1.SubmitTaskResponse, error) {
+//
+// What else is asked for is not looked at: it was in order when the task was
+// accepted.
+func (s *TaskService) known(ctx context.Context, taskType string, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
 	lookup, cancel := context.WithTimeout(ctx, maxLookup)
 	defer cancel()
-	t, err := s.cfg.Store.Task(lookup, m.ID)
+	t, err := s.cfg.Store.Task(lookup, r.TaskId)
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrUnavailable):
 		return nil, nil
@@ -35,15 +37,15 @@ func (s *TaskService) known(ctx context.Context, m *broker.TaskMessage) (*taskv1
 	case err != nil:
 		return nil, readError(err)
 	}
-	digest := sha256.Sum256(m.Payload)
+	digest := sha256.Sum256(r.Payload.GetValue())
 	switch {
-	case t.Type != m.Type:
-		return nil, conflict(m.ID, "type", "the task with this id is of the type "+t.Type)
+	case t.Type != taskType:
+		return nil, conflict(t.ID, "type", "the task with this id is of the type "+t.Type)
 	case t.PayloadNumber == 0:
 		// Only its worker has told of it: its QUEUED event is late or lost.
 		return nil, nil
 	case !bytes.Equal(t.PayloadSHA256, digest[:]):
-		return nil, conflict(m.ID, "payload", "the task with this id has another payload")
+		return nil, conflict(t.ID, "payload", "the task with this id has another payload")
 	}
 	return &taskv1.SubmitTaskResponse{Task: taskToProto(&t), AlreadySubmitted: true}, nil
 }

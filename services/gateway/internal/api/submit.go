@@ -22,14 +22,8 @@ import (
 	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
-const (
-	// maxSubmit bounds a submission whose caller sets no deadline.
-	maxSubmit = 10 * time.Second
-	// maxBrokerExpiry is how far ahead an expire time may be for the broker to see
-	// to it: RabbitMQ closes the channel over more than 10 years. Workers see to
-	// all of them.
-	maxBrokerExpiry = 366 * 24 * time.Hour
-)
+// maxSubmit bounds a submission whose caller sets no deadline.
+const maxSubmit = 10 * time.Second
 
 // SubmitTask implements warren.task.v1.TaskService.
 func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
@@ -40,18 +34,18 @@ func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskReques
 	if err := s.checkPayload(taskType, r); err != nil {
 		return nil, err
 	}
-	sub, err := s.submission(taskType, r, time.Now())
-	if err != nil {
-		return nil, err
-	}
 	// A caller who hangs up does not stop a submission halfway: its deadline
 	// bounds it, not its cancellation.
 	bounded, cancel := beforeDeadline(ctx, maxSubmit)
 	defer cancel()
-	if sub.message.Resend {
-		if known, err := s.known(bounded, sub.message); known != nil || err != nil {
+	if r.TaskId != "" {
+		if known, err := s.known(bounded, taskType.Name, r); known != nil || err != nil {
 			return known, err
 		}
+	}
+	sub, err := s.submission(taskType, r, time.Now())
+	if err != nil {
+		return nil, err
 	}
 	deadline, _ := bounded.Deadline()
 	work, cancelWork := context.WithDeadline(context.WithoutCancel(ctx), deadline)
@@ -85,7 +79,7 @@ func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskReque
 		ID: strings.ToLower(r.TaskId), Type: t.Name, Payload: r.Payload.GetValue(), Run: 1, Copy: task.NewCopy(), Resend: r.TaskId != "",
 		CreateTime: now, RunTime: now, Priority: int(r.Priority), Labels: r.Labels,
 		// The broker gives up by itself only what is the one message of its run.
-		ExpireTime: expire, ExpireInBroker: r.TaskId == "" && expire.Sub(now) <= maxBrokerExpiry, Timeout: r.Timeout, Retry: r.Retry,
+		ExpireTime: expire, ExpireInBroker: r.TaskId == "", Timeout: r.Timeout, Retry: r.Retry,
 	}
 	if m.ID == "" {
 		m.ID = task.NewID()

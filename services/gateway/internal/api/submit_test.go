@@ -183,6 +183,10 @@ func TestRepeatedSubmissions(t *testing.T) {
 	require.True(t, answer.AlreadySubmitted)
 	require.Equal(t, id, answer.Task.TaskId)
 	require.Equal(t, taskv1.TaskState_TASK_STATE_RUNNING, answer.Task.State, "as of now")
+	r.ExpireTime = timestamppb.New(time.Now().Add(-time.Second))
+	answer, err = service.SubmitTask(t.Context(), r)
+	require.NoError(t, err, "it had not expired then")
+	require.True(t, answer.AlreadySubmitted)
 
 	other := request(t)
 	other.TaskId, other.Payload.Value = r.TaskId, append(other.Payload.Value, other.Payload.Value...)

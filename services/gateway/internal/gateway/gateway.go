@@ -124,6 +124,12 @@ func (g *gateway) makeChecker(known *catalogue.Catalogue) error {
 	return nil
 }
 
+// ages says how long tasks are kept by the types that have a retention of their
+// own, once all types and what operators have said of them are known.
+func (g *gateway) ages() (map[string]time.Duration, bool) {
+	return g.types.Retentions(), g.registry.Loaded() && g.types.Loaded()
+}
+
 // submits says whether tasks are taken and none that is taken can be lost.
 func (g *gateway) submits(ctx context.Context) error {
 	if err := g.publisher.Probe(ctx); err != nil {
@@ -149,7 +155,7 @@ func (g *gateway) run(ctx context.Context) error {
 	for _, run := range []func(context.Context){
 		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.health.run,
 		g.types.Run, g.starts.Run, g.depth.Run, g.topology.Run,
-		retention.NewSweeper(g.store, g.cfg.Retention, g.types.Retentions, g.cfg.Logger).Run,
+		retention.NewSweeper(g.store, g.cfg.Retention, g.ages, g.cfg.Logger).Run,
 		func(ctx context.Context) { g.serveProbes(ctx, g.metrics) },
 	} {
 		below.Go(func() error {

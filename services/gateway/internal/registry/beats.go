@@ -44,14 +44,17 @@ func (r *Registry) handleBeats(ctx context.Context, batch []broker.Delivery) err
 	return g.Wait()
 }
 
-// answerBeat tells a worker the policies in force for its types.
+// answerBeat tells a worker the policies in force for its types. As long as
+// overrides may be missing here, what the worker knows already is better.
 func (r *Registry) answerBeat(beat *brokerv1.Heartbeat) *brokerv1.ControlMessage {
 	answer := &brokerv1.HeartbeatAnswer{}
 	for _, load := range beat.Types {
-		if p := r.policy(load.Type); p != nil {
-			answer.Types = append(answer.Types, p)
-		} else {
+		p := r.policy(load.Type)
+		switch {
+		case p == nil:
 			answer.RegisterAgain = true
+		case r.cfg.Types.Loaded():
+			answer.Types = append(answer.Types, p)
 		}
 	}
 	return &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Heartbeat{Heartbeat: answer}}

@@ -40,9 +40,12 @@ type Controller interface {
 	PublishControlType(ctx context.Context, taskType string, m *brokerv1.ControlMessage) error
 }
 
-// Types says what is in force for a task type; false for one that is not known.
+// Types says what is in force for task types.
 type Types interface {
+	// Effective is false for a type that is not known.
 	Effective(taskType string) (*taskv1.TaskOptions, policy.Policy, bool)
+	// Loaded says whether the overrides of earlier days are known.
+	Loaded() bool
 }
 
 // Starts answers workers that ask whether they may start a delivery. Ask does not

@@ -372,6 +372,7 @@ func TestHeartbeatsAreAnswered(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, newStore(t))
 	f.register(t, acme(t, "1"))
+	require.NoError(t, f.types.Refresh(t.Context()))
 	const known = "acme.v1.ImageService.Resize"
 	for name, c := range map[string]struct {
 		types []string
@@ -399,6 +400,16 @@ func TestHeartbeatsAreAnswered(t *testing.T) {
 			require.EqualValues(t, 1234, p.MaxResultBytes)
 		}
 	}
+}
+
+func TestWorkersKeepTheirPoliciesUntilOverridesAreKnown(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, newStore(t))
+	f.register(t, acme(t, "1"))
+	require.NoError(t, f.Beats().Handle(t.Context(), []broker.Delivery{encode(t, beat("w-2", false, "acme.v1.ImageService.Resize"))}))
+	answer := f.told.messages[len(f.told.messages)-1].GetHeartbeat()
+	require.False(t, answer.RegisterAgain)
+	require.Empty(t, answer.Types)
 }
 
 func TestHeartbeatsComeInBatches(t *testing.T) {
@@ -464,7 +475,7 @@ func TestOverABroker(t *testing.T) {
 	answers := make(chan *brokerv1.ControlMessage, 10)
 	workerID := task.NewID()
 	consume.Subscribe(broker.Subscription{
-		Queue:   cfg.Names().ControlQueue(workerID, 1),
+		Queue: cfg.Names().ControlQueue(workerID, 1),
 		Declare: func(topology *broker.Topology) error {
 			return topology.DeclareControl(workerID, 1, []string{"demo.v1.ImageService.Thumbnail"})
 		},
@@ -481,7 +492,7 @@ func TestOverABroker(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	for _, run := range []func(context.Context){consume.Run, publish.Run, r.Run} {
+	for _, run := range []func(context.Context){consume.Run, publish.Run, r.Run, types.Run} {
 		running.Go(func() { run(ctx) })
 	}
 	t.Cleanup(func() {

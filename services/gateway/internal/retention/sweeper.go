@@ -24,16 +24,20 @@ const (
 type Sweeper struct {
 	store  store.Store
 	maxAge time.Duration
-	ages   func() map[string]time.Duration
+	ages   Ages
 	log    *slog.Logger
 }
+
+// Ages says how long tasks are kept of those task types that have an age of their
+// own. It is false while that is not known: nothing is removed then.
+type Ages func() (map[string]time.Duration, bool)
 
 // NewSweeper makes a sweeper of tasks that ended longer ago than maxAge, or than
 // ages says for their task type; it is asked anew for each sweep, nil is no type
 // that has an age of its own.
-func NewSweeper(s store.Store, maxAge time.Duration, ages func() map[string]time.Duration, log *slog.Logger) *Sweeper {
+func NewSweeper(s store.Store, maxAge time.Duration, ages Ages, log *slog.Logger) *Sweeper {
 	if ages == nil {
-		ages = func() map[string]time.Duration { return nil }
+		ages = func() (map[string]time.Duration, bool) { return nil, true }
 	}
 	return &Sweeper{store: s, maxAge: maxAge, ages: ages, log: log}
 }
@@ -57,7 +61,11 @@ func (s *Sweeper) Run(ctx context.Context) {
 // Sweep removes what is due, in transactions of at most store.MaxPurge rows,
 // between which others get to write.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	now, ages := time.Now(), s.ages()
+	ages, known := s.ages()
+	if !known {
+		return nil
+	}
+	now := time.Now()
 	types := slices.Sorted(maps.Keys(ages))
 	for _, t := range types {
 		if err := s.ended(ctx, store.Ended{Before: now.Add(-ages[t]), TaskType: t}); err != nil {

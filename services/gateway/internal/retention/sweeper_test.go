@@ -82,7 +82,7 @@ func TestSweepByType(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &purger{ended: []int{500, 1}}
 		ages := map[string]time.Duration{"b.v1.B.M": 96 * time.Hour, "a.v1.A.M": time.Hour}
-		s := retention.NewSweeper(p, 48*time.Hour, func() map[string]time.Duration { return ages }, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		s := retention.NewSweeper(p, 48*time.Hour, func() (map[string]time.Duration, bool) { return ages, true }, slog.New(slog.NewTextHandler(io.Discard, nil)))
 		const tombstones = "tombstones before 168h0m0s, 500"
 		require.NoError(t, s.Sweep(t.Context()))
 		require.Equal(t, []string{
@@ -152,8 +152,8 @@ func TestSweepRemovesWhatEndedLongAgo(t *testing.T) {
 		end(task.PhaseSucceeded, 30*time.Minute), end(task.PhaseDeadLettered, 2*time.Hour), end(task.PhaseStarted, 2*time.Hour),
 		endOf("a.v1.A.Long", task.PhaseSucceeded, 2*time.Hour), endOf("a.v1.A.Short", task.PhaseSucceeded, time.Minute),
 	}
-	ages := func() map[string]time.Duration {
-		return map[string]time.Duration{"a.v1.A.Short": 10 * time.Minute, "a.v1.A.Long": 3 * time.Hour}
+	ages := func() (map[string]time.Duration, bool) {
+		return map[string]time.Duration{"a.v1.A.Short": 10 * time.Minute, "a.v1.A.Long": 3 * time.Hour}, true
 	}
 	require.NoError(t, retention.NewSweeper(s, time.Hour, ages, slog.New(slog.NewTextHandler(io.Discard, nil))).Sweep(t.Context()))
 	for _, id := range gone {
@@ -164,4 +164,12 @@ func TestSweepRemovesWhatEndedLongAgo(t *testing.T) {
 		_, err := s.Task(t.Context(), id)
 		require.NoError(t, err)
 	}
+}
+
+func TestNothingIsRemovedBeforeTheRetentionsAreKnown(t *testing.T) {
+	t.Parallel()
+	p := &purger{}
+	unknown := func() (map[string]time.Duration, bool) { return nil, false }
+	require.NoError(t, retention.NewSweeper(p, time.Hour, unknown, slog.New(slog.DiscardHandler)).Sweep(t.Context()))
+	require.Empty(t, p.noted())
 }

@@ -44,6 +44,13 @@ func newFakes() *fakes {
 	}
 }
 
+// hold has the projection lag behind until caughtUp is closed.
+func (f *fakes) hold() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.caughtUp = make(chan struct{})
+}
+
 func (f *fakes) CatchUp(ctx context.Context) error {
 	f.mu.Lock()
 	f.catchUps++
@@ -119,8 +126,8 @@ func inBubble(t *testing.T, f *fakes, test func(t *testing.T, i *Issuer)) {
 
 func TestAllThatWaitShareOneCatchUpAndOneDecision(t *testing.T) {
 	f := newFakes()
-	f.caughtUp = make(chan struct{})
 	inBubble(t, f, func(t *testing.T, i *Issuer) {
+		f.hold()
 		i.Ask("w", request("first"))
 		synctest.Wait()
 		for n := range 100 {
@@ -145,8 +152,8 @@ func TestAllThatWaitShareOneCatchUpAndOneDecision(t *testing.T) {
 
 func TestTheStoreDecidesInBoundedTransactions(t *testing.T) {
 	f := newFakes()
-	f.caughtUp = make(chan struct{})
 	inBubble(t, f, func(t *testing.T, i *Issuer) {
+		f.hold()
 		i.Ask("w", request("first"))
 		synctest.Wait()
 		const many = maxWaiting + 100
@@ -193,7 +200,6 @@ func TestNobodyIsAnsweredWithoutADecision(t *testing.T) {
 
 func TestOneBadRecordCostsNoOtherTask(t *testing.T) {
 	f := newFakes()
-	f.caughtUp = make(chan struct{})
 	f.decide = func(r task.StartRequest) (task.StartAnswer, error) {
 		if r.RequestID == "r-3" {
 			return task.StartAnswer{}, errors.New("corrupt")
@@ -201,6 +207,7 @@ func TestOneBadRecordCostsNoOtherTask(t *testing.T) {
 		return task.StartAnswer{Verdict: task.VerdictDrop}, nil
 	}
 	inBubble(t, f, func(t *testing.T, i *Issuer) {
+		f.hold()
 		i.Ask("w", request("first"))
 		synctest.Wait()
 		for n := range 8 {
