@@ -21,7 +21,7 @@ help: ## list the targets
 
 build: ## build the binaries into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./services/gateway ./services/demo ./services/playground
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./services/gateway ./services/deadletter ./services/demo ./services/playground
 
 demo: build ## start everything, run real tasks, check the results, stop everything
 	@exec bin/playground demo --bin-dir bin

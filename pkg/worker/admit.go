@@ -25,10 +25,11 @@ const (
 // done with it instead. One that is to be alone in the process is when admit
 // returns nil.
 func (x *execution) admit() (*verdict, error) {
-	crashes, v := 0, (*verdict)(nil)
+	crashes := 0
 	if x.needsPermit() {
-		if crashes, v = x.askPermit(); v != nil {
-			return v, nil
+		var instead *verdict
+		if crashes, instead = x.askPermit(); instead != nil {
+			return instead, nil
 		}
 	}
 	if x.delivery.Attempt() > x.rules.MaxAttempts() {

@@ -89,7 +89,7 @@ func (c *consumption) takeShared(ctx context.Context) error {
 	for {
 		d, err := c.receiver.Receive(ctx)
 		if ctx.Err() != nil && err != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is how it ends
 		}
 		if err != nil {
 			return fmt.Errorf("receive tasks of %s: %w", c.taskType, err)

@@ -9,11 +9,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/task"
 )
 
 func delay(d time.Duration) *demov1.DelayRequest {
@@ -82,6 +86,34 @@ func TestFailureEndsDeadLettered(t *testing.T) {
 	require.Equal(t, failed.TaskId, dead[0].MessageId)
 	require.Equal(t, failed.Payload.Value, dead[0].Body)
 	require.Equal(t, "PERMANENT_FAILURE", dead[0].Headers["x-opt-warren-cause"])
+}
+
+// A submission that is repeated under its id stays one task, started once.
+func TestSubmissionIsRepeatedUnderItsID(t *testing.T) {
+	t.Parallel()
+	p, b := onVHost(t)
+	p.startWorker(t)
+	p.awaitReady(t, typeDelay)
+	r := &taskv1.SubmitTaskRequest{Type: typeDelay, Payload: payload(t, delay(100*time.Millisecond)), TaskId: task.NewID()}
+	var g errgroup.Group
+	for range 5 {
+		g.Go(func() error {
+			_, err := p.tasks.SubmitTask(t.Context(), r)
+			return err
+		})
+	}
+	require.NoError(t, g.Wait())
+	require.Equal(t, taskv1.TaskState_TASK_STATE_SUCCEEDED, p.await(t, r.TaskId).State)
+	again, err := p.tasks.SubmitTask(t.Context(), r)
+	require.NoError(t, err)
+	require.True(t, again.AlreadySubmitted)
+	require.Equal(t, taskv1.TaskState_TASK_STATE_SUCCEEDED, again.Task.State)
+	brokertest.Eventually(t, 10*time.Second, func() bool { return b.Queue(t, "warren.work."+typeDelay).Messages == 0 })
+	require.Len(t, p.recorder.of(r.TaskId), 1)
+
+	_, err = p.tasks.SubmitTask(t.Context(), &taskv1.SubmitTaskRequest{Type: typeDelay, Payload: payload(t, delay(time.Second)), TaskId: r.TaskId})
+	require.Equal(t, codes.AlreadyExists, status.Code(err))
+	requireReason(t, err, "TASK_ID_CONFLICT")
 }
 
 func TestStreamMessagesAndProgressAreWatched(t *testing.T) {

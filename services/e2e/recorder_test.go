@@ -23,6 +23,7 @@ type recorder struct {
 
 	mu     sync.Mutex
 	starts map[string][]start
+	total  int
 	conns  map[net.Conn]bool
 }
 
@@ -61,6 +62,7 @@ func (r *recorder) read(c net.Conn) {
 		}
 		r.mu.Lock()
 		r.starts[id] = append(r.starts[id], s)
+		r.total++
 		r.mu.Unlock()
 	}
 }
@@ -77,6 +79,13 @@ func (r *recorder) tasks() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.starts)
+}
+
+// all counts the starts of all tasks.
+func (r *recorder) all() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.total
 }
 
 func (r *recorder) close() {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
 	"github.com/warrenmq/warren/pkg/cli"
@@ -136,12 +138,33 @@ func (h *handlers) Delay(ctx context.Context, r *demov1.DelayRequest) (*demov1.D
 // mendedEnv makes Fail answer OK.
 const mendedEnv = "E2E_MENDED"
 
+// Reasons that Fail knows.
+const (
+	// reasonOnce has it fail at the first attempt only.
+	reasonOnce = "ONCE"
+	// reasonUntil as well, with a RetryInfo until the time in the message, in
+	// milliseconds since 1970.
+	reasonUntil = "UNTIL"
+)
+
 // Fail fails as it is asked to, until it is mended.
-func (h *handlers) Fail(_ context.Context, r *demov1.FailRequest) (*demov1.FailResponse, error) {
-	if os.Getenv(mendedEnv) != "" {
+func (h *handlers) Fail(ctx context.Context, r *demov1.FailRequest) (*demov1.FailResponse, error) {
+	info, _ := task.FromContext(ctx)
+	if os.Getenv(mendedEnv) != "" || info.Attempt > 1 && (r.Reason == reasonOnce || r.Reason == reasonUntil) {
 		return &demov1.FailResponse{}, nil
 	}
 	st := status.New(codes.Code(r.Code), r.Message)
+	if r.Reason == reasonUntil {
+		ms, err := strconv.ParseInt(r.Message, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		st, err = st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Until(time.UnixMilli(ms)))})
+		if err != nil {
+			return nil, err
+		}
+		return nil, st.Err()
+	}
 	if r.Reason == "" {
 		return nil, st.Err()
 	}

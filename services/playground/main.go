@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/warrenmq/warren/services/playground/internal/demo"
+	"github.com/warrenmq/warren/services/playground/internal/platform"
 	"github.com/warrenmq/warren/services/playground/internal/run"
 	"github.com/warrenmq/warren/services/playground/internal/show"
 )
@@ -22,7 +23,7 @@ import (
 // The flags read few variables and ignore the others: a WARREN_ variable that
 // is meant for one of Warren's own processes is no mistake here.
 type flags struct {
-	BinDir      string   `help:"Folder with the binaries gateway and demo." default:"bin"`
+	BinDir      string   `help:"Folder with the binaries gateway, deadletter and demo." default:"bin"`
 	ComposeFile string   `help:"Docker Compose file with a service rabbitmq; empty never uses Docker." default:"docker-compose.yml"`
 	AMQPURL     []string `name:"amqp-url" env:"WARREN_AMQP_URL" help:"A RabbitMQ that runs already; repeatable. Default: one is started." placeholder:"URL" sep:" "`
 
@@ -44,16 +45,20 @@ func (demoCommand) Run(ctx context.Context, f *flags, out *show.Printer) error {
 }
 
 type runCommand struct {
-	Listen        string `env:"WARREN_LISTEN" help:"Address of the gateway." default:"127.0.0.1:7070"`
-	MetricsListen string `env:"WARREN_METRICS_LISTEN" help:"Address of the gateway's /healthz and /readyz; empty is nowhere." default:"127.0.0.1:9070"`
-	DataDir       string `help:"Folder for data that outlive a run, and for logs." default:".run"`
+	Listen                  string `env:"WARREN_LISTEN" help:"Address of the gateway." default:"127.0.0.1:7070"`
+	MetricsListen           string `env:"WARREN_METRICS_LISTEN" help:"Address of the gateway's /healthz and /readyz; empty is nowhere." default:"127.0.0.1:9070"`
+	DeadletterListen        string `env:"WARREN_DEADLETTER_LISTEN" help:"Address of the dead-letter service." default:"127.0.0.1:7071"`
+	DeadletterMetricsListen string `env:"WARREN_DEADLETTER_METRICS_LISTEN" help:"Address of the dead-letter service's /healthz and /readyz; empty is nowhere." default:"127.0.0.1:9071"`
+	DataDir                 string `help:"Folder for data that outlive a run, and for logs." default:".run"`
 }
 
 // Run is called by kong.
 func (c runCommand) Run(ctx context.Context, f *flags, out *show.Printer) error {
 	return run.Run(ctx, run.Config{
 		BinDir: f.BinDir, ComposeFile: f.ComposeFile, AMQPURLs: f.AMQPURL,
-		DataDir: c.DataDir, Listen: c.Listen, MetricsListen: c.MetricsListen, Print: out,
+		DataDir: c.DataDir, Print: out,
+		Gateway:    platform.Addresses{Listen: c.Listen, MetricsListen: c.MetricsListen},
+		Deadletter: platform.Addresses{Listen: c.DeadletterListen, MetricsListen: c.DeadletterMetricsListen},
 	})
 }
 

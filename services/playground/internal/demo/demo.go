@@ -10,10 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
+	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/services/playground/internal/platform"
 	"github.com/warrenmq/warren/services/playground/internal/rabbit"
@@ -25,7 +25,7 @@ const stepTimeout = time.Minute
 
 // Config says what the demo runs on.
 type Config struct {
-	// BinDir has the binaries `gateway` and `demo`. Required.
+	// BinDir has the binaries `gateway`, `deadletter` and `demo`. Required.
 	BinDir string
 	// ComposeFile is a Docker Compose file with a service `rabbitmq`. Default:
 	// none, so that Docker is not used.
@@ -65,8 +65,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		cfg.Print.Line("", "namespace %s; its queues and exchanges stay there", name)
 	}
 	return withPlatform(ctx, platform.Config{
-		BinDir: cfg.BinDir, LogDir: dir, StoreFile: filepath.Join(dir, "gateway.db"),
-		AMQPURLs: broker.URLs, Namespace: name, Print: cfg.Print,
+		BinDir: cfg.BinDir, Dir: dir, AMQPURLs: broker.URLs, Namespace: name, Print: cfg.Print,
 	})
 }
 
@@ -91,13 +90,18 @@ func withPlatform(ctx context.Context, cfg platform.Config) error {
 // session is what the steps work with.
 type session struct {
 	tasks taskv1.TaskServiceClient
+	dead  deadletterv1.DeadLetterServiceClient
 	print *show.Printer
 }
 
 // steps runs every step, also after one has failed: each tells something of
 // its own.
 func steps(ctx context.Context, out *show.Printer, p *platform.Platform) error {
-	s := &session{tasks: taskv1.NewTaskServiceClient(p.Conn), print: out}
+	s := &session{
+		tasks: taskv1.NewTaskServiceClient(p.Gateway.Conn),
+		dead:  deadletterv1.NewDeadLetterServiceClient(p.Deadletter.Conn),
+		print: out,
+	}
 	ctx, cancel := p.Guard(ctx)
 	defer cancel()
 	var wrong []error
@@ -109,6 +113,8 @@ func steps(ctx context.Context, out *show.Printer, p *platform.Platform) error {
 		{"A contact sheet of 12 pictures, with its messages as they come", s.contactSheet},
 		{"A task that fails for good", s.failure},
 		{"20 thumbnails at once", s.batch},
+		{"A task that fails twice, and is tried again", s.retries},
+		{"A dead letter: found, understood, replayed", s.deadLetter},
 	} {
 		out.Title("%d. %s", i+1, step.title)
 		if err := runStep(ctx, step.run); err != nil {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
+	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/services/playground/internal/show"
 )
@@ -44,6 +45,8 @@ func describeEvent(event *taskv1.TaskEvent) (what, text string) {
 	case taskv1.EventKind_EVENT_KIND_SUCCEEDED:
 		state, text = taskv1.TaskState_TASK_STATE_SUCCEEDED,
 			"with its result, "+show.Size(len(event.GetResult().GetValue()))
+	case taskv1.EventKind_EVENT_KIND_RETRYING:
+		state, text = taskv1.TaskState_TASK_STATE_RETRYING, event.GetDecision()
 	case taskv1.EventKind_EVENT_KIND_DEAD_LETTERED:
 		state, text = taskv1.TaskState_TASK_STATE_DEAD_LETTERED,
 			fmt.Sprintf("cause %s: %s", causeName(event.GetCause()), describeFailure(event.GetFailure()))
@@ -94,17 +97,37 @@ func reasonOf(failure *taskv1.Failure) string {
 }
 
 func describeAttempts(attempts []*taskv1.TaskAttempt) string {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	line := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) }
-	line("RUN\tATTEMPT\tDELIVERY\tOUTCOME\tTOOK\tWORKER\tHOST")
-	for _, a := range attempts {
-		line("%d\t%d\t%d\t%s\t%v\t%s\t%s", a.GetRun(), a.GetAttempt(), a.GetDelivery(),
-			strings.TrimPrefix(a.GetOutcome().String(), "ATTEMPT_OUTCOME_"),
+	return table("RUN\tATTEMPT\tDELIVERY\tOUTCOME\tTOOK\tWORKER\tHOST", attempts, func(a *taskv1.TaskAttempt) string {
+		return fmt.Sprintf("%d\t%d\t%d\t%s\t%v\t%s\t%s", a.GetRun(), a.GetAttempt(), a.GetDelivery(), outcomeName(a.GetOutcome()),
 			a.GetEndTime().AsTime().Sub(a.GetStartTime().AsTime()).Round(time.Millisecond),
 			a.GetWorkerId(), a.GetWorkerHost())
+	})
+}
+
+// describeDecisions is about attempts that were not the only ones: what followed
+// each of them, and why.
+func describeDecisions(attempts []*taskv1.TaskAttempt) string {
+	return table("RUN\tATTEMPT\tOUTCOME\tDECISION", attempts, func(a *taskv1.TaskAttempt) string {
+		return fmt.Sprintf("%d\t%d\t%s\t%s", a.GetRun(), a.GetAttempt(), outcomeName(a.GetOutcome()), a.GetDecision())
+	})
+}
+
+func describeDeadLetters(dead []*deadletterv1.DeadLetter) string {
+	return table("DEAD LETTER\tSTATE\tCAUSE\tFAILURE", dead, func(d *deadletterv1.DeadLetter) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s", d.GetDeadLetterId(), deadLetterStateName(d.GetState()),
+			causeName(d.GetCause()), describeFailure(d.GetFailure()))
+	})
+}
+
+// table has a line for each row, cells divided by tabs.
+func table[Row any](head string, rows []Row, line func(Row) string) string {
+	var text strings.Builder
+	cells := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(cells, head)
+	for _, row := range rows {
+		_, _ = fmt.Fprintln(cells, line(row))
 	}
-	_ = table.Flush()
+	_ = cells.Flush()
 	return text.String()
 }
 
@@ -114,4 +137,12 @@ func stateName(state taskv1.TaskState) string {
 
 func causeName(cause taskv1.Cause) string {
 	return strings.TrimPrefix(cause.String(), "CAUSE_")
+}
+
+func outcomeName(outcome taskv1.AttemptOutcome) string {
+	return strings.TrimPrefix(outcome.String(), "ATTEMPT_OUTCOME_")
+}
+
+func deadLetterStateName(state deadletterv1.DeadLetterState) string {
+	return strings.TrimPrefix(state.String(), "DEAD_LETTER_STATE_")
 }

@@ -26,17 +26,30 @@ func (s *session) failure(ctx context.Context) error {
 	if task, err = s.watch(ctx, task); err != nil {
 		return err
 	}
-	if task.GetState() != taskv1.TaskState_TASK_STATE_DEAD_LETTERED {
-		return fmt.Errorf("task %s is %s, not DEAD_LETTERED", task.GetTaskId(), stateName(task.GetState()))
+	if err := checkDead(task, taskv1.Cause_CAUSE_PERMANENT_FAILURE); err != nil {
+		return err
 	}
-	if task.GetCause() == taskv1.Cause_CAUSE_UNSPECIFIED {
-		return fmt.Errorf("task %s is DEAD_LETTERED without a cause", task.GetTaskId())
+	if task.GetAttempt() != 1 {
+		return fmt.Errorf("task %s died in attempt %d, but %s is not to be tried again",
+			task.GetTaskId(), task.GetAttempt(), code.Code(request.GetCode()))
 	}
 	got := task.GetFailure()
 	if got.GetCode() != request.GetCode() || got.GetMessage() != request.GetMessage() || reasonOf(got) != request.GetReason() {
 		return fmt.Errorf("task %s has the failure %s, not %s %q, reason %s", task.GetTaskId(),
 			describeFailure(got), code.Code(request.GetCode()), request.GetMessage(), request.GetReason())
 	}
-	s.print.Line("checked", "the dead letter has its cause and the handler's own status, details included")
+	s.print.Line("checked", "%s is not tried again; the cause is right, the status the handler's own, details included",
+		code.Code(request.GetCode()))
+	return nil
+}
+
+// checkDead checks that the task was given up for that cause.
+func checkDead(task *taskv1.Task, cause taskv1.Cause) error {
+	if task.GetState() != taskv1.TaskState_TASK_STATE_DEAD_LETTERED {
+		return fmt.Errorf("task %s is %s, not DEAD_LETTERED", task.GetTaskId(), stateName(task.GetState()))
+	}
+	if task.GetCause() != cause {
+		return fmt.Errorf("task %s is DEAD_LETTERED with cause %s, not %s", task.GetTaskId(), causeName(task.GetCause()), causeName(cause))
+	}
 	return nil
 }

@@ -20,17 +20,23 @@ import (
 
 const (
 	submitTimeout = 10 * time.Second
-	submitAgain   = 200 * time.Millisecond
+	callAgain     = 200 * time.Millisecond
 )
 
-// submit submits a call of the method as a task. It submits again while the
-// gateway says that nothing was submitted, and tells of it.
+// submit submits a call of the method as a task, by the retry policy of its type.
 func (s *session) submit(ctx context.Context, method string, payload proto.Message) (*taskv1.Task, error) {
+	return s.submitWith(ctx, method, payload, nil)
+}
+
+// submitWith is submit with a retry policy of its own, unless that is nil. It
+// submits again while the gateway says that nothing was submitted, and tells of
+// it.
+func (s *session) submitWith(ctx context.Context, method string, payload proto.Message, retry *taskv1.RetryPolicy) (*taskv1.Task, error) {
 	encoded, err := anypb.New(payload)
 	if err != nil {
 		return nil, fmt.Errorf("encode the payload: %w", err)
 	}
-	request := &taskv1.SubmitTaskRequest{Type: platform.TaskType(method), Payload: encoded}
+	request := &taskv1.SubmitTaskRequest{Type: platform.TaskType(method), Payload: encoded, Retry: retry}
 	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
 	defer cancel()
 	for {
@@ -39,13 +45,7 @@ func (s *session) submit(ctx context.Context, method string, payload proto.Messa
 			return answer.GetTask(), nil
 		}
 		err = fmt.Errorf("submit a task of type %s: %w", request.GetType(), err)
-		if !notSubmitted(err) {
-			return nil, err
-		}
-		s.print.Line("again", "%v", err)
-		select {
-		case <-time.After(submitAgain):
-		case <-ctx.Done():
+		if !notSubmitted(err) || !s.again(ctx, err) {
 			return nil, err
 		}
 	}
@@ -54,12 +54,29 @@ func (s *session) submit(ctx context.Context, method string, payload proto.Messa
 // notSubmitted says whether the gateway vouches that there is no task, so that
 // submitting again makes no second one.
 func notSubmitted(err error) bool {
+	return apiReason(err) == taskv1.ErrorReason_ERROR_REASON_NOT_SUBMITTED
+}
+
+// apiReason is the reason of an error of Warren's API.
+func apiReason(err error) taskv1.ErrorReason {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			return "ERROR_REASON_"+info.GetReason() == taskv1.ErrorReason_ERROR_REASON_NOT_SUBMITTED.String()
+			return taskv1.ErrorReason(taskv1.ErrorReason_value["ERROR_REASON_"+info.GetReason()])
 		}
 	}
-	return false
+	return taskv1.ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
+// again waits before a call is repeated, and tells why it is. It is false when
+// the context has ended.
+func (s *session) again(ctx context.Context, why error) bool {
+	s.print.Line("again", "%v", why)
+	select {
+	case <-time.After(callAgain):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // watch shows the task's events from the first one to its end, and is the task

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
+	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/services/playground/internal/pictures"
 	"github.com/warrenmq/warren/services/playground/internal/show"
@@ -29,8 +30,9 @@ import (
 // gateway answers every call for one task.
 type gateway struct {
 	taskv1.UnimplementedTaskServiceServer
-	events []*taskv1.TaskEvent
-	task   *taskv1.Task
+	events   []*taskv1.TaskEvent
+	task     *taskv1.Task
+	attempts []*taskv1.TaskAttempt
 
 	refusals    int32 // how many submissions are refused first
 	reason      string
@@ -39,14 +41,18 @@ type gateway struct {
 
 func (g *gateway) SubmitTask(context.Context, *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
 	if g.submissions.Add(1) <= g.refusals {
-		refusal, err := status.New(codes.Unavailable, "refused").
-			WithDetails(&errdetails.ErrorInfo{Domain: "warren", Reason: g.reason})
-		if err != nil {
-			return nil, err
-		}
-		return nil, refusal.Err()
+		return nil, refused(g.reason)
 	}
 	return &taskv1.SubmitTaskResponse{Task: &taskv1.Task{TaskId: g.task.GetTaskId()}}, nil
+}
+
+// refused is an error of the API.
+func refused(reason string) error {
+	refusal, err := status.New(codes.Unavailable, "refused").WithDetails(&errdetails.ErrorInfo{Domain: "warren", Reason: reason})
+	if err != nil {
+		return err
+	}
+	return refusal.Err()
 }
 
 func (g *gateway) GetTask(context.Context, *taskv1.GetTaskRequest) (*taskv1.GetTaskResponse, error) {
@@ -54,9 +60,7 @@ func (g *gateway) GetTask(context.Context, *taskv1.GetTaskRequest) (*taskv1.GetT
 }
 
 func (g *gateway) ListTaskAttempts(context.Context, *taskv1.ListTaskAttemptsRequest) (*taskv1.ListTaskAttemptsResponse, error) {
-	return &taskv1.ListTaskAttemptsResponse{Attempts: []*taskv1.TaskAttempt{
-		{Run: 1, Attempt: 1, Outcome: taskv1.AttemptOutcome_ATTEMPT_OUTCOME_SUCCEEDED},
-	}}, nil
+	return &taskv1.ListTaskAttemptsResponse{Attempts: g.attempts}, nil
 }
 
 func (g *gateway) WatchTask(_ *taskv1.WatchTaskRequest, stream grpc.ServerStreamingServer[taskv1.WatchTaskResponse]) error {
@@ -71,8 +75,15 @@ func (g *gateway) WatchTask(_ *taskv1.WatchTaskRequest, stream grpc.ServerStream
 // sessionWith is a session with that gateway, and what it prints.
 func sessionWith(t *testing.T, g *gateway) (*session, *strings.Builder) {
 	t.Helper()
+	return sessionWithDead(t, g, deadletterv1.UnimplementedDeadLetterServiceServer{})
+}
+
+// sessionWithDead has a dead-letter service too.
+func sessionWithDead(t *testing.T, g taskv1.TaskServiceServer, dead deadletterv1.DeadLetterServiceServer) (*session, *strings.Builder) {
+	t.Helper()
 	server := grpc.NewServer()
 	taskv1.RegisterTaskServiceServer(server, g)
+	deadletterv1.RegisterDeadLetterServiceServer(server, dead)
 	listener := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -88,7 +99,11 @@ func sessionWith(t *testing.T, g *gateway) (*session, *strings.Builder) {
 		require.NoError(t, <-served)
 	})
 	var out strings.Builder
-	return &session{tasks: taskv1.NewTaskServiceClient(conn), print: show.NewPrinter(&out)}, &out
+	return &session{
+		tasks: taskv1.NewTaskServiceClient(conn),
+		dead:  deadletterv1.NewDeadLetterServiceClient(conn),
+		print: show.NewPrinter(&out),
+	}, &out
 }
 
 func history(numbers ...int64) []*taskv1.TaskEvent {
@@ -148,7 +163,7 @@ func TestTheThumbnailStepChecksThePicture(t *testing.T) {
 			t.Parallel()
 			picture, err := pictures.Photograph(test.size, test.quarters)
 			require.NoError(t, err)
-			s, out := sessionWith(t, &gateway{events: history(1, 2, 3), task: &taskv1.Task{
+			s, out := sessionWith(t, &gateway{events: history(1, 2, 3), attempts: tried(attempt{1, 1, true}), task: &taskv1.Task{
 				TaskId: "id", State: taskv1.TaskState_TASK_STATE_SUCCEEDED,
 				Result: packed(t, &demov1.ThumbnailResponse{
 					Image: picture, Width: int32(test.size.X), Height: int32(test.size.Y),
@@ -168,29 +183,41 @@ func TestTheThumbnailStepChecksThePicture(t *testing.T) {
 
 func TestTheFailureStepChecksTheFailure(t *testing.T) {
 	t.Parallel()
-	dead := &taskv1.Task{
-		TaskId: "id", State: taskv1.TaskState_TASK_STATE_DEAD_LETTERED, Cause: taskv1.Cause_CAUSE_PERMANENT_FAILURE,
-		Failure: &taskv1.Failure{Code: 5, Message: "there is no picture burrow.jpg"},
+	right := &taskv1.Task{
+		TaskId: "id", State: taskv1.TaskState_TASK_STATE_DEAD_LETTERED, Cause: taskv1.Cause_CAUSE_PERMANENT_FAILURE, Attempt: 1,
+		Failure: &taskv1.Failure{Code: 5, Message: "there is no picture burrow.jpg", Details: []*anypb.Any{
+			packed(t, &errdetails.ErrorInfo{Reason: "PICTURE_MISSING", Domain: "demo"}),
+		}},
 	}
-	causeless := proto.CloneOf(dead)
-	causeless.Cause = taskv1.Cause_CAUSE_UNSPECIFIED
 	for name, test := range map[string]struct {
-		task  *taskv1.Task
+		spoil func(*taskv1.Task)
 		words string
 	}{
-		"it succeeded":        {&taskv1.Task{State: taskv1.TaskState_TASK_STATE_SUCCEEDED}, "not DEAD_LETTERED"},
-		"without a cause":     {causeless, "without a cause"},
-		"details were lost":   {dead, "reason PICTURE_MISSING"},
-		"the failure is gone": {&taskv1.Task{State: dead.GetState(), Cause: dead.GetCause()}, "no failure recorded"},
+		"right":               {func(*taskv1.Task) {}, ""},
+		"it succeeded":        {func(task *taskv1.Task) { task.State = taskv1.TaskState_TASK_STATE_SUCCEEDED }, "not DEAD_LETTERED"},
+		"without a cause":     {func(task *taskv1.Task) { task.Cause = taskv1.Cause_CAUSE_UNSPECIFIED }, "cause UNSPECIFIED, not PERMANENT_FAILURE"},
+		"tried again":         {func(task *taskv1.Task) { task.Attempt = 2 }, "died in attempt 2"},
+		"details were lost":   {func(task *taskv1.Task) { task.Failure.Details = nil }, "reason PICTURE_MISSING"},
+		"the failure is gone": {func(task *taskv1.Task) { task.Failure = nil }, "no failure recorded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			task := proto.CloneOf(test.task)
-			task.TaskId = "id"
+			task := proto.CloneOf(right)
+			test.spoil(task)
 			s, _ := sessionWith(t, &gateway{events: history(1, 2, 3), task: task})
-			require.ErrorContains(t, s.failure(t.Context()), test.words)
+			requireWords(t, s.failure(t.Context()), test.words)
 		})
 	}
+}
+
+// requireWords demands an error with the words, and none without.
+func requireWords(t *testing.T, err error, words string) {
+	t.Helper()
+	if words == "" {
+		require.NoError(t, err)
+		return
+	}
+	require.ErrorContains(t, err, words)
 }
 
 func TestAnEventThatIsToldLateSaysSo(t *testing.T) {
@@ -200,6 +227,15 @@ func TestAnEventThatIsToldLateSaysSo(t *testing.T) {
 	})
 	require.Equal(t, "QUEUED", what)
 	require.Equal(t, "(told late, the task is RUNNING already)", text)
+}
+
+func TestARetryIsShownWithItsDecision(t *testing.T) {
+	t.Parallel()
+	what, text := describeEvent(&taskv1.TaskEvent{
+		Kind: taskv1.EventKind_EVENT_KIND_RETRYING, State: taskv1.TaskState_TASK_STATE_RETRYING, Decision: "next in 1 s",
+	})
+	require.Equal(t, "RETRYING", what)
+	require.Equal(t, "next in 1 s", text)
 }
 
 func packed(t *testing.T, message proto.Message) *anypb.Any {

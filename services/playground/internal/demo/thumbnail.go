@@ -56,11 +56,10 @@ func checkThumbnail(task *taskv1.Task, size image.Point, quarters pictures.Quart
 
 // attempts shows the executions of a task that succeeded at once.
 func (s *session) attempts(ctx context.Context, task *taskv1.Task) error {
-	answer, err := s.tasks.ListTaskAttempts(ctx, &taskv1.ListTaskAttemptsRequest{TaskId: task.GetTaskId()})
+	attempts, err := s.listAttempts(ctx, task)
 	if err != nil {
-		return fmt.Errorf("list the attempts of task %s: %w", task.GetTaskId(), err)
+		return err
 	}
-	attempts := answer.GetAttempts()
 	s.print.Line("attempts", "%s", describeAttempts(attempts))
 	if len(attempts) == 0 {
 		return errors.New("no attempt is on record")

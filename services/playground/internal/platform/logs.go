@@ -11,16 +11,19 @@ import (
 )
 
 const (
-	gatewayLog = "gateway.log"
-	workerLog  = "worker.log"
-	tailLines  = 20
+	gatewayLog    = "gateway.log"
+	deadletterLog = "deadletter.log"
+	workerLog     = "worker.log"
+	tailLines     = 20
 )
+
+func logs() []string { return []string{gatewayLog, deadletterLog, workerLog} }
 
 // PrintLogs prints the end of the log of each process that was started, for
 // when something was wrong.
 func (c Config) PrintLogs() {
-	for _, name := range []string{gatewayLog, workerLog} {
-		tail, err := process.Tail(filepath.Join(c.LogDir, name), tailLines)
+	for _, name := range logs() {
+		tail, err := process.Tail(filepath.Join(c.Dir, name), tailLines)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package platform runs a Warren of one gateway and one demo worker, both as
-// child processes of the playground.
+// Package platform runs a Warren of one gateway, one dead-letter service and one
+// demo worker, all as child processes of the playground.
 package platform
 
 import (
@@ -12,11 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
-
-	"github.com/warrenmq/warren/services/playground/internal/ports"
 	"github.com/warrenmq/warren/services/playground/internal/process"
 	"github.com/warrenmq/warren/services/playground/internal/show"
 )
@@ -24,40 +19,22 @@ import (
 const (
 	startTimeout = 45 * time.Second
 	portTries    = 5
-	// grace is what both processes are told; stopGrace, after which they are
+	// grace is what the processes are told; stopGrace, after which they are
 	// killed, is longer.
 	grace     = 10 * time.Second
 	stopGrace = 20 * time.Second
 )
 
-// Retries for what the API says to call again; submitting is not retried,
-// because it is not idempotent.
-const serviceConfig = `{"methodConfig": [{
-	"name": [
-		{"service": "warren.task.v1.TaskService", "method": "GetTask"},
-		{"service": "warren.task.v1.TaskService", "method": "WaitTask"},
-		{"service": "warren.task.v1.TaskService", "method": "WatchTask"},
-		{"service": "warren.task.v1.TaskService", "method": "ListTaskAttempts"}
-	],
-	"retryPolicy": {
-		"maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
-		"retryableStatusCodes": ["UNAVAILABLE"]
-	}
-}]}`
-
 // Config says what to start, and with what.
 type Config struct {
-	// BinDir has the binaries `gateway` and `demo`. Required.
+	// BinDir has the binaries `gateway`, `deadletter` and `demo`. Required.
 	BinDir string
-	// LogDir gets gateway.log and worker.log. Required.
-	LogDir string
-	// StoreFile is the gateway's SQLite file. Required.
-	StoreFile string
-	// Listen is the gateway's address. Default: any free port of 127.0.0.1.
-	Listen string
-	// MetricsListen is where the gateway serves its health over HTTP. Default:
-	// nowhere.
-	MetricsListen string
+	// Dir gets the stores, gateway.db and deadletter.db, and a log of each
+	// process: gateway.log, deadletter.log, worker.log. Required.
+	Dir string
+	// Gateway and Deadletter say where the two serve. Default: on any free port of
+	// 127.0.0.1, without health over HTTP.
+	Gateway, Deadletter Addresses
 	// AMQPURLs and Namespace say which broker to use. Required.
 	AMQPURLs  []string
 	Namespace string
@@ -65,21 +42,28 @@ type Config struct {
 	Print *show.Printer
 }
 
-// Platform is a gateway and a worker that run.
-type Platform struct {
-	// Address is where the gateway listens.
-	Address string
-	// Conn is a connection to the gateway.
-	Conn *grpc.ClientConn
-
-	cfg     Config
-	gateway *process.Child
-	worker  *process.Child
+// Addresses say where a service serves.
+type Addresses struct {
+	// Listen is for gRPC. Default: any free port of 127.0.0.1.
+	Listen string
+	// MetricsListen is for health over HTTP. Default: nowhere.
+	MetricsListen string
 }
 
-// Start starts both processes and returns once the gateway is SERVING and the
-// worker's task types are known to it. The caller must Stop the platform, which
-// is not nil after an error either.
+// Platform is a gateway, a dead-letter service and a worker that run.
+type Platform struct {
+	// Gateway has the services of tasks and of operators.
+	Gateway Server
+	// Deadletter has the service of dead letters.
+	Deadletter Server
+
+	cfg    Config
+	worker *process.Child
+}
+
+// Start starts the processes and returns once the gateway and the dead-letter
+// service are SERVING and the worker's task types are known. The caller must
+// Stop the platform, which is not nil after an error either.
 func Start(ctx context.Context, cfg Config) (*Platform, error) {
 	p := &Platform{cfg: cfg}
 	if err := cfg.removeLogs(); err != nil {
@@ -88,85 +72,55 @@ func Start(ctx context.Context, cfg Config) (*Platform, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout,
 		fmt.Errorf("the platform did not start within %v", startTimeout))
 	defer cancel()
-	if err := p.startGateway(ctx); err != nil {
-		return p, fmt.Errorf("start the gateway: %w", err)
-	}
-	cfg.Print.Line("gateway", "SERVING on %s", p.Address)
-	if err := p.startWorker(ctx); err != nil {
-		return p, fmt.Errorf("start the demo worker: %w", err)
-	}
-	cfg.Print.Line("worker", "has registered %s", taskTypes)
-	return p, nil
-}
-
-// startGateway takes another port when somebody took the one that it chose.
-func (p *Platform) startGateway(ctx context.Context) error {
-	if p.cfg.Listen != "" {
-		return p.tryGateway(ctx, p.cfg.Listen)
-	}
-	var failed error
 	for range portTries {
-		port, err := ports.AnyFree(ctx)
-		if err != nil {
-			return err
+		err := p.start(ctx)
+		if err == nil || ctx.Err() != nil || !p.Gateway.lostPort(ctx) && !p.Deadletter.lostPort(ctx) {
+			return p, err
 		}
-		failed = p.tryGateway(ctx, ports.Loopback(port))
-		if failed == nil || ctx.Err() != nil || ports.Free(ctx, port) {
-			return failed
-		}
-		failed = errors.Join(failed, p.Stop())
+		cfg.Print.Line("again", "on other ports: %v", errors.Join(err, p.Stop()))
 	}
-	return failed
+	return p, fmt.Errorf("other processes took the ports that were free, %d times", portTries)
 }
 
-func (p *Platform) tryGateway(ctx context.Context, address string) error {
-	gateway, err := process.Start(process.Spec{
-		Name:    "the gateway",
-		Program: filepath.Join(p.cfg.BinDir, gatewayBinary),
-		Args: []string{
-			"--listen=" + address, "--metrics-listen=" + p.cfg.MetricsListen,
-			"--store-url=sqlite:" + p.cfg.StoreFile, "--grace=" + grace.String(),
-		},
-		Env:     p.brokerSettings(),
-		LogFile: filepath.Join(p.cfg.LogDir, gatewayLog),
-	})
-	if err != nil {
+// start starts all processes before it waits for them: each waits for what it
+// needs of the others, and the broker.
+func (p *Platform) start(ctx context.Context) error {
+	if err := p.launch(ctx); err != nil {
 		return err
-	}
-	p.gateway, p.Address = gateway, address
-	p.Conn, err = grpc.NewClient(address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(serviceConfig),
-		// The default waits up to 2 min between dials; the gateway is here within
-		// seconds.
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: pollInterval, Multiplier: 1.5, MaxDelay: time.Second},
-			MinConnectTimeout: time.Second,
-		}),
-	)
-	if err != nil {
-		return fmt.Errorf("connect to %s: %w", address, err)
 	}
 	ctx, cancel := p.Guard(ctx)
 	defer cancel()
-	return waitServing(ctx, p.Conn)
+	if err := waitServing(ctx, p.Gateway.Conn, gatewayHealth()); err != nil {
+		return fmt.Errorf("start the gateway: %w", err)
+	}
+	p.cfg.Print.Line("gateway", "SERVING on %s", p.Gateway.Address)
+	if err := waitServing(ctx, p.Deadletter.Conn, deadletterHealth()); err != nil {
+		return fmt.Errorf("start the dead-letter service: %w", err)
+	}
+	p.cfg.Print.Line("deadletter", "SERVING on %s", p.Deadletter.Address)
+	if err := waitRegistered(ctx, p.Gateway.Conn); err != nil {
+		return fmt.Errorf("start the demo worker: %w", err)
+	}
+	p.cfg.Print.Line("worker", "has registered %s", taskTypes)
+	return nil
 }
 
-func (p *Platform) startWorker(ctx context.Context) error {
+func (p *Platform) launch(ctx context.Context) error {
+	if err := p.launchServer(ctx, gatewaySpec(p.cfg), &p.Gateway); err != nil {
+		return err
+	}
+	if err := p.launchServer(ctx, deadletterSpec(p.cfg, p.Gateway.Address), &p.Deadletter); err != nil {
+		return err
+	}
 	worker, err := process.Start(process.Spec{
 		Name:    "the demo worker",
 		Program: filepath.Join(p.cfg.BinDir, workerBinary),
 		Args:    []string{"work", "--grace=" + grace.String()},
 		Env:     p.brokerSettings(),
-		LogFile: filepath.Join(p.cfg.LogDir, workerLog),
+		LogFile: filepath.Join(p.cfg.Dir, workerLog),
 	})
-	if err != nil {
-		return err
-	}
 	p.worker = worker
-	ctx, cancel := p.Guard(ctx)
-	defer cancel()
-	return waitRegistered(ctx, p.Conn)
+	return err
 }
 
 // brokerSettings are variables and not flags, which others on this machine
@@ -194,9 +148,9 @@ func (p *Platform) Guard(ctx context.Context) (context.Context, context.CancelFu
 	return ctx, func() { end(context.Canceled) }
 }
 
-// Stop stops the worker, which drains, and then the gateway. It takes 40 s at
-// most. A process that had to be killed, or ended with an error, is an error.
-// A second call does nothing.
+// Stop stops the worker, which drains, then the dead-letter service and the
+// gateway. It takes 60 s at most. A process that had to be killed, or ended with
+// an error, is an error. A second call does nothing.
 func (p *Platform) Stop() error {
 	var failed []error
 	for _, child := range p.children() {
@@ -206,17 +160,15 @@ func (p *Platform) Stop() error {
 		}
 		failed = append(failed, err)
 	}
-	if p.Conn != nil {
-		failed = append(failed, p.Conn.Close())
-	}
-	p.worker, p.gateway, p.Conn = nil, nil, nil
+	failed = append(failed, p.Deadletter.disconnect(), p.Gateway.disconnect())
+	p.worker, p.Deadletter.child, p.Gateway.child = nil, nil, nil
 	return errors.Join(failed...)
 }
 
 // children are the processes that were started, in the order to stop them in.
 func (p *Platform) children() []*process.Child {
 	var started []*process.Child
-	for _, child := range []*process.Child{p.worker, p.gateway} {
+	for _, child := range []*process.Child{p.worker, p.Deadletter.child, p.Gateway.child} {
 		if child != nil {
 			started = append(started, child)
 		}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
+	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 )
 
@@ -28,20 +29,39 @@ const (
 // taskTypes is a name for what the worker registers, for people.
 const taskTypes = "demo.v1.ImageService and demo.v1.FaultService"
 
-// waitServing waits until the gateway says that it serves.
-func waitServing(ctx context.Context, conn *grpc.ClientConn) error {
+// storeHealth is the name of a server's store in gRPC's health service.
+const storeHealth = "warren.store"
+
+// gatewayHealth are the names there that must be SERVING of the gateway.
+func gatewayHealth() []string {
+	return []string{taskv1.TaskService_ServiceDesc.ServiceName, storeHealth}
+}
+
+// deadletterHealth are those of the dead-letter service.
+func deadletterHealth() []string {
+	return []string{deadletterv1.DeadLetterService_ServiceDesc.ServiceName, storeHealth}
+}
+
+// waitServing waits until the server says that it serves each of the names.
+func waitServing(ctx context.Context, conn *grpc.ClientConn, names []string) error {
 	client := healthpb.NewHealthClient(conn)
-	return poll(ctx, func(ctx context.Context) (bool, error) {
-		answer, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: taskv1.TaskService_ServiceDesc.ServiceName})
-		switch status.Code(err) {
-		case codes.OK:
-		case codes.Unavailable, codes.NotFound, codes.DeadlineExceeded:
-			return false, nil
-		default:
-			return false, fmt.Errorf("ask for its health: %w", err)
+	for _, name := range names {
+		err := poll(ctx, func(ctx context.Context) (bool, error) {
+			answer, err := client.Check(ctx, &healthpb.HealthCheckRequest{Service: name})
+			switch status.Code(err) {
+			case codes.OK:
+			case codes.Unavailable, codes.NotFound, codes.DeadlineExceeded:
+				return false, nil
+			default:
+				return false, fmt.Errorf("ask for the health of %s: %w", name, err)
+			}
+			return answer.GetStatus() == healthpb.HealthCheckResponse_SERVING, nil
+		})
+		if err != nil {
+			return fmt.Errorf("wait until %s is SERVING: %w", name, err)
 		}
-		return answer.GetStatus() == healthpb.HealthCheckResponse_SERVING, nil
-	})
+	}
+	return nil
 }
 
 // waitRegistered waits until the gateway knows the worker's task types. It asks

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package run leaves a Warren of one gateway and one demo worker up for
-// whoever wants to try it, until it is told to stop.
+// Package run leaves a Warren of one gateway, one dead-letter service and one
+// demo worker up for whoever wants to try it, until it is told to stop.
 package run
 
 import (
@@ -24,16 +24,13 @@ const (
 
 // Config says where the platform runs.
 type Config struct {
-	// BinDir has the binaries `gateway` and `demo`. Required.
+	// BinDir has the binaries `gateway`, `deadletter` and `demo`. Required.
 	BinDir string
-	// DataDir keeps what is to outlive a run: the store, the broker's data, and
+	// DataDir keeps what is to outlive a run: the stores, the broker's data, and
 	// the logs of the last run. Required; it is made when it is not there.
 	DataDir string
-	// Listen is the gateway's address. Required.
-	Listen string
-	// MetricsListen is where the gateway serves its health over HTTP. Default:
-	// nowhere.
-	MetricsListen string
+	// Gateway and Deadletter say where the two serve. Listen is required.
+	Gateway, Deadletter platform.Addresses
 	// ComposeFile is a Docker Compose file with a service `rabbitmq`. Default:
 	// none, so that Docker is not used.
 	ComposeFile string
@@ -45,7 +42,7 @@ type Config struct {
 }
 
 // Run runs the platform until the context ends, and then stops it: the worker,
-// the gateway, the broker. That takes 2 min at most. A process that ends by
+// the dead-letter service, the gateway, the broker. That takes 2 min at most. A process that ends by
 // itself is an error, as is one that had to be killed.
 func Run(ctx context.Context, cfg Config) (err error) {
 	if err := platform.CheckBinaries(cfg.BinDir); err != nil {
@@ -56,13 +53,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer unlock()
-	if err := platform.CheckListen(ctx, "listen", cfg.Listen); err != nil {
+	if err := checkAddresses(ctx, cfg); err != nil {
 		return err
-	}
-	if cfg.MetricsListen != "" {
-		if err := platform.CheckListen(ctx, "metrics-listen", cfg.MetricsListen); err != nil {
-			return err
-		}
 	}
 	cfg.Print.Title("Starting")
 	broker, err := rabbit.Get(ctx, rabbit.Config{
@@ -80,14 +72,32 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, broker.Stop(ctx)) }()
 	cfg.Print.Line("broker", "%s", broker.Origin)
 	return withPlatform(ctx, platform.Config{
-		BinDir: cfg.BinDir, LogDir: dir, StoreFile: filepath.Join(dir, "gateway.db"), Listen: cfg.Listen, MetricsListen: cfg.MetricsListen,
+		BinDir: cfg.BinDir, Dir: dir, Gateway: cfg.Gateway, Deadletter: cfg.Deadletter,
 		AMQPURLs: broker.URLs, Namespace: namespaceOn(broker), Print: cfg.Print,
 	})
 }
 
+// checkAddresses says which of the addresses can't be had.
+func checkAddresses(ctx context.Context, cfg Config) error {
+	for _, a := range []struct{ flag, address string }{
+		{"listen", cfg.Gateway.Listen},
+		{"metrics-listen", cfg.Gateway.MetricsListen},
+		{"deadletter-listen", cfg.Deadletter.Listen},
+		{"deadletter-metrics-listen", cfg.Deadletter.MetricsListen},
+	} {
+		if a.address == "" {
+			continue
+		}
+		if err := platform.CheckListen(ctx, a.flag, a.address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func withPlatform(ctx context.Context, cfg platform.Config) error {
 	cfg.Print.Line("namespace", "%s", cfg.Namespace)
-	cfg.Print.Line("logs", "%s", filepath.Join(cfg.LogDir, "*.log"))
+	cfg.Print.Line("logs", "%s", filepath.Join(cfg.Dir, "*.log"))
 	p, err := platform.Start(ctx, cfg)
 	if err == nil {
 		err = serve(ctx, p, cfg)
@@ -104,11 +114,11 @@ func withPlatform(ctx context.Context, cfg platform.Config) error {
 // serve tells what there is to try, and waits. It ends with an error only when
 // a process has ended by itself.
 func serve(ctx context.Context, p *platform.Platform, cfg platform.Config) error {
-	picture, err := writeSample(cfg.LogDir)
+	picture, err := writeSample(cfg.Dir)
 	if err != nil {
 		return err
 	}
-	cfg.Print.Text(thingsToTry(p.Address, picture))
+	cfg.Print.Text(thingsToTry(p.Gateway.Address, p.Deadletter.Address, picture))
 	ctx, cancel := p.Guard(ctx)
 	defer cancel()
 	<-ctx.Done()

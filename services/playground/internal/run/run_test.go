@@ -3,11 +3,7 @@
 package run
 
 import (
-	"encoding/json"
 	"os"
-	"os/exec"
-	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,33 +31,6 @@ func TestAFolderHasItsOwnProject(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, projectOf("/a"), projectOf("/a"))
 	require.NotEqual(t, projectOf("/a"), projectOf("/b"))
-}
-
-func TestTheThingsToTryAreAShellScript(t *testing.T) {
-	t.Parallel()
-	text := thingsToTry("127.0.0.1:7070", "/it's here/thumbnail.json")
-	require.NotRegexp(t, `\b(ADDRESS|PICTURE|FIRST_ID|ALIAS)\b`, text)
-	var script []string
-	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "  (") {
-			script = append(script, line)
-		}
-	}
-	check := exec.Command("/bin/sh", "-n")
-	check.Stdin = strings.NewReader(strings.Join(script, ""))
-	out, err := check.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-}
-
-// What is submitted on the command line must be what the API takes.
-func TestTheSubmissionsToTryAreValid(t *testing.T) {
-	t.Parallel()
-	submissions := regexp.MustCompile(`-d '(\{"type".*\})'`).FindAllStringSubmatch(script, -1)
-	require.Len(t, submissions, 2)
-	for _, submission := range submissions {
-		require.True(t, json.Valid([]byte(submission[1])), submission[1])
-		require.NoError(t, protojson.Unmarshal([]byte(submission[1]), &taskv1.SubmitTaskRequest{}), submission[1])
-	}
 }
 
 func TestTheSampleIsAThumbnailsSubmission(t *testing.T) {

@@ -14,35 +14,47 @@ const grpcurlModule = ".tools/grpcurl.mod"
 // script is what to type. $id stands for the shell's variable, the words in
 // capitals are filled in.
 const script = `
-Warren is up: the gateway on ADDRESS, a worker behind it. Try, in another terminal:
+Warren is up: the gateway on ADDRESS, the dead-letter service on DEADLETTER, a worker behind them.
+Try, in another terminal:
 ALIAS
   # what there is, the worker's own services included
   grpcurl -plaintext ADDRESS list
-  grpcurl -plaintext ADDRESS describe warren.task.v1.TaskService
-  grpcurl -plaintext ADDRESS describe demo.v1.FailRequest
+  grpcurl -plaintext ADDRESS describe demo.v1.FaultService
 
   # a task that takes 5 s: watch it from its submission to its end
   id=$(grpcurl -plaintext -d '{"type":"demo.v1.FaultService.Delay","payload":{"@type":"type.googleapis.com/demo.v1.DelayRequest","delay":"5s"}}' \
     ADDRESS warren.task.v1.TaskService/SubmitTask | FIRST_ID); echo "$id"
   grpcurl -plaintext -d '{"task_id":"'"$id"'"}' ADDRESS warren.task.v1.TaskService/WatchTask
 
-  # a task that fails
-  id=$(grpcurl -plaintext -d '{"type":"demo.v1.FaultService.Fail","payload":{"@type":"type.googleapis.com/demo.v1.FailRequest","code":5,"message":"no such picture"}}' \
-    ADDRESS warren.task.v1.TaskService/SubmitTask | FIRST_ID); echo "$id"
-  grpcurl -plaintext -d '{"task_id":"'"$id"'","view":"TASK_VIEW_FULL"}' ADDRESS warren.task.v1.TaskService/GetTask
-  grpcurl -plaintext -d '{"task_id":"'"$id"'"}' ADDRESS warren.task.v1.TaskService/ListTaskAttempts
-
   # a photograph's thumbnail, and its result when it is there
   id=$(grpcurl -plaintext -d @ ADDRESS warren.task.v1.TaskService/SubmitTask < PICTURE | FIRST_ID); echo "$id"
   grpcurl -plaintext -d '{"task_id":"'"$id"'","view":"TASK_VIEW_FULL"}' ADDRESS warren.task.v1.TaskService/WaitTask
+
+  # a task that fails three times and may be tried twice: watch it die, then see why
+  id=$(grpcurl -plaintext -d '{"type":"demo.v1.FaultService.FailTimes","payload":{"@type":"type.googleapis.com/demo.v1.FailTimesRequest","key":"'"$(date)"'","times":3},
+    "retry":{"max_attempts":2,"backoff":{"fixed":"2s","jitter":"JITTER_NONE"}}}' ADDRESS warren.task.v1.TaskService/SubmitTask | FIRST_ID); echo "$id"
+  grpcurl -plaintext -d '{"task_id":"'"$id"'"}' ADDRESS warren.task.v1.TaskService/WatchTask
+  grpcurl -plaintext -d '{"task_id":"'"$id"'"}' ADDRESS warren.task.v1.TaskService/ListTaskAttempts
+
+  # its dead letter: find it, replay it, and see it RESOLVED some seconds later
+  grpcurl -plaintext -d '{"filter":"state = \"OPEN\" AND code = \"UNAVAILABLE\""}' DEADLETTER warren.deadletter.v1.DeadLetterService/ListDeadLetters
+  grpcurl -plaintext -d '{"dead_letter_id":"'"$id"'","reason":"trying it"}' DEADLETTER warren.deadletter.v1.DeadLetterService/ReplayDeadLetter
+  grpcurl -plaintext -d '{"dead_letter_id":"'"$id"'"}' DEADLETTER warren.deadletter.v1.DeadLetterService/GetDeadLetter
+
+  # what operators see and change: task types with their options, and whether RabbitMQ is as it should be
+  grpcurl -plaintext ADDRESS warren.admin.v1.AdminService/ListTaskTypes
+  grpcurl -plaintext -d '{"name":"demo.v1.FaultService.Fail","options":{"retry":{"max_attempts":3}},"update_mask":{"paths":["retry.max_attempts"]},"reason":"trying it"}' \
+    ADDRESS warren.admin.v1.AdminService/UpdateTaskType
+  grpcurl -plaintext ADDRESS warren.admin.v1.AdminService/CheckTopology
 
 Ctrl-C stops everything.
 `
 
 // thingsToTry are commands that work as they stand.
-func thingsToTry(address, picture string) string {
+func thingsToTry(gateway, deadletter, picture string) string {
 	return strings.NewReplacer(
-		"ADDRESS", address,
+		"ADDRESS", gateway,
+		"DEADLETTER", deadletter,
 		"PICTURE", quoted(picture),
 		"FIRST_ID", `sed -n 's/.*"taskId": *"\([^"]*\)".*/\1/p'`,
 		"ALIAS\n", alias(),
