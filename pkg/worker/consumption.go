@@ -66,19 +66,17 @@ func (c *consumption) close() {
 // take starts tasks as slots become free, until ctx ends or the link does. When
 // one is to be alone in the process it takes none.
 func (c *consumption) take(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		if err := c.credit.extend(); err != nil {
 			return err
 		}
-		if err := c.takeShared(ctx); err != nil {
+		if err := c.takeShared(ctx); err != nil || ctx.Err() != nil {
 			return err
-		}
-		if ctx.Err() != nil {
-			return nil
 		}
 		c.giveBack()
 		c.w.isolation.await(ctx, func(alone bool, _ int) bool { return !alone })
 	}
+	return nil
 }
 
 // takeShared starts tasks until one wants to be alone, or ctx ends: neither is
@@ -88,11 +86,11 @@ func (c *consumption) takeShared(ctx context.Context) error {
 	defer cancel()
 	for {
 		d, err := c.receiver.Receive(ctx)
-		if ctx.Err() != nil && err != nil {
-			return nil //nolint:nilerr // the end of ctx is how it ends
-		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("receive tasks of %s: %w", c.taskType, err)
+		}
+		if d == nil {
+			return nil
 		}
 		c.credit.received()
 		if err := c.start(ctx, d); err != nil || ctx.Err() != nil {
