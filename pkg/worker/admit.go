@@ -54,7 +54,7 @@ func (x *execution) lastChecks() (*verdict, error) {
 		x.lost(x.delivery)
 		return nil, fmt.Errorf("%w: %w", errNotStarted, context.Cause(x.attached))
 	}
-	if expires := x.msg.ExpireTime; !expires.IsZero() && !x.w.clock.now().Before(expires) {
+	if x.tooLate() {
 		return x.expired(), nil
 	}
 	e := x.startedEvent()
@@ -62,7 +62,20 @@ func (x *execution) lastChecks() (*verdict, error) {
 	if err := x.reportStart(e); err != nil {
 		return nil, fmt.Errorf("report the start: %w", err)
 	}
+	// Reporting takes time when the broker is slow.
+	if x.tooLate() {
+		return x.expired(), nil
+	}
 	return nil, nil
+}
+
+// expiryMargin is by how much a task expires early here: what is known of the
+// gateways' time is late by the way of a message.
+const expiryMargin = 50 * time.Millisecond
+
+func (x *execution) tooLate() bool {
+	expires := x.msg.ExpireTime
+	return !expires.IsZero() && !x.w.clock.now().Add(expiryMargin).Before(expires)
 }
 
 // reportStart waits until the start is on record if it must be before the
