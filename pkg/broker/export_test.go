@@ -8,6 +8,7 @@ import (
 // Limits that tests go to.
 const (
 	MaxHeaderBytes       = maxHeaderBytes
+	MaxTraceBytes        = maxTraceBytes
 	MaxInFlight          = maxInFlight
 	MaxPendingBytes      = maxPendingBytes
 	MaxFailureAnnotation = maxFailure

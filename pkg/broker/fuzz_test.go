@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
 )
@@ -105,4 +107,75 @@ func recodeHeader(m broker.TaskMessage) (broker.TaskMessage, error) {
 		return m, err
 	}
 	return broker.DecodeTaskHeader(b)
+}
+
+func FuzzStartRequest(f *testing.F) {
+	b, err := proto.Marshal(broker.StartRequestToProto(task.StartRequest{
+		TaskID: "018f2d3c-5a6b-7c8d-9e0f-112233445566", Run: 2, Attempt: 3, Copy: task.Copy{1}, Delivery: 4, SettledDelivery: 3, Failed: 1, Resend: true,
+	}))
+	require.NoError(f, err)
+	f.Add(b)
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := &brokerv1.StartRequest{}
+		if proto.Unmarshal(b, m) != nil {
+			return
+		}
+		r, err := broker.StartRequestFromProto("id", m)
+		if err != nil {
+			return
+		}
+		again, err := broker.StartRequestFromProto("id", broker.StartRequestToProto(r))
+		require.NoError(t, err)
+		require.Equal(t, r, again)
+		// Whatever is asked, the decision does not panic.
+		task.DecideStart(r, nil, nil, nil)
+	})
+}
+
+func FuzzStartAnswer(f *testing.F) {
+	outcome := &task.Event{
+		TaskID: "018f2d3c-5a6b-7c8d-9e0f-112233445566", Type: "a.B.C", Key: task.Key{Run: 1, Attempt: 1, Phase: task.PhaseRetrying},
+		NextAttempt: 2, NextAttemptTime: time.Unix(1, 0),
+	}
+	for _, a := range []task.StartAnswer{
+		{Verdict: task.VerdictStart, Crashes: 2}, {Verdict: task.VerdictRepeat, Outcome: outcome}, {Verdict: task.VerdictStart, Crashed: outcome},
+	} {
+		m, err := broker.StartAnswerToProto("id", a)
+		require.NoError(f, err)
+		b, err := proto.Marshal(m)
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := &brokerv1.StartAnswer{}
+		if proto.Unmarshal(b, m) != nil {
+			return
+		}
+		a, err := broker.StartAnswerFromProto(m)
+		if err != nil {
+			return
+		}
+		_, err = broker.StartAnswerToProto("id", a)
+		require.NoError(t, err)
+		require.True(t, a.Verdict != task.VerdictRepeat || a.Outcome != nil)
+	})
+}
+
+func FuzzHistory(f *testing.F) {
+	b, err := broker.EncodeHistory(&brokerv1.AttemptHistory{Ignored: 1, Attempts: []*brokerv1.PastAttempt{{Attempt: 1, Decision: "why"}}})
+	require.NoError(f, err)
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := &brokerv1.AttemptHistory{}
+		if proto.Unmarshal(b, m) != nil {
+			return
+		}
+		// What was read can be written, and is bounded.
+		again, err := broker.EncodeHistory(m)
+		require.NoError(t, err)
+		if len(m.Attempts) != 1 {
+			require.LessOrEqual(t, len(again), 33<<10)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -36,11 +37,16 @@ const (
 	annotationDecision = "x-opt-warren-decision"
 )
 
-// Attempt is the number of the attempt that this delivery is for, from 1.
-func (d *WorkDelivery) Attempt() int { return int(max(d.annotation(annotationTry), 1)) }
+// Attempt is the number of the attempt that this delivery is for, from 1. What a
+// foreign publisher has put there is cut to what can be told.
+func (d *WorkDelivery) Attempt() int {
+	return int(min(max(d.annotation(annotationTry), 1), math.MaxInt32))
+}
 
 // Acquired counts the deliveries of the message, this one included.
-func (d *WorkDelivery) Acquired() int64 { return d.annotation("x-acquired-count") + 1 }
+func (d *WorkDelivery) Acquired() int64 {
+	return min(max(d.annotation("x-acquired-count"), 0), math.MaxInt64-1) + 1
+}
 
 // Settled is what Acquired was when a worker last settled the message to be
 // delivered again; 0 for never.

@@ -111,3 +111,27 @@ func TestPublishDead(t *testing.T) {
 	assert.Equal(t, "full", dead.Headers["x-opt-warren-decision"])
 	requireCounts(t, b, work, 0, 0)
 }
+
+// What may travel with a message fits into one frame of AMQP 0-9-1, with all of
+// it at its limit: RabbitMQ closes the connection of who consumes more.
+func TestLargestDeadLetterCanBeRead(t *testing.T) {
+	t.Parallel()
+	b, p, next := workplace(t)
+	m := newTask(taskType)
+	m.Metadata = map[string][][]byte{"x": {make([]byte, broker.MaxHeaderBytes-200)}}
+	m.Trace = map[string]string{"tracestate": strings.Repeat("t", broker.MaxTraceBytes)}
+	require.NoError(t, p.PublishTask(bounded(t), m))
+	l := next()
+	d := receiveTask(t, l)
+	h := &brokerv1.AttemptHistory{}
+	for i := range 100 {
+		h.Attempts = append(h.Attempts, &brokerv1.PastAttempt{Attempt: int32(i), Failure: &taskv1.Failure{Message: strings.Repeat("m", 2000), Stack: strings.Repeat("s", 8<<10)}})
+	}
+	require.NoError(t, d.Retry(bounded(t), broker.Again{At: time.Now(), Attempt: 2, History: h}))
+	d = receiveTask(t, l)
+	require.NoError(t, d.DeadLetter(bounded(t), broker.Death{
+		Cause: task.CausePermanentFailure, Decision: strings.Repeat("d", 2000), Attempt: 2, History: h,
+		Failure: &task.Failure{Code: 5, Message: strings.Repeat("f", 20<<10)},
+	}))
+	assert.Equal(t, m.ID, getDead(t, b).MessageId)
+}

@@ -21,8 +21,8 @@ import (
 const (
 	headerTask     = "warren-task"
 	contentType    = "application/x-protobuf"
-	maxHeaderBytes = 64 << 10
-	maxTraceBytes  = 32 << 10
+	maxHeaderBytes = 48 << 10
+	maxTraceBytes  = 16 << 10
 	maxShortString = 255
 )
 

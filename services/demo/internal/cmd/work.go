@@ -15,6 +15,7 @@ type workCommand struct {
 	cli.Broker
 	Concurrency int           `help:"Tasks of each type that run at the same time." default:"8"`
 	Grace       time.Duration `help:"How long running tasks may go on after SIGTERM, before they are given back." default:"30s"`
+	MaxStuck    int           `help:"With so many handlers that ignore the end of their time the worker drains and exits." default:"4"`
 }
 
 // Run is called by kong. It returns once the worker has drained.
@@ -24,6 +25,7 @@ func (c *workCommand) Run(ctx context.Context, log *slog.Logger) error {
 		Namespace:   c.Namespace,
 		Concurrency: c.Concurrency,
 		Grace:       c.Grace,
+		MaxStuck:    c.MaxStuck,
 		Version:     buildinfo.Version(),
 		Logger:      log,
 	})
