@@ -1,5 +1,5 @@
-// Package telemetry sets up logs and traces, and carries trace context through
-// message headers.
+// Package telemetry sets up logs, traces and metrics, and carries trace context
+// through message headers.
 package telemetry
 
 import (
@@ -7,84 +7,81 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// Start sets up tracing for a process, as the standard OTEL_ variables say:
-// traces are exported over OTLP when OTEL_TRACES_EXPORTER is `otlp` or an OTLP
-// endpoint is given, and not at all by default. Trace context is passed on
-// either way. The answer flushes and stops it.
+// Start sets up tracing and metrics for a process, as the standard OTEL_
+// variables say: traces are exported over OTLP when OTEL_TRACES_EXPORTER is
+// `otlp` or an OTLP endpoint is given, metrics likewise by
+// OTEL_METRICS_EXPORTER, and neither by default. Trace context is passed on
+// either way. What goes wrong later is logged as [LogErrors] does, by slog's
+// default logger. The answer flushes and stops both.
 //
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 func Start(ctx context.Context, service, version string) (func(context.Context) error, error) {
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
-	exporter, err := exporterFromEnv(ctx)
+	traces, err := protocolFromEnv("TRACES")
 	if err != nil {
 		return nil, err
 	}
-	if exporter == nil {
-		otel.SetTracerProvider(noop.NewTracerProvider())
-		return func(context.Context) error { return nil }, nil
+	metrics, err := protocolFromEnv("METRICS")
+	if err != nil {
+		return nil, err
 	}
+	var res *resource.Resource
+	if traces != off || metrics != off {
+		LogErrors(slog.Default())
+		if res, err = describe(ctx, service, version); err != nil {
+			return nil, err
+		}
+	}
+	stopTraces, err := startTraces(ctx, traces, res)
+	if err != nil {
+		return nil, err
+	}
+	stopMetrics, err := startMetrics(ctx, metrics, res)
+	if err != nil {
+		return nil, errors.Join(err, stopTraces(ctx))
+	}
+	return together(stopTraces, stopMetrics), nil
+}
+
+// describe is the resource that traces and metrics are of.
+func describe(ctx context.Context, service, version string) (*resource.Resource, error) {
 	res, err := resource.New(ctx,
 		resource.WithAttributes(semconv.ServiceName(service), semconv.ServiceVersion(version)),
 		resource.WithHost(), resource.WithProcessPID(), resource.WithFromEnv(), resource.WithTelemetrySDK(),
 	)
 	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
-		return nil, fmt.Errorf("describe this process for traces: %w", err)
+		return nil, fmt.Errorf("describe this process for telemetry: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
-	otel.SetTracerProvider(provider)
-	return provider.Shutdown, nil
+	return res, nil
 }
 
-func exporterFromEnv(ctx context.Context) (sdktrace.SpanExporter, error) {
-	if os.Getenv("OTEL_SDK_DISABLED") == "true" {
-		return nil, nil
-	}
-	switch name := os.Getenv("OTEL_TRACES_EXPORTER"); name {
-	case "none":
-		return nil, nil
-	case "otlp":
-	case "":
-		if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
-			return nil, nil
+// together calls all at once: a receiver that hangs takes no time from another.
+func together(stops ...func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		errs := make([]error, len(stops))
+		var all sync.WaitGroup
+		for i, stop := range stops {
+			all.Go(func() { errs[i] = stop(ctx) })
 		}
-	default:
-		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER=%s: only otlp and none are known", name)
+		all.Wait()
+		return errors.Join(errs...)
 	}
-	protocol := os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-	if protocol == "" {
-		protocol = os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")
-	}
-	var exporter *otlptrace.Exporter
-	var err error
-	switch protocol {
-	case "grpc":
-		exporter, err = otlptracegrpc.New(ctx)
-	case "", "http/protobuf":
-		exporter, err = otlptracehttp.New(ctx)
-	default:
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL=%s: only grpc and http/protobuf are known", protocol)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("set up the OTLP exporter: %w", err)
-	}
-	return exporter, nil
 }
 
-// flushTimeout bounds the export of the last spans when a process ends.
+// stopNothing stops what is off.
+func stopNothing(context.Context) error { return nil }
+
+// flushTimeout bounds the export of the last spans and metrics when a process
+// ends.
 const flushTimeout = 5 * time.Second
 
 // Flush calls what [Start] gave.
@@ -92,6 +89,6 @@ func Flush(flush func(context.Context) error, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	if err := flush(ctx); err != nil {
-		log.Warn("the last traces were not exported", "error", err)
+		log.Warn("the last telemetry was not exported", "error", err)
 	}
 }

@@ -4,31 +4,28 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
-	collectorv1 "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+	"go.uber.org/goleak"
 
 	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
-// patience is how long an export may take.
-const patience = 10 * time.Second
+type environment map[string]string
 
 // clean takes OpenTelemetry's settings out of the environment until the test
-// ends, and restores what Start sets for the process.
-func clean(t *testing.T) {
+// ends, with env in their place, and takes back what Start sets for the process.
+func clean(t *testing.T, env ...environment) {
 	t.Helper()
 	for _, entry := range os.Environ() {
 		if key, _, _ := strings.Cut(entry, "="); strings.HasPrefix(key, "OTEL_") {
@@ -36,141 +33,213 @@ func clean(t *testing.T) {
 			require.NoError(t, os.Unsetenv(key))
 		}
 	}
-	provider, propagator := otel.GetTracerProvider(), otel.GetTextMapPropagator()
+	for _, e := range env {
+		for k, v := range e {
+			t.Setenv(k, v)
+		}
+	}
 	t.Cleanup(func() {
-		otel.SetTracerProvider(provider)
-		otel.SetTextMapPropagator(propagator)
+		otel.SetTracerProvider(tracenoop.NewTracerProvider())
+		otel.SetMeterProvider(metricnoop.NewMeterProvider())
+		otel.SetTextMapPropagator(propagation.TraceContext{})
+		telemetry.LogErrors(slog.Default())
 	})
 }
 
-// span makes one by what Start has set, flushes, and says whether it was recorded.
-func span(t *testing.T, flush func(context.Context) error) bool {
+// start is Start, and a flush of bounded time.
+func start(t *testing.T) func() error {
+	t.Helper()
+	flush, err := telemetry.Start(t.Context(), "warren-test", "v7")
+	require.NoError(t, err)
+	return func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		return flush(ctx)
+	}
+}
+
+// use makes a span and measures, by what Start has set, and says which of the
+// two are on.
+func use(t *testing.T) (traces, metrics bool) {
 	t.Helper()
 	_, s := otel.Tracer("test").Start(t.Context(), "a span")
-	recording := s.IsRecording()
+	traces = s.IsRecording()
 	s.End()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	require.NoError(t, flush(ctx))
-	return recording
+	gauge, err := otel.Meter("test").Int64Gauge("a.gauge")
+	require.NoError(t, err)
+	gauge.Record(t.Context(), 42)
+	return traces, gauge.Enabled(t.Context())
 }
 
 func TestNothingIsExportedByDefault(t *testing.T) {
-	cases := map[string]map[string]string{
+	cases := map[string]environment{
 		"default":               nil,
-		"none":                  {"OTEL_TRACES_EXPORTER": "none"},
-		"none, with endpoint":   {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
-		"disabled":              {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp"},
-		"disabled, with a typo": {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "oltp"},
+		"none":                  {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
+		"none, with endpoint":   {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+		"disabled":              {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"},
+		"disabled, in capitals": {"OTEL_SDK_DISABLED": "TRUE", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+		"disabled, with a typo": {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "oltp", "OTEL_METRICS_EXPORTER": "oltp"},
 		"protocol alone":        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
 	}
 	for name, env := range cases {
 		t.Run(name, func(t *testing.T) {
-			clean(t)
-			for k, v := range env {
-				t.Setenv(k, v)
-			}
-			flush, err := telemetry.Start(t.Context(), "s", "v")
-			require.NoError(t, err)
-			require.False(t, span(t, flush))
+			clean(t, env)
+			before := goleak.IgnoreCurrent()
+			flush := start(t)
+			traces, metrics := use(t)
+			require.False(t, traces)
+			require.False(t, metrics)
+			goleak.VerifyNone(t, before)
+			require.NoError(t, flush())
 			require.ElementsMatch(t, []string{"traceparent", "tracestate", "baggage"}, otel.GetTextMapPropagator().Fields(), "context is passed on all the same")
 		})
 	}
 }
 
+// A failed Start leaves nothing behind: TestMain looks.
 func TestUnknownSettingsAreErrors(t *testing.T) {
-	for key, env := range map[string]map[string]string{
-		"OTEL_TRACES_EXPORTER=jaeger":           {"OTEL_TRACES_EXPORTER": "jaeger"},
-		"OTEL_EXPORTER_OTLP_PROTOCOL=http/json": {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+	for key, env := range map[string]environment{
+		"OTEL_TRACES_EXPORTER=jaeger":                   {"OTEL_TRACES_EXPORTER": "jaeger"},
+		"OTEL_METRICS_EXPORTER=prometheus":              {"OTEL_METRICS_EXPORTER": "prometheus"},
+		"OTEL_EXPORTER_OTLP_PROTOCOL=http/json":         {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+		"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json":  {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"},
+		"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/json": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json"},
 	} {
 		t.Run(key, func(t *testing.T) {
-			clean(t)
-			for k, v := range env {
-				t.Setenv(k, v)
-			}
+			clean(t, env)
 			_, err := telemetry.Start(t.Context(), "s", "v")
 			require.ErrorContains(t, err, key)
 		})
 	}
 }
 
-// collector takes in traces over both protocols.
-type collector struct {
-	collectorv1.UnimplementedTraceServiceServer
-	requests chan *collectorv1.ExportTraceServiceRequest
-}
-
-func (c *collector) Export(_ context.Context, r *collectorv1.ExportTraceServiceRequest) (*collectorv1.ExportTraceServiceResponse, error) {
-	c.requests <- r
-	return &collectorv1.ExportTraceServiceResponse{}, nil
-}
-
-func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	request := &collectorv1.ExportTraceServiceRequest{}
-	if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(body, request) != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	c.requests <- request
-}
-
-func overHTTP(t *testing.T, c *collector) string {
-	s := httptest.NewServer(c)
-	t.Cleanup(s.Close)
-	return s.URL
-}
-
-func overGRPC(t *testing.T, c *collector) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s := grpc.NewServer()
-	collectorv1.RegisterTraceServiceServer(s, c)
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(s.Stop)
-	return "http://" + l.Addr().String()
-}
-
-func TestVariablesChooseTheExporter(t *testing.T) {
+func TestVariablesChooseTheExporters(t *testing.T) {
 	cases := map[string]struct {
-		listen func(*testing.T, *collector) string
-		env    func(url string) map[string]string
+		listen          listener
+		env             func(url string) environment
+		traces, metrics bool
 	}{
-		"endpoint": {overHTTP, func(url string) map[string]string {
-			return map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": url}
-		}},
-		"endpoint of traces": {overHTTP, func(url string) map[string]string {
-			return map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url + "/v1/traces", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-		}},
-		"grpc": {overGRPC, func(url string) map[string]string {
-			return map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-		}},
-		"grpc for traces": {overGRPC, func(url string) map[string]string {
-			return map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}
-		}},
+		"endpoint": {overHTTP, func(url string) environment {
+			return environment{"OTEL_EXPORTER_OTLP_ENDPOINT": url}
+		}, true, true},
+		"endpoint of traces": {overHTTP, func(url string) environment {
+			return environment{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url + "/v1/traces", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+		}, true, false},
+		"endpoint of metrics": {overHTTP, func(url string) environment {
+			return environment{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": url + "/v1/metrics", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+		}, false, true},
+		"no metrics": {overHTTP, func(url string) environment {
+			return environment{"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_METRICS_EXPORTER": "none"}
+		}, true, false},
+		"no traces": {overHTTP, func(url string) environment {
+			return environment{"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_TRACES_EXPORTER": "none"}
+		}, false, true},
+		"grpc": {overGRPC, func(url string) environment {
+			return environment{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+		}, true, true},
+		"grpc for traces": {overGRPC, func(url string) environment {
+			return environment{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}
+		}, true, false},
+		"grpc for metrics": {overGRPC, func(url string) environment {
+			return environment{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc"}
+		}, false, true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			clean(t)
-			received := &collector{requests: make(chan *collectorv1.ExportTraceServiceRequest, 10)}
-			for k, v := range c.env(c.listen(t, received)) {
-				t.Setenv(k, v)
+			received := newReceiver()
+			clean(t, environment{"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test"}, c.env(c.listen(t, received)))
+			flush := start(t)
+			traces, metrics := use(t)
+			require.Equal(t, c.traces, traces)
+			require.Equal(t, c.metrics, metrics)
+			require.NoError(t, flush())
+			if traces {
+				requireSpan(t, received)
 			}
-			t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
-			flush, err := telemetry.Start(t.Context(), "warren-test", "v7")
-			require.NoError(t, err)
-			require.True(t, span(t, flush))
-			r := <-received.requests
-			require.Equal(t, "a span", r.ResourceSpans[0].ScopeSpans[0].Spans[0].Name)
-			resource := map[string]string{}
-			for _, a := range r.ResourceSpans[0].Resource.Attributes {
-				resource[a.Key] = a.Value.GetStringValue()
+			if metrics {
+				requireGauge(t, received)
 			}
-			require.Equal(t, "warren-test", resource["service.name"])
-			require.Equal(t, "v7", resource["service.version"])
-			require.Equal(t, "test", resource["deployment.environment.name"])
+			require.Empty(t, received.traces)
+			require.Empty(t, received.metrics)
 		})
 	}
+}
+
+func requireSpan(t *testing.T, received *receiver) {
+	t.Helper()
+	r := received.traces.next(t).ResourceSpans[0]
+	requireResource(t, r.Resource)
+	require.Equal(t, "a span", r.ScopeSpans[0].Spans[0].Name)
+}
+
+func requireGauge(t *testing.T, received *receiver) {
+	t.Helper()
+	r := received.metrics.next(t).ResourceMetrics[0]
+	requireResource(t, r.Resource)
+	require.Equal(t, "a.gauge", r.ScopeMetrics[0].Metrics[0].Name)
+	require.EqualValues(t, 42, r.ScopeMetrics[0].Metrics[0].GetGauge().DataPoints[0].GetAsInt())
+}
+
+func TestMetricsAreExportedAtTheInterval(t *testing.T) {
+	received := newReceiver()
+	clean(t, environment{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": overHTTP(t, received), "OTEL_METRIC_EXPORT_INTERVAL": "10",
+		"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+	})
+	flush := start(t)
+	use(t)
+	for len(received.metrics.next(t).ResourceMetrics[0].ScopeMetrics) == 0 { // before the gauge was recorded
+	}
+	requireGauge(t, received)
+	require.NoError(t, flush())
+}
+
+// A receiver of traces alone gets them all, and is no reason to wait.
+func TestReceiverWithoutMetrics(t *testing.T) {
+	for name, c := range map[string]struct {
+		listen listener
+		env    environment
+		says   string
+	}{
+		"http": {overHTTP, nil, "404"},
+		"grpc": {overGRPC, environment{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "Unimplemented"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			received := newReceiver()
+			received.metrics = nil
+			clean(t, c.env, environment{
+				"OTEL_EXPORTER_OTLP_ENDPOINT": c.listen(t, received), "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+			})
+			flush := start(t)
+			use(t)
+			err := flush()
+			require.ErrorContains(t, err, "export the last metrics")
+			require.ErrorContains(t, err, c.says)
+			require.NotErrorIs(t, err, context.DeadlineExceeded)
+			require.NotContains(t, err.Error(), "traces:")
+			requireSpan(t, received)
+		})
+	}
+}
+
+// The last metrics arrive though the receiver of traces hangs.
+func TestFlushesDoNotWaitForEachOther(t *testing.T) {
+	released, release := context.WithCancel(t.Context())
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-released.Done() }))
+	t.Cleanup(hangs.Close)
+	received := newReceiver()
+	clean(t, environment{
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": hangs.URL, "OTEL_EXPORTER_OTLP_ENDPOINT": overHTTP(t, received),
+		"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+	})
+	flush := start(t)
+	use(t)
+	done := make(chan error, 1)
+	go func() { done <- flush() }()
+	requireGauge(t, received)
+	require.Empty(t, done)
+	release()
+	require.NoError(t, <-done)
 }
 
 func TestFlushReportsWhatIsLost(t *testing.T) {

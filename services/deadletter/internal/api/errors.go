@@ -1,0 +1,57 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/services/deadletter/internal/replay"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+// answer is what a caller gets to know of an error.
+func answer(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return explain(err)
+}
+
+func explain(err error) *rpc.Error {
+	var notOpen *store.NotOpenError
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_FOUND, "no such dead letter is known; check the id")
+	case errors.Is(err, store.ErrUnavailable):
+		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
+			"the dead-letter service's store does not answer; call again").Because(err)
+	case errors.As(err, &notOpen):
+		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_OPEN,
+			"the dead letter is %s; only one that is OPEN can be replayed or discarded", notOpen.State).With("state", notOpen.State.String())
+	case errors.Is(err, replay.ErrAlive):
+		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_OPEN,
+			"%s; wait for its end", err).With("state", store.StateInReplay.String())
+	case errors.Is(err, store.ErrNotReplayable):
+		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_NOT_REPLAYABLE,
+			"the dead letter can't be replayed: it is no task, or its task has had the highest run there is; discard it")
+	case errors.Is(err, store.ErrEtag):
+		return rpc.Errorf(codes.Aborted, taskv1.ErrorReason_ERROR_REASON_ETAG_MISMATCH,
+			"the dead letter has changed since it had this etag; look at it again")
+	case errors.Is(err, replay.ErrGateway):
+		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_GATEWAY_UNAVAILABLE,
+			"the gateway does not answer, so that it is not known how the task stands; nothing was begun, call again").Because(err)
+	}
+	return rpc.Internal(err)
+}
+
+func shuttingDown() error {
+	return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN,
+		"this dead-letter service is stopping; call again, with the last resume token if it was a watch")
+}
+
+func filterInvalid(err error) error {
+	return rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_FILTER_INVALID, "%s", err).Field("filter", err.Error())
+}

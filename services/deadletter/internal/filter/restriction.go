@@ -1,0 +1,195 @@
+package filter
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"go.einride.tech/aip/filtering"
+	expr "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
+)
+
+// anyValue is the value that asks whether there is one.
+const anyValue = "*"
+
+var orders = map[string]Order{
+	filtering.FunctionEquals: Equal, filtering.FunctionNotEquals: Equal,
+	filtering.FunctionLessThan: Less, filtering.FunctionLessEquals: LessOrEqual,
+	filtering.FunctionGreaterThan: Greater, filtering.FunctionGreaterEquals: GreaterOrEqual,
+}
+
+// restriction is a comparison of a field with a value.
+type restriction struct {
+	// field is its name, for errors.
+	field    string
+	operator string
+	value    *expr.Expr
+}
+
+func convertRestriction(operator string, left, right *expr.Expr) (Expr, error) {
+	names, ok := path(left)
+	if !ok {
+		return nil, invalid("%s is no field; fields are %s", show(left), fieldList())
+	}
+	r := restriction{field: strings.Join(names, "."), operator: operator, value: right}
+	e, err := r.convert(names)
+	if err != nil {
+		return nil, err
+	}
+	if operator == filtering.FunctionNotEquals {
+		return Not{e}, nil
+	}
+	return e, nil
+}
+
+func (r restriction) convert(names []string) (Expr, error) {
+	if names[0] == labelsField {
+		return r.label(names[1:])
+	}
+	d, ok := declarations[r.field]
+	if !ok {
+		return nil, invalid("there is no field %s; fields are %s", cut(r.field), fieldList())
+	}
+	switch d.kind {
+	case kindEnum:
+		return r.enum(d)
+	case kindNumber:
+		return r.number(d)
+	case kindTime:
+		return r.time(d)
+	default:
+		m, err := r.match(d.field == FieldTaskID)
+		return Text{d.field, m}, err
+	}
+}
+
+// label converts what is asked of labels.KEY, or of all of them.
+func (r restriction) label(key []string) (Expr, error) {
+	if len(key) > 0 {
+		m, err := r.match(false)
+		return Label{strings.Join(key, "."), m}, err
+	}
+	name, err := r.text()
+	if err != nil {
+		return nil, err
+	}
+	if r.operator != filtering.FunctionHas || name == anyValue {
+		return nil, invalid("ask for a label by labels:KEY, for its value by labels.KEY = \"VALUE\"")
+	}
+	return Label{name, Match{Kind: MatchPresent}}, nil
+}
+
+// match converts what is asked of a text, which may be an id.
+func (r restriction) match(id bool) (Match, error) {
+	value, err := r.text()
+	if err != nil {
+		return Match{}, err
+	}
+	switch r.operator {
+	case filtering.FunctionHas:
+		if value == anyValue {
+			return Match{Kind: MatchPresent}, nil
+		}
+		return Match{Kind: MatchContains, Value: lowerASCII(value)}, nil
+	case filtering.FunctionEquals, filtering.FunctionNotEquals:
+		if u, err := uuid.Parse(value); id && err == nil {
+			value = u.String()
+		}
+		return equalOrPattern(value), nil
+	default:
+		return Match{}, r.noOperator("=, != and :")
+	}
+}
+
+func equalOrPattern(value string) Match {
+	segments := strings.Split(value, "*")
+	if len(segments) == 1 {
+		return Match{Kind: MatchEqual, Value: value}
+	}
+	last := len(segments) - 1
+	inner := slices.DeleteFunc(slices.Clone(segments[1:last]), func(s string) bool { return s == "" })
+	return Match{Kind: MatchPattern, Segments: slices.Concat(segments[:1], inner, segments[last:])}
+}
+
+func (r restriction) enum(d declaration) (Expr, error) {
+	name, err := r.text()
+	if err != nil {
+		return nil, err
+	}
+	switch r.operator {
+	case filtering.FunctionEquals, filtering.FunctionNotEquals, filtering.FunctionHas:
+	default:
+		return nil, r.noOperator("=, != and :")
+	}
+	if r.operator == filtering.FunctionHas && name == anyValue {
+		return Not{Enum{d.field, 0}}, nil
+	}
+	value, ok := d.names[name]
+	if !ok {
+		return nil, invalid("%s is no value of %s; values are %s", cut(name), r.field, d.nameList())
+	}
+	return Enum{d.field, value}, nil
+}
+
+func (r restriction) number(d declaration) (Expr, error) {
+	order, ok := orders[r.operator]
+	if !ok {
+		return nil, r.noOperator("=, !=, <, <=, > and >=")
+	}
+	n, ok := r.value.GetConstExpr().GetConstantKind().(*expr.Constant_Int64Value)
+	if !ok {
+		return nil, invalid("%s takes whole numbers, without quotes", r.field)
+	}
+	return Number{d.field, order, n.Int64Value}, nil
+}
+
+func (r restriction) time(d declaration) (Expr, error) {
+	order, ok := orders[r.operator]
+	if !ok {
+		return nil, r.noOperator("=, !=, <, <=, > and >=")
+	}
+	const example = `"2026-01-31T13:00:00Z"`
+	s, ok := r.value.GetConstExpr().GetConstantKind().(*expr.Constant_StringValue)
+	if !ok {
+		return nil, invalid("%s takes times in quotes, as %s", r.field, example)
+	}
+	t, err := time.Parse(time.RFC3339, s.StringValue)
+	if err != nil {
+		return nil, invalid("%s takes RFC 3339 times, as %s; %s is none", r.field, example, cut(s.StringValue))
+	}
+	return Time{d.field, order, t.Truncate(time.Microsecond).UTC()}, nil
+}
+
+func (r restriction) noOperator(known string) error {
+	return invalid("%s can't be compared by %s, only by %s", cut(r.field), r.operator, known)
+}
+
+// text is a value that is a text or a name, in quotes or without.
+func (r restriction) text() (string, error) {
+	if s, ok := r.value.GetConstExpr().GetConstantKind().(*expr.Constant_StringValue); ok {
+		return s.StringValue, nil
+	}
+	if names, ok := path(r.value); ok {
+		return strings.Join(names, "."), nil
+	}
+	return "", invalid("the value of %s must be a text; put it in quotes", cut(r.field))
+}
+
+// path is the names of a member, those between its dots.
+func path(e *expr.Expr) ([]string, bool) {
+	var names []string
+	for {
+		switch k := e.GetExprKind().(type) {
+		case *expr.Expr_IdentExpr:
+			names = append(names, k.IdentExpr.GetName())
+			slices.Reverse(names)
+			return names, true
+		case *expr.Expr_SelectExpr:
+			names = append(names, k.SelectExpr.GetField())
+			e = k.SelectExpr.GetOperand()
+		default:
+			return nil, false
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package intake
+
+import (
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/deadletter/internal/replay"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+// arrivalOf is what the store keeps of a message that died.
+func (i *Intake) arrivalOf(x *broker.DeadLetter) store.Arrival {
+	a := store.Arrival{
+		Message: store.Message{
+			Body: x.Body, Properties: x.Properties, Headers: x.Headers,
+			Queue: x.Queue, Exchange: x.Exchange, RoutingKeys: x.RoutingKeys,
+		},
+		Occurrence: store.Occurrence{
+			Cause: x.Cause, Failure: x.Failure, Decision: x.Decision, DeadTime: x.Time, BrokerReason: x.BrokerReason,
+			Attempts: x.Attempts, AttemptsOmitted: x.AttemptsOmitted,
+		},
+	}
+	if x.Problem != nil {
+		asForeign(&a, x)
+	} else {
+		asTask(&a, x)
+	}
+	a.Occurrence.Reason = reasonOf(a.Occurrence.Failure)
+	a.Notify = i.cfg.Notify(&a)
+	return a
+}
+
+func asForeign(a *store.Arrival, x *broker.DeadLetter) {
+	a.ID, a.Foreign = task.NewID(), true
+	if len(x.RoutingKeys) > 0 {
+		a.Type = x.RoutingKeys[0]
+	}
+	if o := &a.Occurrence; o.Failure == nil {
+		o.Failure = failureOf(rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, "%s", x.Problem.Error()))
+	}
+}
+
+func asTask(a *store.Arrival, x *broker.DeadLetter) {
+	m, o := &x.Task, &a.Occurrence
+	a.ID, a.Type, a.Labels, a.Priority = m.ID, m.Type, m.Labels, m.Priority
+	a.CreateTime, a.RunTime, a.Template = m.CreateTime, m.RunTime, replay.EncodeTemplate(m)
+	o.Run, o.Attempt, o.TraceID = m.Run, x.Attempt, telemetry.TraceIDOf(m.Trace)
+	last := task.Record{}
+	if n := len(x.Attempts); n > 0 {
+		last = x.Attempts[n-1]
+	}
+	o.WorkerID = last.WorkerID
+	if !x.ByBroker() {
+		return
+	}
+	// The one that the message was at has begun only if it took its workers down.
+	if o.Attempt = last.Key.Attempt; x.Cause == task.CauseDeliveryLimit {
+		o.Attempt = max(x.Attempt, 1)
+	}
+	o.Failure, o.Decision = brokerFailure(x)
+}
+
+// brokerFailure says what ended a task that the broker gave up by itself.
+func brokerFailure(x *broker.DeadLetter) (*task.Failure, string) {
+	const prefix = "RabbitMQ gave the task up by itself: "
+	answer := func(code codes.Code, reason taskv1.ErrorReason, why string) (*task.Failure, string) {
+		return failureOf(rpc.Errorf(code, reason, "%s", prefix+why).With("broker_reason", x.BrokerReason)), prefix + why
+	}
+	switch x.Cause {
+	case task.CauseExpired:
+		return answer(codes.DeadlineExceeded, taskv1.ErrorReason_ERROR_REASON_EXPIRED,
+			"its time in the queue ended before an attempt could start")
+	case task.CauseDeliveryLimit:
+		f, why := answer(codes.Internal, taskv1.ErrorReason_ERROR_REASON_WORKER_CRASHED,
+			"it was delivered as often as its queue allows, and each time the worker was lost")
+		f.Kind = task.KindCrash
+		return f, why
+	case task.CauseMaxLength:
+		return answer(codes.ResourceExhausted, taskv1.ErrorReason_ERROR_REASON_BROKER_DEAD_LETTERED,
+			"its queue is over a length limit that an operator has set")
+	default:
+		return answer(codes.Aborted, taskv1.ErrorReason_ERROR_REASON_BROKER_DEAD_LETTERED,
+			"a consumer that is no worker of Warren's rejected it")
+	}
+}
+
+func failureOf(e *rpc.Error) *task.Failure {
+	st := e.GRPCStatus().Proto()
+	f := &task.Failure{Code: int(st.Code), Message: st.Message, Kind: task.KindError}
+	for _, d := range st.Details {
+		f.Details = append(f.Details, task.Detail{TypeURL: d.TypeUrl, Value: d.Value})
+	}
+	return f
+}
+
+// reasonOf is the reason of the failure's ErrorInfo, empty without one.
+func reasonOf(f *task.Failure) string {
+	if f == nil {
+		return ""
+	}
+	for _, d := range f.Details {
+		var info errdetails.ErrorInfo
+		if strings.HasSuffix(d.TypeURL, "/google.rpc.ErrorInfo") && proto.Unmarshal(d.Value, &info) == nil {
+			return info.Reason
+		}
+	}
+	return ""
+}

@@ -1,0 +1,199 @@
+package replay
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+// Bounds of publishing: how many at once, the time for one, the wait before what
+// failed is tried again, and the time between two log lines about that.
+const (
+	publishPage    = 64
+	publishers     = 16
+	publishTimeout = 30 * time.Second
+	minBackoff     = 100 * time.Millisecond
+	maxBackoff     = 5 * time.Second
+	logPeriod      = 10 * time.Second
+)
+
+// publishAll publishes what is pending, now and whenever a replay was begun,
+// until ctx ends.
+func (r *Replayer) publishAll(ctx context.Context) {
+	var logged time.Time
+	backoff := minBackoff
+	for ctx.Err() == nil {
+		err := r.publishPending(ctx)
+		if err == nil {
+			if !logged.IsZero() {
+				r.log.InfoContext(ctx, "all replays are published")
+			}
+			logged, backoff = time.Time{}, minBackoff
+			select {
+			case <-r.news:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if ctx.Err() == nil && time.Since(logged) >= logPeriod {
+			r.log.WarnContext(ctx, "replays can't be published, trying again until they are", "error", err)
+			logged = time.Now()
+		}
+		pause(ctx, backoff)
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// publishPending tries once to publish everything that is pending.
+func (r *Replayer) publishPending(ctx context.Context) error {
+	var after int64
+	var why error
+	for ctx.Err() == nil {
+		page, err := r.cfg.Store.Intents(ctx, store.IntentPending, after, publishPage)
+		if err != nil {
+			return fmt.Errorf("read what is to be replayed: %w", err)
+		}
+		if len(page) == 0 {
+			return why
+		}
+		var group errgroup.Group
+		group.SetLimit(publishers)
+		for _, intent := range page {
+			group.Go(func() error { return r.publish(ctx, intent) })
+		}
+		if err := group.Wait(); err != nil {
+			why = err
+		}
+		after = page[len(page)-1].Sequence
+	}
+	return ctx.Err()
+}
+
+// publish carries an intent out.
+func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	d, err := r.cfg.Store.Get(ctx, intent.DeadLetterID, true)
+	if err != nil {
+		return fmt.Errorf("read dead letter %s to replay it: %w", intent.DeadLetterID, err)
+	}
+	m, died, err := rebuild(&d, intent.Run, time.Now().UTC())
+	if err != nil {
+		return err
+	}
+	marked, err := r.cfg.Store.MarkPublishing(ctx, intent.ID)
+	if errors.Is(err, store.ErrNotPending) {
+		r.forget(intent.ID)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("note that dead letter %s is published: %w", d.ID, err)
+	}
+	m.Copy, m.Resend = task.NewCopy(), marked.Publishes > 1
+	err = r.send(ctx, m, intent.ID, died)
+	if errors.Is(err, broker.ErrUnroutable) {
+		err = r.unroutable(ctx, &d, m, intent.ID)
+	} else if err == nil {
+		err = r.queued(ctx, m, intent.ID, telemetry.TraceIDOf(died))
+	}
+	if err != nil {
+		return fmt.Errorf("replay task %s as run %d: %w", m.ID, m.Run, err)
+	}
+	return nil
+}
+
+// send publishes the message, as the root of a trace that is linked to that of
+// the run that died and to the call that began the replay.
+func (r *Replayer) send(ctx context.Context, m *broker.TaskMessage, intentID string, died map[string]string) error {
+	ctx, span, headers := telemetry.StartPublish(ctx, r.tracer, telemetry.Message{
+		Exchange: r.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, Run: m.Run, BodySize: len(m.Payload),
+	})
+	defer span.End()
+	before := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier(died))
+	for _, sc := range []trace.SpanContext{trace.SpanContextFromContext(before), r.callOf(intentID)} {
+		if sc.IsValid() {
+			span.AddLink(trace.Link{SpanContext: sc})
+		}
+	}
+	m.Trace = headers
+	err := r.cfg.Publisher.PublishTask(ctx, m)
+	if err != nil {
+		telemetry.Fail(span, "publish", err.Error())
+	}
+	return err
+}
+
+func (r *Replayer) callOf(intentID string) trace.SpanContext {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls[intentID]
+}
+
+// queued has the QUEUED event confirmed and marks the intent.
+func (r *Replayer) queued(ctx context.Context, m *broker.TaskMessage, intentID, traceID string) error {
+	digest := sha256.Sum256(m.Payload)
+	payload := &task.Payload{Bytes: m.Payload, Size: int64(len(m.Payload)), SHA256: digest[:]}
+	if len(m.Payload) > task.MaxPayloadInStatus {
+		payload.Bytes, payload.Omitted = nil, true
+	}
+	e := eventOf(m, task.PhaseQueued, traceID)
+	e.Payload = payload
+	if err := r.write(ctx, e); err != nil {
+		return err
+	}
+	return r.published(ctx, intentID)
+}
+
+func (r *Replayer) published(ctx context.Context, intentID string) error {
+	if err := r.cfg.Store.MarkPublished(ctx, intentID); err != nil {
+		return fmt.Errorf("note that it was published: %w", err)
+	}
+	r.forget(intentID)
+	return nil
+}
+
+// forget forgets who began a replay.
+func (r *Replayer) forget(intentID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.calls, intentID)
+}
+
+func (r *Replayer) write(ctx context.Context, e *task.Event) error {
+	receipt, err := r.cfg.Status.Write(ctx, e)
+	if err == nil {
+		err = receipt.Wait(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("write its status event: %w", err)
+	}
+	return nil
+}
+
+func eventOf(m *broker.TaskMessage, phase task.Phase, traceID string) *task.Event {
+	return &task.Event{
+		TaskID: m.ID, Type: m.Type, Time: m.RunTime,
+		Key:  task.Key{Run: m.Run, Attempt: 1, Phase: phase, Copy: m.Copy},
+		Head: &task.Head{CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: traceID},
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,78 @@
+package replay
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+// template is what a replay takes from the message that died, besides what the
+// dead letter itself has: its body, type and labels. Nothing else of the message
+// is ever published again: no `x-` header, no CC, no expiration.
+type template struct {
+	Priority   int                 `json:",omitempty"`
+	CreateTime time.Time           `json:",omitzero"`
+	Metadata   map[string][][]byte `json:",omitempty"`
+	// Trace is the context of the run that died, to which the next one is linked.
+	Trace   map[string]string `json:",omitempty"`
+	Timeout *time.Duration    `json:",omitempty"`
+	// Retry is an encoded warren.task.v1.RetryPolicy.
+	Retry []byte `json:",omitempty"`
+}
+
+// EncodeTemplate is the template for replays of a task.
+func EncodeTemplate(m *broker.TaskMessage) []byte {
+	t := template{Priority: m.Priority, CreateTime: m.CreateTime, Metadata: m.Metadata, Trace: m.Trace}
+	if m.Timeout != nil {
+		d := m.Timeout.AsDuration()
+		t.Timeout = &d
+	}
+	var err error
+	if m.Retry != nil {
+		// A message that was decoded can be encoded.
+		t.Retry, err = proto.Marshal(m.Retry)
+	}
+	b, jsonErr := json.Marshal(t)
+	if errors.Join(err, jsonErr) != nil {
+		return nil
+	}
+	return b
+}
+
+// rebuild makes the message of the next run of a dead letter's task, without
+// its copy and trace.
+func rebuild(d *store.DeadLetter, run int, now time.Time) (*broker.TaskMessage, map[string]string, error) {
+	var t template
+	if err := json.Unmarshal(d.Template, &t); err != nil {
+		return nil, nil, fmt.Errorf("decode the template of dead letter %s: %w", d.ID, err)
+	}
+	m := &broker.TaskMessage{
+		ID: d.ID, Type: d.Type, Payload: d.Message.Body, Run: run, Labels: d.Labels, Metadata: t.Metadata,
+		Priority: t.Priority, CreateTime: t.CreateTime, RunTime: now,
+	}
+	if m.Priority < 1 || m.Priority > 9 {
+		m.Priority = task.PriorityNormal
+	}
+	if m.CreateTime.IsZero() {
+		m.CreateTime = d.FirstDeadTime
+	}
+	if t.Timeout != nil {
+		m.Timeout = durationpb.New(*t.Timeout)
+	}
+	if t.Retry != nil {
+		m.Retry = &taskv1.RetryPolicy{}
+		if err := proto.Unmarshal(t.Retry, m.Retry); err != nil {
+			return nil, nil, fmt.Errorf("decode the retry policy of dead letter %s: %w", d.ID, err)
+		}
+	}
+	return m, t.Trace, nil
+}

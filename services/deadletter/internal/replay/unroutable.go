@@ -1,0 +1,85 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+// unroutable ends a run whose message no queue has taken, unless an earlier
+// publish of it lives.
+func (r *Replayer) unroutable(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, intentID string) error {
+	claim, err := r.cfg.Claims.ClaimTaskRun(ctx, &adminv1.ClaimTaskRunRequest{TaskId: m.ID, Run: int32(m.Run), Copy: m.Copy[:]})
+	if err != nil {
+		return fmt.Errorf("%w: claim the run that has no queue: %w", ErrGateway, err)
+	}
+	failure := unroutableFailure(m.Type)
+	if claim.Held && !claim.Ended {
+		e := eventOf(m, task.PhaseDeadLettered, telemetry.TraceIDOf(m.Trace))
+		e.Failure, e.Cause, e.Decision = failure, task.CauseUnroutable, failure.Message
+		if err := r.write(ctx, e); err != nil {
+			return err
+		}
+	} else {
+		said, err := r.saidUnroutable(ctx, m)
+		if err != nil {
+			return err
+		}
+		if !said {
+			return r.published(ctx, intentID)
+		}
+	}
+	if err := r.bury(ctx, d, m, failure); err != nil {
+		return err
+	}
+	r.forget(intentID)
+	return nil
+}
+
+// saidUnroutable says whether the run has ended for having no queue, as this
+// service said before it could store it.
+func (r *Replayer) saidUnroutable(ctx context.Context, m *broker.TaskMessage) (bool, error) {
+	t, err := r.taskOf(ctx, m.ID)
+	if err != nil {
+		return false, err
+	}
+	return int(t.GetRun()) == m.Run && t.GetCause() == taskv1.Cause_CAUSE_UNROUTABLE, nil
+}
+
+// bury stores the run as one that died.
+func (r *Replayer) bury(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, failure *task.Failure) error {
+	a := store.Arrival{
+		ID: d.ID, Type: d.Type, Labels: d.Labels, Priority: m.Priority, CreateTime: m.CreateTime, RunTime: m.RunTime,
+		Message: *d.Message, Template: d.Template,
+		Occurrence: store.Occurrence{
+			Run: m.Run, Cause: task.CauseUnroutable, Failure: failure, Decision: failure.Message, DeadTime: time.Now(),
+			Reason: rpc.ReasonName(taskv1.ErrorReason_ERROR_REASON_UNROUTABLE), TraceID: telemetry.TraceIDOf(m.Trace),
+		},
+	}
+	a.Notify = r.cfg.Notify(&a)
+	if _, err := r.cfg.Store.Put(ctx, []store.Arrival{a}); err != nil {
+		return fmt.Errorf("store that no queue took it: %w", err)
+	}
+	r.log.WarnContext(ctx, "a replay has died: its task type has no queue", "id", d.ID, "type", d.Type, "run", m.Run)
+	return nil
+}
+
+func unroutableFailure(taskType string) *task.Failure {
+	st := rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_UNROUTABLE,
+		"the task type %s has no queue; start a worker that serves it", taskType).GRPCStatus().Proto()
+	f := &task.Failure{Code: int(st.Code), Message: st.Message, Kind: task.KindError}
+	for _, d := range st.Details {
+		f.Details = append(f.Details, task.Detail{TypeURL: d.TypeUrl, Value: d.Value})
+	}
+	return f
+}

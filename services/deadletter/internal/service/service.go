@@ -1,0 +1,136 @@
+// Package service puts the dead-letter service's process together.
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"go.opentelemetry.io/otel"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
+
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/services/deadletter/internal/api"
+	"github.com/warrenmq/warren/services/deadletter/internal/intake"
+	"github.com/warrenmq/warren/services/deadletter/internal/notify"
+	"github.com/warrenmq/warren/services/deadletter/internal/replay"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+// maxMessageBytes bounds an answer: a dead letter of the largest message that
+// RabbitMQ takes, with its history.
+const maxMessageBytes = 32 << 20
+
+// service is one dead-letter service process.
+type service struct {
+	cfg Config
+	resources
+	publish   *broker.Connection
+	consume   *broker.Connection
+	publisher *broker.Publisher
+	status    *broker.StatusWriter
+	intake    *intake.Intake
+	replayer  *replay.Replayer
+	// notifier is nil if nobody is told of dead letters.
+	notifier    *notify.Notifier
+	deadLetters *api.Service
+	server      *grpc.Server
+	health      *health
+	// stopping is closed when what would go on for ever is to end.
+	stopping chan struct{}
+}
+
+// newService puts a service together; nothing runs yet.
+func newService(cfg Config, r resources) (*service, error) {
+	s := &service{cfg: cfg, resources: r, stopping: make(chan struct{})}
+	names, hub := cfg.Broker.Names(), api.NewHub()
+	kept := signalStore{r.store, hub.Wake}
+	tasks, admin := taskv1.NewTaskServiceClient(r.gateway), adminv1.NewAdminServiceClient(r.gateway)
+	s.consume = broker.NewConnection(cfg.Broker, "consume", nil)
+	s.publish = broker.NewConnection(cfg.Broker, "publish", (*broker.Topology).CheckShared)
+	s.publisher = broker.NewPublisher(s.publish)
+	s.status = broker.NewStatusWriter(s.publisher)
+	told, notified := func(*store.Arrival) bool { return false }, func() {}
+	if r.webhook != nil {
+		s.notifier = notify.New(kept, r.webhook, cfg.Logger)
+		told, notified = r.rules.Match, s.notifier.Wake
+	}
+	s.intake = intake.New(intake.Config{
+		Store: kept, Status: s.status, Tasks: tasks, Claims: admin, Notify: told, Notified: notified, Logger: cfg.Logger,
+	})
+	s.consume.Subscribe(s.intake.Subscription(names))
+	s.replayer = replay.New(replay.Config{
+		Names: names, Store: kept, Publisher: s.publisher, Status: s.status, Tasks: tasks, Claims: admin, Notify: told,
+		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
+	})
+	s.deadLetters = api.NewService(api.Config{
+		Store: kept, Replayer: s.replayer, Types: api.NewTypeCache(admin), Hub: hub, Logger: cfg.Logger,
+	})
+	return s, s.newServer()
+}
+
+func (s *service) newServer() (err error) {
+	s.server, err = rpc.NewServer(rpc.ServerConfig{
+		Logger: s.cfg.Logger, MaxMessageBytes: maxMessageBytes,
+		LongCalls: []string{deadletterv1.DeadLetterService_ReplayDeadLetters_FullMethodName}, Stopping: s.stopping,
+	})
+	if err != nil {
+		return fmt.Errorf("make the gRPC server: %w", err)
+	}
+	deadletterv1.RegisterDeadLetterServiceServer(s.server, s.deadLetters)
+	s.health = newHealth(s.cfg.Logger,
+		check{deadletterv1.DeadLetterService_ServiceDesc.ServiceName, s.brokerWorks},
+		check{storeService, s.store.Check},
+		check{gatewayService, func(ctx context.Context) error { return gatewayWorks(ctx, s.gateway) }},
+	)
+	s.health.register(s.server)
+	reflection.Register(s.server)
+	return nil
+}
+
+// brokerWorks says whether dead letters can come in and status events go out.
+func (s *service) brokerWorks(ctx context.Context) error {
+	if err := s.consume.Do(ctx, (*broker.Topology).CheckDead); err != nil {
+		return err
+	}
+	return s.publisher.Probe(ctx)
+}
+
+// run serves until ctx ends. Then calls end first, and what they need after
+// them.
+func (s *service) run(ctx context.Context) error {
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	runs := []func(context.Context){
+		s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.run,
+		func(ctx context.Context) { s.serveProbes(ctx, s.metrics) },
+	}
+	if s.notifier != nil {
+		runs = append(runs, s.notifier.Run)
+	}
+	var below errgroup.Group
+	for _, run := range runs {
+		below.Go(func() error {
+			run(background)
+			return nil
+		})
+	}
+	s.cfg.Logger.Info("listening", "address", s.api.Addr().String())
+	if s.metrics != nil {
+		s.cfg.Logger.Info("health is served over HTTP", "address", s.metrics.Addr().String())
+	}
+	err := rpc.Serve(ctx, s.server, s.api, s.cfg.Grace, func() {
+		s.cfg.Logger.Info("stopping: calls under way may finish", "grace", s.cfg.Grace)
+		s.health.shutdown()
+		s.deadLetters.Stop()
+		close(s.stopping)
+	})
+	cancel()
+	_ = below.Wait()
+	return err
+}

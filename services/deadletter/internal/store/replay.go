@@ -1,0 +1,102 @@
+package store
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// ReplayRequest asks for the next run of a dead letter's task.
+type ReplayRequest struct {
+	ID string
+	// Etag, if set, must be the dead letter's.
+	Etag string
+	// Run is the number that the run gets: above all that are known.
+	Run int
+	// Reason is the operator's.
+	Reason string
+}
+
+// ResolveRequest says that a dead letter's task has ended well.
+type ResolveRequest struct {
+	ID string
+	// Etag, if set, must be the dead letter's.
+	Etag string
+	// Run is the one that ended well; 0 is the last one that died.
+	Run int
+	// Reason says how this is known, for the audit.
+	Reason string
+}
+
+// DiscardRequest asks to give a dead letter up.
+type DiscardRequest struct {
+	ID string
+	// Etag, if set, must be the dead letter's.
+	Etag string
+	// Reason is the operator's.
+	Reason string
+}
+
+// IntentState is how far a replay has come. The zero value is none.
+type IntentState int
+
+// The states of an intent.
+const (
+	// IntentPending: to be published.
+	IntentPending IntentState = iota + 1
+	// IntentPublished: message and QUEUED event are confirmed, the outcome is not
+	// known yet.
+	IntentPublished
+	// IntentDone: the outcome is known.
+	IntentDone
+)
+
+// Outcome is how a replayed run ended. The zero value is unknown.
+type Outcome int
+
+// The outcomes.
+const (
+	OutcomeSucceeded Outcome = iota + 1
+	OutcomeCancelled
+	// OutcomeDeadLettered: the run, or a later one, died.
+	OutcomeDeadLettered
+)
+
+// String is the outcome's name as a task's state has it.
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeSucceeded:
+		return task.StateSucceeded.String()
+	case OutcomeCancelled:
+		return task.StateCancelled.String()
+	case OutcomeDeadLettered:
+		return task.StateDeadLettered.String()
+	}
+	return "UNKNOWN"
+}
+
+// Intent is a replay that was begun: the promise to publish a run.
+type Intent struct {
+	// ID is a random UUID.
+	ID string
+	// Sequence is its place in the order in which intents were stored.
+	Sequence int64
+	// DeadLetterID is also the task's id.
+	DeadLetterID string
+	// Run is the run that it begins.
+	Run   int
+	State IntentState
+	// Time is when it was stored, by the store's clock.
+	Time time.Time
+	// Reason is the operator's.
+	Reason string
+	// Publishes counts the calls of MarkPublishing.
+	Publishes int
+	// Outcome is set when DONE.
+	Outcome Outcome
+}
+
+// Copy is the copy id of all messages that the intent is published as.
+func (i *Intent) Copy() task.Copy { return task.Copy(uuid.MustParse(i.ID)) }

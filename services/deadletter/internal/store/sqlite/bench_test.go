@@ -1,0 +1,39 @@
+package sqlite_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+	"github.com/warrenmq/warren/services/deadletter/internal/store/sqlite"
+)
+
+// BenchmarkPut puts batches of new dead letters.
+func BenchmarkPut(b *testing.B) {
+	for _, size := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			ctx := b.Context()
+			s, err := sqlite.Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "store.db"), sqlite.Options{})
+			require.NoError(b, err)
+			b.Cleanup(func() { require.NoError(b, s.Close()) })
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				b.StopTimer()
+				arrivals := make([]store.Arrival, size)
+				for i := range arrivals {
+					arrivals[i] = dead(task.NewID(), 1)
+				}
+				b.StartTimer()
+				_, err := s.Put(ctx, arrivals)
+				require.NoError(b, err)
+				n += size
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "dead-letters/s")
+		})
+	}
+}

@@ -1,0 +1,161 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/warrenmq/warren/services/deadletter/internal/filter"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+// Get implements [store.Store].
+func (s *Store) Get(ctx context.Context, id string, full bool) (store.DeadLetter, error) {
+	var d store.DeadLetter
+	err := s.read(ctx, "read dead letter "+id, func(tx *sql.Tx) (err error) {
+		if d, err = get(ctx, tx, id); err != nil || !full {
+			return err
+		}
+		_, err = fill(ctx, tx, &d)
+		return err
+	})
+	return d, err
+}
+
+// get reads a dead letter by any spelling of its id. Errors: ErrNotFound.
+func get(ctx context.Context, tx *sql.Tx, id string) (store.DeadLetter, error) {
+	u, err := uuid.Parse(id)
+	if err != nil {
+		return store.DeadLetter{}, fmt.Errorf("%w: %q is no id", store.ErrNotFound, id)
+	}
+	return loadOne(ctx, tx, u)
+}
+
+// List implements [store.Store].
+func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
+	var page store.Page
+	c := selection(q)
+	order := "d.sequence DESC"
+	if q.OldestFirst {
+		order = "d.sequence"
+		c.and("d.sequence > ?", q.After)
+	} else if q.After != 0 {
+		c.and("d.sequence < ?", q.After)
+	}
+	err := s.read(ctx, "list dead letters", func(tx *sql.Tx) (err error) {
+		page.DeadLetters, page.More, err = load(ctx, tx, c, order, q.Limit, q.Full)
+		return err
+	})
+	return page, err
+}
+
+// Count implements [store.Store].
+func (s *Store) Count(ctx context.Context, q store.Query) (int64, error) {
+	var n int64
+	c := selection(q)
+	err := s.read(ctx, "count dead letters", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT count(*) FROM dead_letters d WHERE `+c.sql(), c.args...).Scan(&n)
+	})
+	return n, err
+}
+
+// selection is the condition of what a query selects.
+func selection(q store.Query) *condition {
+	c := &condition{}
+	if q.State != 0 {
+		c.and("d.state = ?", int64(q.State))
+	}
+	c.filter(q.Filter)
+	return c
+}
+
+// Changes implements [store.Store].
+func (s *Store) Changes(ctx context.Context, after int64, f filter.Expr, limit int, full bool) (store.ChangePage, error) {
+	page := store.ChangePage{Through: after}
+	if limit <= 0 {
+		return page, nil
+	}
+	c := &condition{}
+	c.and("d.change > ?", after)
+	c.filter(f)
+	err := s.read(ctx, "read changes", func(tx *sql.Tx) error {
+		var last int64
+		err := tx.QueryRowContext(ctx, selectLastChange).Scan(&last)
+		if err != nil {
+			return err
+		}
+		page.DeadLetters, page.More, err = load(ctx, tx, c, "d.change", limit, full)
+		if err != nil {
+			return err
+		}
+		page.Through = max(after, last)
+		if n := len(page.DeadLetters); page.More && n > 0 {
+			page.Through = page.DeadLetters[n-1].Change
+		}
+		return nil
+	})
+	return page, err
+}
+
+// LatestChange implements [store.Store].
+func (s *Store) LatestChange(ctx context.Context) (int64, error) {
+	var last int64
+	err := s.read(ctx, "read the latest change", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, selectLastChange).Scan(&last)
+	})
+	return last, err
+}
+
+// load reads a page of dead letters, and whether others follow.
+func load(ctx context.Context, tx *sql.Tx, c *condition, order string, limit int, full bool) ([]store.DeadLetter, bool, error) {
+	limit = bounded(limit)
+	if limit == 0 {
+		return nil, false, nil
+	}
+	query := `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE ` + c.sql() + ` ORDER BY ` + order + ` LIMIT ?`
+	page, err := collect(ctx, tx, scanDeadLetter, query, append(c.args, limit+1)...)
+	if err != nil {
+		return nil, false, err
+	}
+	more := len(page) > limit
+	if more {
+		page = page[:limit]
+	}
+	if !full {
+		return page, more, nil
+	}
+	size := 0
+	for i := range page {
+		n, err := fill(ctx, tx, &page[i])
+		if err != nil {
+			return nil, false, err
+		}
+		if size += n; i > 0 && size > store.MaxPageBytes {
+			return page[:i], true, nil
+		}
+	}
+	return page, more, nil
+}
+
+// Audit implements [store.Store].
+func (s *Store) Audit(ctx context.Context, id string) ([]store.AuditEntry, error) {
+	var entries []store.AuditEntry
+	err := s.read(ctx, "read the audit of "+id, func(tx *sql.Tx) error {
+		d, err := get(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		entries, err = collect(ctx, tx, func(row scanner) (store.AuditEntry, error) {
+			e := store.AuditEntry{DeadLetterID: d.ID}
+			var at int64
+			err := row.Scan(&e.Sequence, &at, &e.Action, &e.From, &e.To, &e.Run, &e.Reason, &e.Actor)
+			e.Time = time.UnixMicro(at).UTC()
+			return e, err
+		}, selectAudit, d.Sequence)
+		return err
+	})
+	return entries, err
+}

@@ -1,0 +1,140 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+const updateState = `UPDATE dead_letters SET state = ?, version = version + 1, change = ?, reopen_run = ?, update_time = ?,
+	operator_reason = iif(?, ?, operator_reason)
+WHERE sequence = ?`
+
+// transition is a change of a dead letter's state that is not an arrival.
+type transition struct {
+	action store.AuditAction
+	to     store.State
+	// run is the one that it is about; the death of reopenRun, or a later one,
+	// makes the dead letter OPEN again.
+	run, reopenRun int
+	reason         string
+	// operator: the reason is shown as the operator's.
+	operator bool
+}
+
+func (w *writing) transit(ctx context.Context, h head, t transition) error {
+	err := w.exec(ctx, updateState, int64(t.to), w.nextChange(), int64(t.reopenRun), w.now, t.operator, t.reason, h.sequence)
+	if err != nil {
+		return err
+	}
+	return w.audit(ctx, h.sequence, store.AuditEntry{
+		Action: t.action, From: h.state, To: t.to, Run: t.run, Reason: t.reason,
+	})
+}
+
+// open reads a dead letter that must be OPEN and have the etag, if there is one.
+func (w *writing) open(ctx context.Context, id, etag string, replayable bool) (head, error) {
+	h, err := w.head(ctx, id)
+	switch {
+	case err != nil:
+		return h, err
+	case replayable && h.foreign:
+		return h, store.ErrNotReplayable
+	case h.state != store.StateOpen:
+		return h, &store.NotOpenError{ID: h.id.String(), State: h.state}
+	case etag != "" && etag != etagOf(h.version):
+		return h, fmt.Errorf("%w: its etag is %s", store.ErrEtag, etagOf(h.version))
+	}
+	return h, nil
+}
+
+// BeginReplay implements [store.Store].
+func (s *Store) BeginReplay(ctx context.Context, r store.ReplayRequest) (store.DeadLetter, store.Intent, error) {
+	var d store.DeadLetter
+	var intent store.Intent
+	err := s.write(ctx, "begin a replay of "+r.ID, func(ctx context.Context, w *writing) error {
+		h, err := w.open(ctx, r.ID, r.Etag, true)
+		if err != nil {
+			return err
+		}
+		if !nextRun(r.Run, h.run) {
+			return fmt.Errorf("%w: run %d, %d has died", store.ErrRun, r.Run, h.run)
+		}
+		if intent, err = w.intend(ctx, h, r); err != nil {
+			return err
+		}
+		err = w.transit(ctx, h, transition{
+			action: store.ActionReplay, to: store.StateInReplay, run: r.Run, reopenRun: r.Run, reason: r.Reason, operator: true,
+		})
+		if err != nil {
+			return err
+		}
+		d, err = loadOne(ctx, w.tx, h.id)
+		return err
+	})
+	if err != nil {
+		return store.DeadLetter{}, store.Intent{}, err
+	}
+	return d, intent, nil
+}
+
+// ResolveNow implements [store.Store].
+func (s *Store) ResolveNow(ctx context.Context, r store.ResolveRequest) (store.DeadLetter, error) {
+	return s.transitOpen(ctx, "resolve "+r.ID, r.ID, r.Etag, true, func(h head) transition {
+		run := max(r.Run, h.run)
+		return transition{action: store.ActionResolve, to: store.StateResolved, run: run, reopenRun: run + 1, reason: r.Reason}
+	})
+}
+
+// Discard implements [store.Store].
+func (s *Store) Discard(ctx context.Context, r store.DiscardRequest) (store.DeadLetter, error) {
+	return s.transitOpen(ctx, "discard "+r.ID, r.ID, r.Etag, false, func(h head) transition {
+		return transition{
+			action: store.ActionDiscard, to: store.StateDiscarded, run: h.run, reopenRun: h.run + 1, reason: r.Reason, operator: true,
+		}
+	})
+}
+
+// transitOpen changes the state of a dead letter that must be OPEN.
+func (s *Store) transitOpen(
+	ctx context.Context, what, id, etag string, replayable bool, next func(head) transition,
+) (store.DeadLetter, error) {
+	var d store.DeadLetter
+	err := s.write(ctx, what, func(ctx context.Context, w *writing) error {
+		h, err := w.open(ctx, id, etag, replayable)
+		if err != nil {
+			return err
+		}
+		if err := w.transit(ctx, h, next(h)); err != nil {
+			return err
+		}
+		d, err = loadOne(ctx, w.tx, h.id)
+		return err
+	})
+	return d, err
+}
+
+// Resolve implements [store.Store].
+func (s *Store) Resolve(ctx context.Context, id string, run int, outcome store.Outcome) (bool, error) {
+	resolved := false
+	err := s.write(ctx, "resolve "+id, func(ctx context.Context, w *writing) error {
+		resolved = false
+		h, err := w.head(ctx, id)
+		if err != nil {
+			return err
+		}
+		// An IN_REPLAY dead letter's next death that counts is that of the replay.
+		if h.state != store.StateInReplay || h.reopenRun != run {
+			return nil
+		}
+		resolved = true
+		if err := w.endIntents(ctx, h.sequence, run, outcome); err != nil {
+			return err
+		}
+		return w.transit(ctx, h, transition{
+			action: store.ActionResolve, to: store.StateResolved, run: run, reopenRun: run + 1, reason: outcome.String(),
+		})
+	})
+	return resolved && err == nil, err
+}

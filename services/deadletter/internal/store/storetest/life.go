@@ -1,0 +1,66 @@
+package storetest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
+)
+
+var lifeRules = map[string]func(*testing.T, store.Store){
+	"Check/works": func(t *testing.T, s store.Store) {
+		require.NoError(t, s.Check(t.Context()))
+		require.NoError(t, s.Check(t.Context()))
+	},
+	"Check/ends with its context": func(t *testing.T, s store.Store) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, s.Check(ctx), context.Canceled)
+	},
+	"Close/makes calls fail": closeMakesCallsFail,
+}
+
+func closeMakesCallsFail(t *testing.T, s store.Store) {
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close())
+	for name, call := range Calls(t.Context(), s, task.NewID()) {
+		require.ErrorIs(t, call(), store.ErrUnavailable, name)
+	}
+}
+
+// Calls are all calls of a store but Close, each of which would succeed or answer
+// that there is no such thing.
+func Calls(ctx context.Context, s store.Store, id string) map[string]func() error {
+	calls := Writes(ctx, s, id)
+	calls["Get"] = func() error { _, err := s.Get(ctx, id, true); return err }
+	calls["List"] = func() error { _, err := s.List(ctx, store.Query{Limit: 1}); return err }
+	calls["Count"] = func() error { _, err := s.Count(ctx, store.Query{}); return err }
+	calls["Changes"] = func() error { _, err := s.Changes(ctx, 0, nil, 1, false); return err }
+	calls["LatestChange"] = func() error { _, err := s.LatestChange(ctx); return err }
+	calls["Intents"] = func() error { _, err := s.Intents(ctx, store.IntentPending, 0, 1); return err }
+	calls["Held"] = func() error { _, err := s.Held(ctx, 0, 1); return err }
+	calls["Audit"] = func() error { _, err := s.Audit(ctx, id); return err }
+	calls["DueNotifications"] = func() error { _, err := s.DueNotifications(ctx, epoch, 1); return err }
+	return calls
+}
+
+// Writes are those of Calls that write.
+func Writes(ctx context.Context, s store.Store, id string) map[string]func() error {
+	return map[string]func() error{
+		"Put":                func() error { _, err := s.Put(ctx, []store.Arrival{arrival(id, 1)}); return err },
+		"BeginReplay":        func() error { _, _, err := s.BeginReplay(ctx, store.ReplayRequest{ID: id, Run: 2}); return err },
+		"ResolveNow":         func() error { _, err := s.ResolveNow(ctx, store.ResolveRequest{ID: id}); return err },
+		"Discard":            func() error { _, err := s.Discard(ctx, store.DiscardRequest{ID: id}); return err },
+		"MarkPublishing":     func() error { _, err := s.MarkPublishing(ctx, id); return err },
+		"MarkPublished":      func() error { return s.MarkPublished(ctx, id) },
+		"Resolve":            func() error { _, err := s.Resolve(ctx, id, 2, store.OutcomeSucceeded); return err },
+		"NotificationSent":   func() error { return s.NotificationSent(ctx, id) },
+		"NotificationFailed": func() error { return s.NotificationFailed(ctx, id, store.NotificationFailure{NextTime: epoch}) },
+		"Hold":               func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
+		"Unhold":             func() error { return s.Unhold(ctx, []string{id}) },
+		"Check":              func() error { return s.Check(ctx) },
+	}
+}
