@@ -24,7 +24,7 @@ import (
 // default logger. The answer flushes and stops both.
 //
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
-func Start(ctx context.Context, service, version string) (func(context.Context) error, error) {
+func Start(ctx context.Context, service, version string, log *slog.Logger) (func(context.Context) error, error) {
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
 	traces, err := protocolFromEnv("TRACES")
 	if err != nil {
@@ -36,7 +36,7 @@ func Start(ctx context.Context, service, version string) (func(context.Context) 
 	}
 	var res *resource.Resource
 	if traces != off || metrics != off {
-		LogErrors(slog.Default())
+		LogErrors(log)
 		if res, err = describe(ctx, service, version); err != nil {
 			return nil, err
 		}

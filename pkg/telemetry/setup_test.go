@@ -49,7 +49,7 @@ func clean(t *testing.T, env ...environment) {
 // start is Start, and a flush of bounded time.
 func start(t *testing.T) func() error {
 	t.Helper()
-	flush, err := telemetry.Start(t.Context(), "warren-test", "v7")
+	flush, err := telemetry.Start(t.Context(), "warren-test", "v7", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -107,7 +107,7 @@ func TestUnknownSettingsAreErrors(t *testing.T) {
 	} {
 		t.Run(key, func(t *testing.T) {
 			clean(t, env)
-			_, err := telemetry.Start(t.Context(), "s", "v")
+			_, err := telemetry.Start(t.Context(), "s", "v", slog.New(slog.DiscardHandler))
 			require.ErrorContains(t, err, key)
 		})
 	}

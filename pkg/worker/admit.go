@@ -165,14 +165,14 @@ func (x *execution) crashed(start *task.Event) *verdict {
 
 // expired gives up a task whose time has passed.
 func (x *execution) expired() *verdict {
-	return x.unstarted(task.CauseExpired, "its expire time passed before the attempt was started", withReason(codes.DeadlineExceeded,
+	return x.unstarted(task.CauseExpired, x.delivery.Attempt()-1, "its expire time passed before the attempt was started", withReason(codes.DeadlineExceeded,
 		"the expire time passed before an attempt could start", taskv1.ErrorReason_ERROR_REASON_EXPIRED,
 		map[string]string{"expire_time": x.msg.ExpireTime.UTC().Format(time.RFC3339Nano)}))
 }
 
 // startedBefore gives up a task that may be started once, and was.
 func (x *execution) startedBefore() *verdict {
-	return x.unstarted(task.CauseDeliveryLimit, "the task type runs at most once, and its one start was lost", withReason(codes.Aborted,
+	return x.unstarted(task.CauseDeliveryLimit, x.delivery.Attempt(), "the task type runs at most once, and its one start was lost", withReason(codes.Aborted,
 		"the task was started before and its worker was lost; its type runs at most once", taskv1.ErrorReason_ERROR_REASON_AT_MOST_ONCE, nil))
 }
 

@@ -64,8 +64,12 @@ func (x *execution) again(e *task.Event) settlement {
 }
 
 func (x *execution) dead(e *task.Event) settlement {
-	death := broker.Death{Cause: e.Cause, Failure: e.Failure, Decision: e.Decision, Attempt: e.Key.Attempt, History: x.history}
+	death := x.death(e)
 	return func(ctx context.Context) error { return x.delivery.DeadLetter(ctx, death) }
+}
+
+func (x *execution) death(e *task.Event) broker.Death {
+	return broker.Death{Cause: e.Cause, Failure: e.Failure, Decision: e.Decision, Attempt: e.Key.Attempt, History: x.history}
 }
 
 // remember enters an attempt that has ended into the history that travels with
@@ -94,18 +98,21 @@ func (x *execution) remember(e, start *task.Event) {
 	}
 }
 
-// unstarted gives up a delivery that was not started.
-func (x *execution) unstarted(cause task.Cause, decision string, st *status.Status) *verdict {
+// unstarted gives up a delivery that was not started; last is the last attempt
+// that was.
+func (x *execution) unstarted(cause task.Cause, last int, decision string, st *status.Status) *verdict {
 	e := x.event(task.PhaseDeadLettered)
 	e.Cause, e.Failure, e.Decision = cause, failure(st), decision
-	return &verdict{e, x.dead(e)}
+	death := x.death(e)
+	death.Attempt = last
+	return &verdict{e, func(ctx context.Context) error { return x.delivery.DeadLetter(ctx, death) }}
 }
 
 // undecodable gives up a message that is no task of this type. Without a valid
 // id it is nobody's task, so there is no status to report.
 func (x *execution) undecodable(problem error) verdict {
 	x.w.cfg.Logger.Error("a message in a work queue is no task, it becomes a dead letter", "queue", x.w.broker.Names().Work(x.taskType), "task_id", x.msg.ID, "error", problem)
-	v := x.unstarted(task.CauseUndecodable, "the message is no task", withReason(codes.InvalidArgument, problem.Error(), taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, nil))
+	v := x.unstarted(task.CauseUndecodable, 0, "the message is no task", withReason(codes.InvalidArgument, problem.Error(), taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, nil))
 	if v.event.Validate() != nil {
 		v.event = nil
 	}

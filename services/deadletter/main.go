@@ -47,7 +47,7 @@ func main() {
 
 func (f *flags) run(ctx context.Context) error {
 	log := f.Logger(os.Stderr)
-	flush, err := telemetry.Start(ctx, "warren-deadletter", buildinfo.Version())
+	flush, err := telemetry.Start(ctx, "warren-deadletter", buildinfo.Version(), log)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func runWorker(f *workerFlags) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	log := f.Logger(os.Stderr)
-	flush, err := telemetry.Start(ctx, "e2e-worker", "test")
+	flush, err := telemetry.Start(ctx, "e2e-worker", "test", log)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func main() {
 
 func (f *flags) run(ctx context.Context) error {
 	log := f.Logger(os.Stderr)
-	flush, err := telemetry.Start(ctx, "warren-gateway", buildinfo.Version())
+	flush, err := telemetry.Start(ctx, "warren-gateway", buildinfo.Version(), log)
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,7 @@ package service
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -59,29 +56,4 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		cfg.MetricsListen = metrics
 		require.NoError(t, Run(ctx, cfg), name)
 	}
-}
-
-func TestProbes(t *testing.T) {
-	t.Parallel()
-	out := &logged{}
-	h := newHealth(slog.New(slog.NewTextHandler(out, nil)), check{"a", nil}, check{"b", nil})
-	requireReady := func(code int, text string) {
-		t.Helper()
-		w := httptest.NewRecorder()
-		h.probes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
-		require.Equal(t, code, w.Code)
-		require.Equal(t, text, w.Body.String())
-	}
-	requireReady(http.StatusServiceUnavailable, "a: not checked yet\nb: not checked yet\n")
-	h.note("a", nil)
-	h.note("b", errors.New("queue missing"))
-	requireReady(http.StatusServiceUnavailable, "b: queue missing\n")
-	require.Contains(t, out.String(), `service=b for="queue missing"`)
-	h.note("b", nil)
-	requireReady(http.StatusOK, "ready\n")
-	h.note("b", errors.New("locked"))
-	requireReady(http.StatusServiceUnavailable, "b: locked\n")
-	h.note("b", nil)
-	h.shutdown()
-	requireReady(http.StatusServiceUnavailable, "this dead-letter service is stopping\n")
 }

@@ -14,6 +14,7 @@ import (
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/health"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/services/deadletter/internal/api"
 	"github.com/warrenmq/warren/services/deadletter/internal/intake"
@@ -25,6 +26,9 @@ import (
 // maxMessageBytes bounds an answer: a dead letter of the largest message that
 // RabbitMQ takes, with its history.
 const maxMessageBytes = 32 << 20
+
+// gatewayService is the health service name of the gateway that is asked.
+const gatewayService = "warren.gateway"
 
 // service is one dead-letter service process.
 type service struct {
@@ -40,7 +44,7 @@ type service struct {
 	notifier    *notify.Notifier
 	deadLetters *api.Service
 	server      *grpc.Server
-	health      *health
+	health      *health.Health
 	// stopping is closed when what would go on for ever is to end.
 	stopping chan struct{}
 }
@@ -83,12 +87,12 @@ func (s *service) newServer() (err error) {
 		return fmt.Errorf("make the gRPC server: %w", err)
 	}
 	deadletterv1.RegisterDeadLetterServiceServer(s.server, s.deadLetters)
-	s.health = newHealth(s.cfg.Logger,
-		check{deadletterv1.DeadLetterService_ServiceDesc.ServiceName, s.brokerWorks},
-		check{storeService, s.store.Check},
-		check{gatewayService, func(ctx context.Context) error { return gatewayWorks(ctx, s.gateway) }},
+	s.health = health.New(s.cfg.Logger, "dead-letter service",
+		health.Check{Service: deadletterv1.DeadLetterService_ServiceDesc.ServiceName, Works: s.brokerWorks},
+		health.Check{Service: health.Store, Works: s.store.Check},
+		health.Check{Service: gatewayService, Works: func(ctx context.Context) error { return gatewayWorks(ctx, s.gateway) }},
 	)
-	s.health.register(s.server)
+	s.health.Register(s.server)
 	reflection.Register(s.server)
 	return nil
 }
@@ -107,8 +111,8 @@ func (s *service) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	runs := []func(context.Context){
-		s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.run,
-		func(ctx context.Context) { s.serveProbes(ctx, s.metrics) },
+		s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.Run,
+		func(ctx context.Context) { s.health.ServeProbes(ctx, s.metrics) },
 	}
 	if s.notifier != nil {
 		runs = append(runs, s.notifier.Run)
@@ -121,12 +125,9 @@ func (s *service) run(ctx context.Context) error {
 		})
 	}
 	s.cfg.Logger.Info("listening", "address", s.api.Addr().String())
-	if s.metrics != nil {
-		s.cfg.Logger.Info("health is served over HTTP", "address", s.metrics.Addr().String())
-	}
 	err := rpc.Serve(ctx, s.server, s.api, s.cfg.Grace, func() {
 		s.cfg.Logger.Info("stopping: calls under way may finish", "grace", s.cfg.Grace)
-		s.health.shutdown()
+		s.health.Shutdown()
 		s.deadLetters.Stop()
 		close(s.stopping)
 	})

@@ -35,6 +35,7 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/health"
 	"github.com/warrenmq/warren/pkg/task"
 )
 
@@ -240,7 +241,7 @@ func TestItWaitsForWhatItNeeds(t *testing.T) {
 	target := l.Addr().String()
 	require.NoError(t, l.Close())
 	r := run(t, config(t, b.URL, target, slog.New(slog.NewTextHandler(out, nil))))
-	r.awaitHealth(t, storeService, serving)
+	r.awaitHealth(t, health.Store, serving)
 	r.awaitHealth(t, own, notServing)
 	r.awaitHealth(t, gatewayService, notServing)
 	brokertest.Eventually(t, patience, func() bool {

@@ -3,8 +3,6 @@ package store
 import (
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/warrenmq/warren/pkg/task"
 )
 
@@ -97,6 +95,3 @@ type Intent struct {
 	// Outcome is set when DONE.
 	Outcome Outcome
 }
-
-// Copy is the copy id of all messages that the intent is published as.
-func (i *Intent) Copy() task.Copy { return task.Copy(uuid.MustParse(i.ID)) }

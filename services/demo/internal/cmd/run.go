@@ -28,7 +28,7 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	log := f.Logger(out)
-	flush, err := telemetry.Start(ctx, "demo", buildinfo.Version())
+	flush, err := telemetry.Start(ctx, "demo", buildinfo.Version(), log)
 	if err != nil {
 		return fmt.Errorf("start telemetry: %w", err)
 	}

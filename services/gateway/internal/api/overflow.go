@@ -27,7 +27,7 @@ func (s *TaskService) overflow(ctx context.Context, sub *submission, queued *tas
 	}
 	full := queueFull(m.Type, limit, "the queue of %s was at its limit of %d waiting tasks; replay the task when there is room")
 	death := broker.Death{
-		Cause: task.CauseQueueOverflow, Failure: failureOf(full), Attempt: 1,
+		Cause: task.CauseQueueOverflow, Failure: failureOf(full),
 		Decision: fmt.Sprintf("never queued: the queue was at its limit of %d waiting tasks, and its overflow is DEAD_LETTER", limit),
 	}
 	if err := s.cfg.Publisher.PublishDead(ctx, m, death); nothingSent(err) {

@@ -15,6 +15,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/management"
 	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/health"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/admin"
@@ -28,6 +29,9 @@ import (
 	"github.com/warrenmq/warren/services/gateway/internal/topology"
 	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
+
+// topologyService is the health service name of the topology in RabbitMQ.
+const topologyService = "warren.topology"
 
 // declareTimeout bounds the wait of one connection for the other.
 const declareTimeout = 5 * time.Second
@@ -51,7 +55,7 @@ type gateway struct {
 	projection *projection.Projection
 	tasks      *api.TaskService
 	server     *grpc.Server
-	health     *health
+	health     *health.Health
 	// stopping is closed when what would go on for ever is to end.
 	stopping chan struct{}
 }
@@ -102,9 +106,11 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	adminv1.RegisterAdminServiceServer(g.server, admin.New(admin.Config{
 		Types: g.types, CatalogueLoaded: g.registry.Loaded, Store: g.store, Workers: g.registry, Projection: g.projection, Topology: g.topology, Logger: cfg.Logger,
 	}))
-	g.health = newHealth(cfg.Logger,
-		check{taskv1.TaskService_ServiceDesc.ServiceName, g.submits}, check{topologyService, g.topology.Healthy}, check{storeService, g.store.Check})
-	g.health.register(g.server)
+	g.health = health.New(cfg.Logger, "gateway",
+		health.Check{Service: taskv1.TaskService_ServiceDesc.ServiceName, Works: g.submits},
+		health.Check{Service: topologyService, Works: g.topology.Healthy},
+		health.Check{Service: health.Store, Works: g.store.Check})
+	g.health.Register(g.server)
 	catalogue.RegisterReflection(g.server, known)
 	return g, nil
 }
@@ -153,10 +159,10 @@ func (g *gateway) run(ctx context.Context) error {
 	defer cancel()
 	var below errgroup.Group
 	for _, run := range []func(context.Context){
-		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.health.run,
+		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.health.Run,
 		g.types.Run, g.starts.Run, g.depth.Run, g.topology.Run,
 		retention.NewSweeper(g.store, g.cfg.Retention, g.ages, g.cfg.Logger).Run,
-		func(ctx context.Context) { g.serveProbes(ctx, g.metrics) },
+		func(ctx context.Context) { g.health.ServeProbes(ctx, g.metrics) },
 	} {
 		below.Go(func() error {
 			run(background)
@@ -164,12 +170,9 @@ func (g *gateway) run(ctx context.Context) error {
 		})
 	}
 	g.cfg.Logger.Info("listening", "address", g.api.Addr().String())
-	if g.metrics != nil {
-		g.cfg.Logger.Info("health is served over HTTP", "address", g.metrics.Addr().String())
-	}
 	err := rpc.Serve(ctx, g.server, g.api, g.cfg.Grace, func() {
 		g.cfg.Logger.Info("stopping: calls under way may finish", "grace", g.cfg.Grace)
-		g.health.shutdown()
+		g.health.Shutdown()
 		g.tasks.Stop()
 		close(g.stopping)
 	})

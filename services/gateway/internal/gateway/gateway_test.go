@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -18,12 +19,19 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/health"
 	"github.com/warrenmq/warren/pkg/rpc"
 )
 
 func TestMain(m *testing.M) { brokertest.Main(m) }
 
-const patience = 15 * time.Second
+const (
+	patience   = 15 * time.Second
+	serving    = grpc_health_v1.HealthCheckResponse_SERVING
+	notServing = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // running is a gateway in this process.
 type running struct {
@@ -86,7 +94,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 		b := brokertest.VHost(t)
 		r := start(t, b.URL)
 		r.awaitHealth(t, taskv1.TaskService_ServiceDesc.ServiceName, serving)
-		r.awaitHealth(t, storeService, serving)
+		r.awaitHealth(t, health.Store, serving)
 		tasks := taskv1.NewTaskServiceClient(r.conn)
 		_, err := tasks.GetTask(t.Context(), &taskv1.GetTaskRequest{TaskId: uuid.NewString()})
 		require.Equal(t, codes.NotFound, status.Code(err), "its marker came back through the broker")
@@ -101,7 +109,7 @@ func TestGatewayWithoutABrokerServesAndStops(t *testing.T) {
 	proxy := brokertest.NewProxy(t, b.URL)
 	proxy.Cut()
 	r := start(t, proxy.URL())
-	r.awaitHealth(t, storeService, serving)
+	r.awaitHealth(t, health.Store, serving)
 	r.awaitHealth(t, taskv1.TaskService_ServiceDesc.ServiceName, notServing)
 	_, err := taskv1.NewTaskServiceClient(r.conn).GetTask(t.Context(), &taskv1.GetTaskRequest{TaskId: uuid.NewString()})
 	require.Equal(t, codes.Unavailable, status.Code(err), "it can't tell unknown from queued")

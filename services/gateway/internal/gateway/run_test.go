@@ -2,10 +2,7 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"testing"
 	"time"
@@ -59,35 +56,4 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		cfg.MetricsListen = metrics
 		require.NoError(t, Run(ctx, cfg), name)
 	}
-}
-
-func TestProbes(t *testing.T) {
-	t.Parallel()
-	h := newHealth(quiet(), check{"a", nil}, check{"b", nil})
-	get := func(path string) (int, string) {
-		w := httptest.NewRecorder()
-		h.probes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		return w.Code, w.Body.String()
-	}
-	requireReady := func(code int, text string) {
-		t.Helper()
-		gotCode, got := get("/readyz")
-		require.Equal(t, code, gotCode)
-		require.Equal(t, text, got)
-		gotCode, got = get("/healthz")
-		require.Equal(t, http.StatusOK, gotCode, "it is up in any case")
-		require.Equal(t, "up\n", got)
-	}
-	requireReady(http.StatusServiceUnavailable, "a: not checked yet\nb: not checked yet\n")
-	h.note("a", nil)
-	requireReady(http.StatusServiceUnavailable, "b: not checked yet\n")
-	h.note("b", nil)
-	requireReady(http.StatusOK, "ready\n")
-	h.note("b", errors.New("locked"))
-	requireReady(http.StatusServiceUnavailable, "b: locked\n")
-	h.note("b", nil)
-	h.shutdown()
-	requireReady(http.StatusServiceUnavailable, "this gateway is stopping\n")
-	code, _ := get("/")
-	require.Equal(t, http.StatusNotFound, code)
 }

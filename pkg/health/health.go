@@ -1,4 +1,6 @@
-package service
+// Package health keeps a process's health, as its checks find it, for gRPC's health
+// protocol and for HTTP probes.
+package health
 
 import (
 	"context"
@@ -20,20 +22,19 @@ const (
 	healthTimeout = 3 * time.Second
 )
 
-// Health service names of what is no gRPC service.
-const (
-	storeService   = "warren.store"
-	gatewayService = "warren.gateway"
-)
+// Store is the health service name of a process's store.
+const Store = "warren.store"
 
 // errUnchecked is why a service counts as not working at first.
 var errUnchecked = errors.New("not checked yet")
 
-// health keeps the gRPC health of what this process needs.
-type health struct {
+// Health keeps what works and what does not. It does while its Run does.
+type Health struct {
 	server *grpchealth.Server
 	log    *slog.Logger
-	checks []check
+	// process is what it is called, for people.
+	process string
+	checks  []Check
 
 	mu       sync.Mutex
 	stopping bool
@@ -41,25 +42,28 @@ type health struct {
 	troubles map[string]error
 }
 
-// check is one service and what decides its health.
-type check struct {
-	service string
-	works   func(context.Context) error
+// Check is one health service, and what decides whether it works.
+type Check struct {
+	Service string
+	Works   func(context.Context) error
 }
 
-func newHealth(log *slog.Logger, checks ...check) *health {
-	h := &health{server: grpchealth.NewServer(), log: log, checks: checks, troubles: map[string]error{}}
+// New makes the health of a process, called so for people, in which nothing
+// works yet.
+func New(log *slog.Logger, process string, checks ...Check) *Health {
+	h := &Health{server: grpchealth.NewServer(), log: log, process: process, checks: checks, troubles: map[string]error{}}
 	for _, c := range h.checks {
-		h.troubles[c.service] = errUnchecked
-		h.server.SetServingStatus(c.service, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+		h.troubles[c.Service] = errUnchecked
+		h.server.SetServingStatus(c.Service, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	}
 	return h
 }
 
-func (h *health) register(s *grpc.Server) { grpc_health_v1.RegisterHealthServer(s, h.server) }
+// Register serves gRPC's health protocol.
+func (h *Health) Register(s *grpc.Server) { grpc_health_v1.RegisterHealthServer(s, h.server) }
 
-// shutdown says NOT_SERVING for good.
-func (h *health) shutdown() {
+// Shutdown says NOT_SERVING for good.
+func (h *Health) Shutdown() {
 	h.server.Shutdown()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,23 +71,23 @@ func (h *health) shutdown() {
 }
 
 // trouble says what does not work, nil if all does.
-func (h *health) trouble() error {
+func (h *Health) trouble() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var all []error
 	if h.stopping {
-		all = append(all, errors.New("this dead-letter service is stopping"))
+		all = append(all, fmt.Errorf("this %s is stopping", h.process))
 	}
 	for _, c := range h.checks {
-		if err := h.troubles[c.service]; err != nil {
-			all = append(all, fmt.Errorf("%s: %w", c.service, err))
+		if err := h.troubles[c.Service]; err != nil {
+			all = append(all, fmt.Errorf("%s: %w", c.Service, err))
 		}
 	}
 	return errors.Join(all...)
 }
 
-// run checks until ctx ends.
-func (h *health) run(ctx context.Context) {
+// Run checks until ctx ends.
+func (h *Health) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, c := range h.checks {
 		wg.Go(func() { h.watch(ctx, c) })
@@ -91,7 +95,7 @@ func (h *health) run(ctx context.Context) {
 	wg.Wait()
 }
 
-func (h *health) watch(ctx context.Context, c check) {
+func (h *Health) watch(ctx context.Context, c Check) {
 	ticker := time.NewTicker(healthPeriod)
 	defer ticker.Stop()
 	for {
@@ -99,7 +103,7 @@ func (h *health) watch(ctx context.Context, c check) {
 		if ctx.Err() != nil {
 			return
 		}
-		h.note(c.service, err)
+		h.note(c.Service, err)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -108,14 +112,14 @@ func (h *health) watch(ctx context.Context, c check) {
 	}
 }
 
-func (c check) once(ctx context.Context) error {
+func (c Check) once(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	return c.works(ctx)
+	return c.Works(ctx)
 }
 
 // note takes down what a check has found, and logs what has changed.
-func (h *health) note(service string, err error) {
+func (h *Health) note(service string, err error) {
 	h.mu.Lock()
 	before := h.troubles[service]
 	h.troubles[service] = err

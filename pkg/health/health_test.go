@@ -1,4 +1,4 @@
-package gateway
+package health
 
 import (
 	"context"
@@ -48,7 +48,7 @@ func (d *dependency) works(ctx context.Context) error {
 	return err
 }
 
-func statusOf(t testing.TB, h *health, service string) grpc_health_v1.HealthCheckResponse_ServingStatus {
+func statusOf(t testing.TB, h *Health, service string) grpc_health_v1.HealthCheckResponse_ServingStatus {
 	t.Helper()
 	r, err := h.server.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
 	require.NoError(t, err)
@@ -56,16 +56,16 @@ func statusOf(t testing.TB, h *health, service string) grpc_health_v1.HealthChec
 }
 
 // watching runs a health of two services within a bubble.
-func watching(t *testing.T, f func(h *health, a, b *dependency)) {
+func watching(t *testing.T, f func(h *Health, a, b *dependency)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := &dependency{}, &dependency{}
-		h := newHealth(quiet(), check{"a", a.works}, check{"b", b.works})
+		h := New(quiet(), "test", Check{"a", a.works}, Check{"b", b.works})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			h.run(ctx)
+			h.Run(ctx)
 		}()
 		synctest.Wait()
 		f(h, a, b)
@@ -78,7 +78,7 @@ func TestHealthIsTrueWithinFiveSeconds(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]error{"fails": errors.New("down"), "hangs": errHangs} {
 		t.Run(name, func(t *testing.T) {
-			watching(t, func(h *health, a, _ *dependency) {
+			watching(t, func(h *Health, a, _ *dependency) {
 				require.Equal(t, serving, statusOf(t, h, "a"), "checked at once")
 				a.set(fault)
 				<-time.After(truth)
@@ -98,12 +98,12 @@ func TestHealthIsUnknownUntilChecked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &dependency{err: errHangs}
-		h := newHealth(quiet(), check{"a", d.works})
+		h := New(quiet(), "test", Check{"a", d.works})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			h.run(ctx)
+			h.Run(ctx)
 		}()
 		<-time.After(truth)
 		synctest.Wait()
@@ -115,8 +115,8 @@ func TestHealthIsUnknownUntilChecked(t *testing.T) {
 
 func TestHealthAfterShutdown(t *testing.T) {
 	t.Parallel()
-	watching(t, func(h *health, a, _ *dependency) {
-		h.shutdown()
+	watching(t, func(h *Health, a, _ *dependency) {
+		h.Shutdown()
 		require.Equal(t, notServing, statusOf(t, h, "a"))
 		a.set(errors.New("down"))
 		<-time.After(truth)

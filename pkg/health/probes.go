@@ -1,4 +1,4 @@
-package gateway
+package health
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 const probeTimeout = 5 * time.Second
 
 // probes are for who watches over processes: /healthz says that this one is up,
-// /readyz whether the broker and the store work, else what does not.
-func (h *health) probes() http.Handler {
+// /readyz whether everything that it needs works, else what does not.
+func (h *Health) probes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "up") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -35,14 +35,15 @@ func say(w http.ResponseWriter, code int, text string) {
 	_, _ = fmt.Fprintln(w, text)
 }
 
-// serveProbes serves until ctx ends. A nil listener is none.
-func (g *gateway) serveProbes(ctx context.Context, l net.Listener) {
+// ServeProbes serves them until ctx ends. A nil listener is none.
+func (h *Health) ServeProbes(ctx context.Context, l net.Listener) {
 	if l == nil {
 		return
 	}
-	s := &http.Server{Handler: g.health.probes(), ReadTimeout: probeTimeout, WriteTimeout: probeTimeout, IdleTimeout: time.Minute}
+	h.log.Info("health is served over HTTP", "address", l.Addr().String())
+	s := &http.Server{Handler: h.probes(), ReadTimeout: probeTimeout, WriteTimeout: probeTimeout, IdleTimeout: time.Minute}
 	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		g.cfg.Logger.Error("health is not served over HTTP any more", "error", err)
+		h.log.Error("health is not served over HTTP any more", "error", err)
 	}
 }
