@@ -43,6 +43,7 @@ var (
 // Store is what replays need of the store.
 type Store interface {
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
+	List(ctx context.Context, q store.Query) (store.Page, error)
 	Put(ctx context.Context, arrivals []store.Arrival) ([]store.Change, error)
 	BeginReplay(ctx context.Context, r store.ReplayRequest) (store.DeadLetter, store.Intent, error)
 	ResolveNow(ctx context.Context, r store.ResolveRequest) (store.DeadLetter, error)
@@ -112,6 +113,7 @@ func (r *Replayer) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.publishAll(ctx) })
 	wg.Go(func() { r.follow(ctx) })
+	wg.Go(func() { r.correct(ctx) })
 	wg.Wait()
 }
 
