@@ -151,7 +151,14 @@ func TestCauseQueueOverflow(t *testing.T) {
 		}
 	}
 	p.requireDead(t, overflown.TaskId, taskv1.Cause_CAUSE_QUEUE_OVERFLOW, delay(0))
-	depth := b.Queue(t, "warren.work."+typeDelay).Messages
+	ch := b.Channel(t)
+	// What the management API counts is older.
+	waiting := func() int {
+		q, err := ch.QueueDeclarePassive("warren.work."+typeDelay, true, false, false, false, nil)
+		require.NoError(t, err)
+		return q.Messages
+	}
+	depth := waiting()
 
 	p.update(t, typeDelay, &taskv1.TaskOptions{QueueLimit: &taskv1.QueueLimit{MaxLength: 5}}, "queue_limit")
 	_, err := p.tasks.SubmitTask(t.Context(), &taskv1.SubmitTaskRequest{Type: typeDelay, Payload: payload(t, delay(0))})
@@ -159,7 +166,7 @@ func TestCauseQueueOverflow(t *testing.T) {
 	requireReason(t, err, "QUEUE_FULL")
 	retry := detail[*errdetails.RetryInfo](t, err)
 	require.Positive(t, retry.RetryDelay.AsDuration())
-	require.Equal(t, depth, b.Queue(t, "warren.work."+typeDelay).Messages)
+	require.Equal(t, depth, waiting())
 
 	// With the limit gone everything goes on.
 	p.update(t, typeDelay, nil, "queue_limit")
