@@ -298,7 +298,13 @@ type StartRequest struct {
 	// TaskHeader.resend.
 	Resend bool `protobuf:"varint,9,opt,name=resend,proto3" json:"resend,omitempty"`
 	// The task type runs at most once.
-	AtMostOnce    bool `protobuf:"varint,10,opt,name=at_most_once,json=atMostOnce,proto3" json:"at_most_once,omitempty"`
+	AtMostOnce bool `protobuf:"varint,10,opt,name=at_most_once,json=atMostOnce,proto3" json:"at_most_once,omitempty"`
+	// The last deliveries in a row that workers put off without starting them, from
+	// this one to `put_off_to`; 0 for none. A permit that one of them got was not
+	// used.
+	PutOffFrom int64 `protobuf:"varint,11,opt,name=put_off_from,json=putOffFrom,proto3" json:"put_off_from,omitempty"`
+	// See `put_off_from`.
+	PutOffTo      int64 `protobuf:"varint,12,opt,name=put_off_to,json=putOffTo,proto3" json:"put_off_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +407,20 @@ func (x *StartRequest) GetAtMostOnce() bool {
 		return x.AtMostOnce
 	}
 	return false
+}
+
+func (x *StartRequest) GetPutOffFrom() int64 {
+	if x != nil {
+		return x.PutOffFrom
+	}
+	return 0
+}
+
+func (x *StartRequest) GetPutOffTo() int64 {
+	if x != nil {
+		return x.PutOffTo
+	}
+	return 0
 }
 
 // StartAnswer answers a StartRequest.
@@ -942,7 +962,10 @@ type TypePolicy struct {
 	// Largest result, and largest message of a response stream, in bytes.
 	MaxResultBytes int64 `protobuf:"varint,3,opt,name=max_result_bytes,json=maxResultBytes,proto3" json:"max_result_bytes,omitempty"`
 	// The options in force, an operator's included.
-	Options       *v1.TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	Options *v1.TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	// The gateway does not know yet what operators have set, so that `options` are the
+	// method's own: a worker that knows better keeps what it has.
+	Provisional   bool `protobuf:"varint,5,opt,name=provisional,proto3" json:"provisional,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1003,6 +1026,13 @@ func (x *TypePolicy) GetOptions() *v1.TaskOptions {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *TypePolicy) GetProvisional() bool {
+	if x != nil {
+		return x.Provisional
+	}
+	return false
 }
 
 // Refusal names what was refused, and why.
@@ -1087,7 +1117,7 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12D\n" +
 	"\fregistration\x18\x03 \x01(\v2\x1e.warren.broker.v1.RegistrationH\x00R\fregistration\x126\n" +
 	"\x05start\x18\x04 \x01(\v2\x1e.warren.broker.v1.StartRequestH\x00R\x05startB\t\n" +
-	"\arequest\"\x94\x02\n" +
+	"\arequest\"\xd4\x02\n" +
 	"\fStartRequest\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
@@ -1100,7 +1130,11 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\x06resend\x18\t \x01(\bR\x06resend\x12 \n" +
 	"\fat_most_once\x18\n" +
 	" \x01(\bR\n" +
-	"atMostOnce\"\xf2\x01\n" +
+	"atMostOnce\x12 \n" +
+	"\fput_off_from\x18\v \x01(\x03R\n" +
+	"putOffFrom\x12\x1c\n" +
+	"\n" +
+	"put_off_to\x18\f \x01(\x03R\bputOffTo\"\xf2\x01\n" +
 	"\vStartAnswer\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x128\n" +
@@ -1136,13 +1170,14 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\brefusals\x18\x03 \x03(\v2\x19.warren.broker.v1.RefusalR\brefusals\"l\n" +
 	"\x0fHeartbeatAnswer\x122\n" +
 	"\x05types\x18\x01 \x03(\v2\x1c.warren.broker.v1.TypePolicyR\x05types\x12%\n" +
-	"\x0eregister_again\x18\x02 \x01(\bR\rregisterAgain\"\xb6\x01\n" +
+	"\x0eregister_again\x18\x02 \x01(\bR\rregisterAgain\"\xd8\x01\n" +
 	"\n" +
 	"TypePolicy\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x123\n" +
 	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12(\n" +
 	"\x10max_result_bytes\x18\x03 \x01(\x03R\x0emaxResultBytes\x125\n" +
-	"\aoptions\x18\x04 \x01(\v2\x1b.warren.task.v1.TaskOptionsR\aoptions\"Q\n" +
+	"\aoptions\x18\x04 \x01(\v2\x1b.warren.task.v1.TaskOptionsR\aoptions\x12 \n" +
+	"\vprovisional\x18\x05 \x01(\bR\vprovisional\"Q\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
