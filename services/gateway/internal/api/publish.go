@@ -31,7 +31,13 @@ func (s *TaskService) submit(ctx context.Context, sub *submission) (*taskv1.Task
 		return nil, err
 	}
 	leave, ok := s.cfg.Depth.Enter(m.Type, sub.limit.GetMaxLength())
-	if !ok {
+	switch {
+	case ok:
+	case m.Resend:
+		// The message before may be in the queue: its task is neither to be refused
+		// nor to end as a dead letter. So this one overshoots the limit.
+		leave = func(bool) {}
+	default:
 		return s.overflow(ctx, sub, event)
 	}
 	err := s.publish(ctx, m)

@@ -252,6 +252,23 @@ func TestAFullQueueRefuses(t *testing.T) {
 	requireReason(t, err, codes.Unavailable, notSubmittedReason)
 }
 
+func TestAFullQueueTakesAResend(t *testing.T) {
+	t.Parallel()
+	for _, overflow := range []taskv1.Overflow{taskv1.Overflow_OVERFLOW_REFUSE, taskv1.Overflow_OVERFLOW_DEAD_LETTER} {
+		f := stopped()
+		f.full = true
+		service, s := newService(t, f)
+		inForce(t, service, s, &taskv1.TaskOptions{QueueLimit: &taskv1.QueueLimit{MaxLength: 7, Overflow: overflow}}, "queue_limit")
+		r := request(t)
+		r.TaskId = task.NewID()
+		_, err := service.SubmitTask(t.Context(), r)
+		requireReason(t, err, codes.Unavailable, unknownReason)
+		require.Len(t, f.published, 1, "its first message may be in the queue")
+		require.True(t, f.published[0].Resend)
+		require.Empty(t, f.dead)
+	}
+}
+
 func TestARefusalByTheBrokerIsUnknown(t *testing.T) {
 	t.Parallel()
 	nack := fmt.Errorf("%w: refused", broker.ErrUnknown)

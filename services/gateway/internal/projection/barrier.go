@@ -12,8 +12,15 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 )
 
-// maxBehind is how long a read waits for the projection to catch up.
-const maxBehind = 2 * time.Second
+const (
+	// maxBehind is how long a read waits for the projection to catch up.
+	maxBehind = 2 * time.Second
+	// maxWait is the longest that anybody may wait for it. As long the passing of
+	// a marker is of interest.
+	maxWait = 10 * time.Second
+	// maxSend is how long the next marker waits for this one to be confirmed.
+	maxSend = 2 * time.Second
+)
 
 // ErrBehind says that the projection has not caught up in time.
 var ErrBehind = errors.New("the store has not caught up with the status queue")
@@ -44,8 +51,11 @@ func newBarrier(m Marks) barrier { return barrier{marks: m, sent: map[string]*ro
 
 // CatchUp waits until everything that was confirmed in the status queue before
 // the call is in the store. It answers ErrBehind after 2 s.
-func (p *Projection) CatchUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, maxBehind, ErrBehind)
+func (p *Projection) CatchUp(ctx context.Context) error { return p.CatchUpWithin(ctx, maxBehind) }
+
+// CatchUpWithin is CatchUp with another bound than 2 s, of up to 10 s.
+func (p *Projection) CatchUpWithin(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, min(d, maxWait), ErrBehind)
 	defer cancel()
 	r := p.barrier.join()
 	select {
@@ -71,8 +81,8 @@ func (b *barrier) join() *round {
 	return r
 }
 
-// send sends rounds while somebody waits for one. Each takes at most maxBehind:
-// whoever waits for it has given up then.
+// send sends rounds while somebody waits for one. Each holds up the next for at
+// most maxSend. It may be passed long after, as long as somebody can be waiting.
 func (b *barrier) send() {
 	for {
 		b.mu.Lock()
@@ -85,13 +95,13 @@ func (b *barrier) send() {
 		marker := uuid.NewString()
 		b.sent[marker] = r
 		b.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), maxBehind)
+		ctx, cancel := context.WithTimeout(context.Background(), maxSend)
 		if receipt, err := b.marks.Mark(ctx, marker); err == nil {
 			// Whether it is confirmed in time is for those who wait to see.
 			_ = receipt.Wait(ctx)
 		}
 		cancel()
-		time.AfterFunc(maxBehind, func() { b.forget(marker) })
+		time.AfterFunc(maxWait, func() { b.forget(marker) })
 	}
 }
 

@@ -18,6 +18,9 @@ import (
 // behind is how long a read waits.
 const behind = 2 * time.Second
 
+// forgotten is when nobody waits for a marker any more, nor does a timer run.
+const forgotten = 15 * time.Second
+
 // marks takes in markers. Their receipts are open until settle.
 type marks struct {
 	mu      sync.Mutex
@@ -96,7 +99,7 @@ func TestOneMarkerServesMany(t *testing.T) {
 		// A marker that comes twice is no harm.
 		require.NoError(t, p.Handle(t.Context(), []broker.Delivery{message(t, nil, m.sent()...)}))
 		// Let timers end before the bubble does.
-		<-time.After(2 * behind)
+		<-time.After(forgotten)
 	})
 }
 
@@ -108,7 +111,7 @@ func TestCatchUpSaysThatItIsBehind(t *testing.T) {
 		begin := time.Now()
 		require.ErrorIs(t, p.CatchUp(t.Context()), projection.ErrBehind)
 		require.Equal(t, behind, time.Since(begin))
-		<-time.After(2 * behind)
+		<-time.After(forgotten)
 		// The marker arrives when nobody waits any more; the next reader needs its own.
 		require.NoError(t, p.Handle(t.Context(), []broker.Delivery{message(t, nil, m.sent()[0])}))
 		next := readers(t, p, 1)
@@ -117,7 +120,41 @@ func TestCatchUpSaysThatItIsBehind(t *testing.T) {
 		m.settle(1)
 		require.NoError(t, p.Handle(t.Context(), []broker.Delivery{message(t, nil, m.sent()[1])}))
 		require.NoError(t, <-next)
-		<-time.After(2 * behind)
+		<-time.After(forgotten)
+	})
+}
+
+func TestCatchUpWithinTheCallersBound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := &marks{}
+		p := projection.New(nil, watch.NewHub(), &lot{}, m, quiet())
+		within := func(d time.Duration) chan error {
+			out := make(chan error, 1)
+			go func() { out <- p.CatchUpWithin(t.Context(), d) }()
+			synctest.Wait()
+			return out
+		}
+		patient, impatient := within(8*time.Second), readers(t, p, 1)
+		<-time.After(4 * time.Second)
+		synctest.Wait()
+		require.ErrorIs(t, <-impatient, projection.ErrBehind)
+		require.Empty(t, patient)
+		// A marker that is not confirmed holds up the next as long as a read waits.
+		late := within(8 * time.Second)
+		require.Len(t, m.sent(), 3, "one for each")
+		require.NoError(t, p.Handle(t.Context(), []broker.Delivery{message(t, nil, m.sent()[0])}))
+		synctest.Wait()
+		require.NoError(t, <-patient)
+		require.Empty(t, late)
+		<-time.After(8*time.Second - time.Millisecond)
+		require.NoError(t, p.Handle(t.Context(), []broker.Delivery{message(t, nil, m.sent()[2])}))
+		require.NoError(t, <-late)
+
+		begin := time.Now()
+		require.ErrorIs(t, p.CatchUpWithin(t.Context(), time.Hour), projection.ErrBehind)
+		require.Equal(t, 10*time.Second, time.Since(begin), "nobody may wait for longer")
+		<-time.After(forgotten)
 	})
 }
 
@@ -135,7 +172,7 @@ func TestCatchUpWithoutABroker(t *testing.T) {
 		m.settle(0)
 		require.NoError(t, p.Handle(t.Context(), []broker.Delivery{message(t, nil, m.sent()...)}))
 		require.NoError(t, <-again)
-		<-time.After(2 * behind)
+		<-time.After(forgotten)
 	})
 }
 
@@ -149,7 +186,7 @@ func TestCatchUpEndsWithItsCaller(t *testing.T) {
 		err := p.CatchUp(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.NotErrorIs(t, err, projection.ErrBehind)
-		<-time.After(2 * behind)
+		<-time.After(forgotten)
 	})
 }
 
@@ -169,6 +206,6 @@ func TestMarkersPassOnlyAfterTheirBatchIsStored(t *testing.T) {
 		require.Empty(t, waiting, "part of the batch is in neither store nor queue")
 		require.NoError(t, <-ended)
 		require.NoError(t, <-waiting)
-		<-time.After(2 * behind)
+		<-time.After(forgotten)
 	})
 }

@@ -53,7 +53,7 @@ func (r *Registry) answerBeat(beat *brokerv1.Heartbeat) *brokerv1.ControlMessage
 		switch {
 		case p == nil:
 			answer.RegisterAgain = true
-		case r.cfg.Types.Loaded():
+		case !p.Provisional:
 			answer.Types = append(answer.Types, p)
 		}
 	}

@@ -53,10 +53,10 @@ func (f *fixture) versions() map[string]string {
 // registerStarted has a worker register that was started at a time.
 func (f *fixture) registerStarted(t testing.TB, start time.Time, a catalogue.Announcement) *brokerv1.RegistrationAnswer {
 	t.Helper()
-	require.NoError(t, f.Requests().Handle(t.Context(), []broker.Delivery{encode(t, &brokerv1.WorkerRequest{
+	f.request(t, encode(t, &brokerv1.WorkerRequest{
 		Worker:  &brokerv1.WorkerIdentity{WorkerId: "w-1", StartTime: timestamppb.New(start)},
 		Request: &brokerv1.WorkerRequest_Registration{Registration: &brokerv1.Registration{Services: a.Services, Files: a.Files}},
-	})}))
+	}))
 	return f.told.messages[len(f.told.messages)-1].GetRegistration()
 }
 

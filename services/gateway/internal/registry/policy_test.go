@@ -60,10 +60,29 @@ func TestWorkersLearnThePolicyInForce(t *testing.T) {
 	}
 }
 
+func TestPoliciesAreProvisionalUntilOverridesAreKnown(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, newStore(t))
+	override(t, f.store, resize, &taskv1.TaskOptions{Timeout: durationpb.New(time.Minute)}, "timeout")
+	require.True(t, f.register(t, acme(t, "1")).Types[0].Provisional)
+	before := len(f.told.messages)
+	require.NoError(t, f.TellWorkers(t.Context(), resize))
+	require.Len(t, f.told.messages, before, "workers may know better")
+
+	require.NoError(t, f.types.Refresh(t.Context()))
+	require.NoError(t, f.Beats().Handle(t.Context(), []broker.Delivery{encode(t, beat("w-1", false, resize))}))
+	told := f.told.messages[len(f.told.messages)-1].GetHeartbeat().Types
+	require.Len(t, told, 1)
+	require.False(t, told[0].Provisional)
+	require.Equal(t, time.Minute, told[0].Timeout.AsDuration())
+	require.False(t, f.register(t, acme(t, "1")).Types[0].Provisional)
+}
+
 func TestWorkersCantBeToldWithoutTheBroker(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, newStore(t))
 	f.register(t, acme(t, "1"))
+	require.NoError(t, f.types.Refresh(t.Context()))
 	f.told.err = errors.New("no connection")
 	require.ErrorIs(t, f.TellWorkers(t.Context(), resize), f.told.err)
 	require.NoError(t, f.TellWorkers(t.Context(), "acme.v1.Nope.Nothing"), "which has none")
@@ -85,10 +104,9 @@ func TestStartRequestsAreHandedOver(t *testing.T) {
 	broken := encode(t, &brokerv1.WorkerRequest{
 		Worker: &brokerv1.WorkerIdentity{WorkerId: "w"}, RequestId: "r", Request: &brokerv1.WorkerRequest_Start{Start: &brokerv1.StartRequest{}},
 	})
-	f.topology.err = errors.New("no connection")
-	require.Error(t, f.Requests().Handle(t.Context(), []broker.Delivery{
+	require.NoError(t, f.Requests().Handle(t.Context(), []broker.Delivery{
 		start(t, "w-1", "r-1"), broken, request(t, acme(t, "1")), start(t, "w-2", "r-2"),
-	}), "the registration comes again")
+	}))
 	require.Equal(t, []string{"w-1", "w-2"}, f.starts.workers, "no start waits for a registration")
 	require.Equal(t, "r-1", f.starts.requests[0].RequestID)
 	require.Equal(t, "r-2", f.starts.requests[1].RequestID)

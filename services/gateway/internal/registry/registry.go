@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
@@ -24,6 +26,12 @@ const (
 	beatPrefetch    = 256
 	beatBatch       = 64
 	answerTimeout   = 10 * time.Second
+	// maxRegistrations bounds the registrations that wait, maxRegistering those
+	// that are seen to at once.
+	maxRegistrations = 256
+	maxRegistering   = 4
+	// logPeriod is the time between two log lines about the same trouble.
+	logPeriod = 10 * time.Second
 	// savePeriod is the time between two tries to store what the store did not
 	// take.
 	savePeriod = time.Second
@@ -73,6 +81,10 @@ type Config struct {
 type Registry struct {
 	cfg Config
 
+	// registrations wait for Run; full is about more than may wait.
+	registrations chan *brokerv1.WorkerRequest
+	full          rate.Sometimes
+
 	// undeclared asks Run to declare the queues of all known types.
 	undeclared chan struct{}
 
@@ -83,18 +95,32 @@ type Registry struct {
 	workers map[string]*worker
 	// Task types whose queues exist with other arguments.
 	conflicts map[string]bool
+	// Registrations that wait or are seen to.
+	registering map[registrationKey]bool
 }
 
 // New makes a registry. Run fills its catalogue from the store.
 func New(cfg Config) *Registry {
 	return &Registry{
 		cfg: cfg, undeclared: make(chan struct{}, 1), workers: map[string]*worker{}, conflicts: map[string]bool{},
+		registrations: make(chan *brokerv1.WorkerRequest, maxRegistrations), registering: map[registrationKey]bool{},
+		full: rate.Sometimes{Interval: logPeriod},
 	}
 }
 
-// Run loads the catalogue, then stores what workers announce and the store did
-// not take at once, and forgets workers that are gone, until ctx ends.
+// Run answers registrations and keeps the catalogue, until ctx ends.
 func (r *Registry) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for range maxRegistering {
+		running.Go(func() { r.serveRegistrations(ctx) })
+	}
+	r.keep(ctx)
+}
+
+// keep loads the catalogue, then stores what workers announce and the store did
+// not take at once, and forgets workers that are gone, until ctx ends.
+func (r *Registry) keep(ctx context.Context) {
 	ticker := time.NewTicker(savePeriod)
 	defer ticker.Stop()
 	for {

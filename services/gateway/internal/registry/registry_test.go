@@ -200,11 +200,22 @@ func encode(t testing.TB, m proto.Message) broker.Delivery {
 	return broker.Delivery{Body: b}
 }
 
+// request has requests handled and serves the registrations among them, without
+// Run.
+func (f *fixture) request(t testing.TB, batch ...broker.Delivery) {
+	t.Helper()
+	require.NoError(t, f.Requests().Handle(t.Context(), batch))
+	for len(f.registrations) > 0 {
+		f.serveRegistration(t.Context(), <-f.registrations)
+	}
+	require.Empty(t, f.registering)
+}
+
 // register has a worker announce something and gives the answer.
 func (f *fixture) register(t testing.TB, a catalogue.Announcement) *brokerv1.RegistrationAnswer {
 	t.Helper()
 	before := len(f.told.messages)
-	require.NoError(t, f.Requests().Handle(t.Context(), []broker.Delivery{request(t, a)}))
+	f.request(t, request(t, a))
 	require.Len(t, f.told.messages, before+1)
 	require.Equal(t, "w-1", f.told.workers[before])
 	m := f.told.messages[before]
@@ -283,11 +294,11 @@ func TestRegistrationOfGarbageIsRefusedWhole(t *testing.T) {
 func TestRequestsThatAreNoneAreDropped(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, newStore(t))
-	require.NoError(t, f.Requests().Handle(t.Context(), []broker.Delivery{
-		{Body: []byte{0x0a, 0x05, 'x'}}, {}, encode(t, &brokerv1.WorkerRequest{RequestId: "nobody"}),
+	f.request(t,
+		broker.Delivery{Body: []byte{0x0a, 0x05, 'x'}}, broker.Delivery{}, encode(t, &brokerv1.WorkerRequest{RequestId: "nobody"}),
 		encode(t, &brokerv1.WorkerRequest{Worker: &brokerv1.WorkerIdentity{WorkerId: "w"}, RequestId: "of a later version"}),
 		request(t, acme(t, "1")),
-	}))
+	)
 	require.Len(t, f.told.messages, 1, "the one that is one")
 }
 
@@ -295,7 +306,7 @@ func TestRegistrationWaitsForItsQueues(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, newStore(t))
 	f.topology.err = errors.New("no connection")
-	require.ErrorIs(t, f.Requests().Handle(t.Context(), []broker.Delivery{request(t, acme(t, "1"))}), f.topology.err)
+	f.request(t, request(t, acme(t, "1")))
 	require.Empty(t, f.told.messages, "no answer: the request comes again")
 	_, known := f.cfg.Catalogue.Type("acme.v1.ImageService.Resize")
 	require.False(t, known, "nobody can submit to a queue that does not exist")
@@ -305,7 +316,9 @@ func TestWorkerThatCantBeToldRepeatsItself(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, newStore(t))
 	f.told.err = errors.New("no connection")
-	require.NoError(t, f.Requests().Handle(t.Context(), []broker.Delivery{request(t, acme(t, "1"))}))
+	f.request(t, request(t, acme(t, "1")))
+	f.told.err = nil
+	f.register(t, acme(t, "1"))
 }
 
 func TestStoreThatIsDownStopsNoRegistration(t *testing.T) {

@@ -10,20 +10,25 @@ import (
 )
 
 // policy is what a worker is to know of a task type; nil if that is not known.
+// It is provisional while what operators have set may be missing in it.
 func (r *Registry) policy(taskType string) *brokerv1.TypePolicy {
+	// Asked first, for overrides may be loaded meanwhile.
+	loaded := r.cfg.Types.Loaded()
 	options, _, ok := r.cfg.Types.Effective(taskType)
 	if !ok {
 		return nil
 	}
-	return &brokerv1.TypePolicy{Type: taskType, Timeout: options.GetTimeout(), MaxResultBytes: r.cfg.MaxResultBytes, Options: options}
+	return &brokerv1.TypePolicy{
+		Type: taskType, Timeout: options.GetTimeout(), MaxResultBytes: r.cfg.MaxResultBytes, Options: options, Provisional: !loaded,
+	}
 }
 
 // TellWorkers tells all workers of a task type the policy in force, which they
-// would otherwise learn with their next heartbeat. It fails if the broker can't
-// take the message now.
+// would otherwise learn with their next heartbeat. While it is not known, it tells
+// them nothing. It fails if the broker can't take the message now.
 func (r *Registry) TellWorkers(ctx context.Context, taskType string) error {
 	p := r.policy(taskType)
-	if p == nil {
+	if p == nil || p.Provisional {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)

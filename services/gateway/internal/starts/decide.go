@@ -18,7 +18,7 @@ import (
 // serve answers a batch as far as it can. What was said of the tasks before the
 // workers asked must be in the store first.
 func (i *Issuer) serve(ctx context.Context, batch []asked) {
-	if err := i.cfg.Projection.CatchUp(ctx); err != nil {
+	if err := i.cfg.Projection.CatchUpWithin(ctx, maxBehind); err != nil {
 		i.leave(ctx, len(batch), err)
 		return
 	}

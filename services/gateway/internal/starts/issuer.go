@@ -23,6 +23,10 @@ const (
 	maxDecide = 512
 	// maxAnswers bounds the answers on their way at once.
 	maxAnswers = 64
+	// maxBehind is how long a start waits for the projection to catch up. Workers
+	// wait for their permit a little longer, so that there is time to decide and
+	// to tell them.
+	maxBehind = 8 * time.Second
 	// answerTimeout bounds telling workers what was decided for a batch: then
 	// they have asked again.
 	answerTimeout = broker.RequestTTL
@@ -32,7 +36,8 @@ const (
 
 // Projection lets decisions wait until the store has caught up.
 type Projection interface {
-	CatchUp(ctx context.Context) error
+	// CatchUpWithin waits for that no longer than d.
+	CatchUpWithin(ctx context.Context, d time.Duration) error
 }
 
 // Store decides about starts by what is on record, as store.Store says.

@@ -23,7 +23,8 @@ import (
 type fakes struct {
 	mu       sync.Mutex
 	catchUps int
-	// behind is what catching up answers; while caughtUp is not nil it waits for it.
+	// behind is what catching up answers; while caughtUp is not nil it waits for it,
+	// as long as it may.
 	behind   error
 	caughtUp chan struct{}
 	// batches are what the store was asked; decide answers.
@@ -51,7 +52,9 @@ func (f *fakes) hold() {
 	f.caughtUp = make(chan struct{})
 }
 
-func (f *fakes) CatchUp(ctx context.Context) error {
+func (f *fakes) CatchUpWithin(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
 	f.mu.Lock()
 	f.catchUps++
 	err, wait := f.behind, f.caughtUp
@@ -147,6 +150,28 @@ func TestAllThatWaitShareOneCatchUpAndOneDecision(t *testing.T) {
 			require.Equal(t, brokerv1.StartVerdict_START_VERDICT_START, f.told[id].Verdict)
 			require.Equal(t, fmt.Sprint("w-", n), f.workers[id])
 		}
+	})
+}
+
+func TestAStartIsAnsweredByAProjectionThatLags(t *testing.T) {
+	f := newFakes()
+	inBubble(t, f, func(t *testing.T, i *Issuer) {
+		f.hold()
+		i.Ask("w", request("r-1"))
+		<-time.After(4 * time.Second)
+		synctest.Wait()
+		require.Empty(t, f.told)
+		close(f.caughtUp)
+		synctest.Wait()
+		require.Contains(t, f.told, "r-1", "its worker still waits")
+
+		f.hold()
+		i.Ask("w", request("r-2"))
+		<-time.After(broker.RequestTTL + 4*time.Second)
+		synctest.Wait()
+		close(f.caughtUp)
+		synctest.Wait()
+		require.NotContains(t, f.told, "r-2", "its worker is about to give up")
 	})
 }
 

@@ -181,7 +181,7 @@ func givesUp(t *testing.T, s store.Store) {
 		require.Equal(t, task.VerdictGiveUp, verdict(t, s, again))
 	}
 	// A worker that never started it gave it back.
-	again.SettledDelivery, again.Failed = 1, 0
+	again.PutOffFrom, again.PutOffTo = 1, 1
 	require.Equal(t, task.VerdictStart, verdict(t, s, again))
 	require.Equal(t, task.VerdictGiveUp, verdict(t, s, redelivered(once, 3)))
 }
