@@ -22,6 +22,7 @@ type Connection struct {
 	role    string
 	prepare func(*Topology) error
 	users   []func(ctx context.Context, conn *amqp091.Connection) error
+	rescued []Subscription
 
 	mu      sync.Mutex
 	conn    *amqp091.Connection
@@ -60,12 +61,12 @@ func (c *Connection) serve(ctx context.Context, a address, up func()) error {
 		return err
 	}
 	closed := conn.NotifyClose(make(chan *amqp091.Error, 1))
-	ctx, cancel := context.WithCancelCause(ctx)
+	open, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, use := range c.users {
 		wg.Go(func() {
-			if err := use(ctx, conn); err != nil {
+			if err := use(open, conn); err != nil {
 				cancel(err)
 			}
 		})
@@ -76,11 +77,15 @@ func (c *Connection) serve(ctx context.Context, a address, up func()) error {
 	case e := <-closed:
 		cancel(closeError(e))
 		_ = socket.Close()
-	case <-ctx.Done():
+	case <-open.Done():
 	}
 	c.set(nil)
 	wg.Wait()
-	return context.Cause(ctx)
+	err = context.Cause(open)
+	if oversized(err) {
+		c.rescue(ctx, a)
+	}
+	return err
 }
 
 // cutAfter closes the socket if the connection is still served a while after

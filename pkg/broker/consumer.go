@@ -24,10 +24,14 @@ type Subscription struct {
 	// error returns it to the queue and consumes anew after a pause. ctx ends
 	// when the connection is lost: then the batch will come again.
 	Handle func(ctx context.Context, batch []Delivery) error
+	// Rescue has messages whose headers do not fit into a frame of AMQP 0-9-1
+	// handled all the same, one by one, with as many of their headers as would.
+	// Without it one of them ends each connection that gets it.
+	Rescue bool
 }
 
-// Delivery is a message that was consumed over AMQP 0-9-1. Its properties are
-// as they were sent, zero for unset.
+// Delivery is a message that was consumed over AMQP 0-9-1, or rescued. Its
+// properties are as they were sent, zero for unset.
 type Delivery struct {
 	Body        []byte
 	MessageID   string
@@ -61,6 +65,9 @@ func (c *Connection) Subscribe(s Subscription) {
 	s.MaxBatch = max(s.MaxBatch, 1)
 	if s.MaxBatchBytes == 0 {
 		s.MaxBatchBytes = 4 << 20
+	}
+	if s.Rescue {
+		c.rescued = append(c.rescued, s)
 	}
 	log := c.cfg.Logger.With("queue", s.Queue)
 	c.users = append(c.users, func(ctx context.Context, conn *amqp091.Connection) error {

@@ -199,13 +199,15 @@ var brokerCauses = map[string]task.Cause{
 	"maxlen": task.CauseMaxLength, "delivery_limit": task.CauseDeliveryLimit,
 }
 
-// lastDeath is the newest entry of `x-death`, which comes first; zero without
-// one.
+// lastDeath is the newest entry of `x-death`, which comes first; without one,
+// what other headers tell of it, and else zero.
 // https://www.rabbitmq.com/docs/dlx#effects
 func lastDeath(headers map[string]any) (x death) {
 	entries, _ := headers["x-death"].([]any)
 	if len(entries) == 0 {
-		return x
+		entries = []any{amqp091.Table{
+			"reason": headers["x-last-death-reason"], "queue": headers["x-last-death-queue"], "exchange": headers["x-last-death-exchange"],
+		}}
 	}
 	entry, _ := entries[0].(amqp091.Table)
 	text := func(key string) string {

@@ -12,30 +12,49 @@ import (
 const (
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = 3 * time.Second
+	// A connection that was up for as long as steady is reconnected to at once. One
+	// that was not waits longer each time, but for no longer than shakyBackoff.
+	steady       = 5 * time.Second
+	shakyBackoff = time.Second
 	// dialTimeout bounds opening a connection, the handshake included.
 	dialTimeout = 5 * time.Second
 )
 
 // supervise keeps a connection: it calls serve, with each address in turn, for
 // ever until ctx ends or serve returns nil, which says that it is done. serve
-// calls up once it is in working order, which resets the backoff.
+// calls up once it is in working order. That alone does not reset the backoff:
+// what ends each connection as soon as it is up would make for a hot loop.
 func supervise(ctx context.Context, log *slog.Logger, urls []string, serve func(ctx context.Context, a address, up func()) error) {
 	backoff := minBackoff
 	for i := rand.IntN(len(urls)); ctx.Err() == nil; i++ {
 		a, err := parseAddress(urls[i%len(urls)])
 		if err == nil {
-			worked := false
+			var since time.Time
 			err = serve(ctx, a, func() {
-				worked, backoff = true, minBackoff
+				since = time.Now()
 				log.Debug("connected to the broker", "address", a.String())
 			})
 			if err == nil || ctx.Err() != nil {
 				return
 			}
-			logEnd(log, a, err, worked)
+			backoff = afterwards(backoff, since)
+			logEnd(log, a, err, !since.IsZero())
 		}
 		pause(ctx, backoff/2+rand.N(backoff/2))
 		backoff = min(backoff*2, maxBackoff)
+	}
+}
+
+// afterwards is the backoff after a connection that has worked since then, zero
+// for never.
+func afterwards(backoff time.Duration, since time.Time) time.Duration {
+	switch {
+	case since.IsZero():
+		return backoff
+	case time.Since(since) >= steady:
+		return minBackoff
+	default:
+		return min(backoff, shakyBackoff)
 	}
 }
 

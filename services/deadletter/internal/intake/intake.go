@@ -87,7 +87,7 @@ func New(cfg Config) *Intake {
 func (i *Intake) Subscription(names broker.Names) broker.Subscription {
 	return broker.Subscription{
 		Queue: names.Dead(), Declare: (*broker.Topology).CheckDead,
-		Prefetch: prefetch, MaxBatch: maxBatch, Handle: i.handle,
+		Prefetch: prefetch, MaxBatch: maxBatch, Handle: i.handle, Rescue: true,
 	}
 }
 

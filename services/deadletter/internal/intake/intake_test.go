@@ -260,6 +260,44 @@ func TestForeignMessages(t *testing.T) {
 	w.awaitEvents(t, 0)
 }
 
+// Headers that the broker can't deliver over AMQP 0-9-1 hold nobody up.
+func TestOversizedMessages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	body, big := []byte("garbage\x00\xff"), strings.Repeat("x", 128_000)
+	w.broker.Publish(t, names.Tasks(), taskType, amqp091.Publishing{
+		Body: body, ContentType: "text/plain", Headers: amqp091.Table{"big": big + strings.Repeat("x", 2_700), "n": int64(3)},
+	})
+	w.reject(t)
+	real := newTask()
+	require.NoError(t, w.publisher.PublishTask(bounded(t), real))
+	published := w.get(t)
+	require.NoError(t, published.Ack(false))
+	header := published.Headers["warren-task"]
+	w.broker.Publish(t, names.Tasks(), taskType, amqp091.Publishing{
+		MessageId: real.ID, Body: real.Payload, Headers: amqp091.Table{"warren-task": header, "big": big},
+	})
+	w.giveUp(t, broker.Death{
+		Cause: task.CauseAttemptsExhausted, Attempt: 2, Failure: &task.Failure{Code: 14, Message: strings.Repeat("m", 4000), Kind: task.KindError},
+	})
+	good := newTask()
+	w.publishDead(t, good)
+	w.intake(t, w.store)
+	found := map[string]store.DeadLetter{}
+	for _, d := range w.awaitDead(t, 3) {
+		found[d.TaskID()] = d
+	}
+	require.Equal(t, good.Payload, found[good.ID].Message.Body)
+	require.Equal(t, body, found[""].Message.Body)
+	require.Equal(t, task.CauseUndecodable, found[""].Cause)
+	require.Equal(t, "MESSAGE_UNDECODABLE", found[""].Reason)
+	require.Equal(t, "3", found[""].Message.Headers["n"])
+	require.Equal(t, work, found[""].Message.Queue)
+	require.Equal(t, []any{task.CauseAttemptsExhausted, 2, 14}, []any{found[real.ID].Cause, found[real.ID].Occurrences[0].Attempt, found[real.ID].Failure.Code})
+	w.awaitEmpty(t)
+	w.awaitEvents(t, 0)
+}
+
 // What is forged does no harm to what comes with it.
 func TestForgedMessages(t *testing.T) {
 	t.Parallel()
