@@ -27,6 +27,10 @@ const (
 	// that of acquisitions, when the message was settled last.
 	annotationCount = "x-opt-warren-count"
 	annotationTaken = "x-opt-warren-delivery"
+	// annotationPutOffFrom and annotationPutOffTo are the counts of acquisitions of
+	// the last deliveries in a row that were put off.
+	annotationPutOffFrom = "x-opt-warren-put-off-from"
+	annotationPutOffTo   = "x-opt-warren-put-off-to"
 	// annotationAlone says that the next start is to be alone in its process.
 	annotationAlone = "x-opt-warren-alone"
 	// annotationHistory is an encoded AttemptHistory.
@@ -51,6 +55,12 @@ func (d *WorkDelivery) Acquired() int64 {
 // Settled is what Acquired was when a worker last settled the message to be
 // delivered again; 0 for never.
 func (d *WorkDelivery) Settled() int64 { return d.annotation(annotationTaken) }
+
+// PutOff are the counts of acquisitions of the last deliveries in a row that were
+// put off, from the first to the last; 0 for none.
+func (d *WorkDelivery) PutOff() (from, to int64) {
+	return d.annotation(annotationPutOffFrom), d.annotation(annotationPutOffTo)
+}
 
 // Failed counts the deliveries before this one that ended in a lost
 // connection, since the last settlement.
@@ -125,8 +135,10 @@ type Again struct {
 // Retry settles a delivery whose task is to be carried out again: the broker
 // keeps the message and delivers it then.
 func (d *WorkDelivery) Retry(ctx context.Context, a Again) error {
-	annotations := d.settled(a.At, a.Attempt)
-	annotations[annotationAlone] = int64(0)
+	annotations := amqp.Annotations{
+		annotationTime: a.At.UnixMilli(), annotationTry: int64(a.Attempt),
+		annotationCount: d.failedInAll(), annotationTaken: d.Acquired(), annotationAlone: int64(0),
+	}
 	if a.Alone {
 		annotations[annotationAlone] = int64(1)
 	}
@@ -140,17 +152,16 @@ func (d *WorkDelivery) Retry(ctx context.Context, a Again) error {
 	return d.r.ModifyMessage(ctx, d.m, &amqp.ModifyMessageOptions{Annotations: annotations})
 }
 
-// Postpone settles a delivery that was not started: the broker delivers it
-// again then, as it is.
+// Postpone puts off a delivery that was not started: the broker delivers it again
+// then. All that is known of the message stays, its failed deliveries too.
 func (d *WorkDelivery) Postpone(ctx context.Context, until time.Time) error {
-	return d.r.ModifyMessage(ctx, d.m, &amqp.ModifyMessageOptions{Annotations: d.settled(until, d.Attempt())})
-}
-
-func (d *WorkDelivery) settled(until time.Time, attempt int) amqp.Annotations {
-	return amqp.Annotations{
-		annotationTime: until.UnixMilli(), annotationTry: int64(attempt),
-		annotationCount: d.failedInAll(), annotationTaken: d.Acquired(),
+	from, to := d.PutOff()
+	if to != d.Acquired()-1 {
+		from = d.Acquired()
 	}
+	return d.r.ModifyMessage(ctx, d.m, &amqp.ModifyMessageOptions{Annotations: amqp.Annotations{
+		annotationTime: until.UnixMilli(), annotationPutOffFrom: from, annotationPutOffTo: d.Acquired(),
+	}})
 }
 
 // Death is why a task is given up.
@@ -182,7 +193,7 @@ func (x *Death) annotations() (map[any]any, error) {
 	}
 	a := amqp.Annotations{
 		annotationCause: x.Cause.String(), annotationFail: failure,
-		annotationDecision: utf8(x.Decision), annotationTry: int64(x.Attempt),
+		annotationDecision: shorten(utf8(x.Decision), maxPastMessage), annotationTry: int64(x.Attempt),
 	}
 	if x.History != nil {
 		if a[annotationHistory], err = encodeHistory(x.History); err != nil {
@@ -199,8 +210,11 @@ const (
 	maxFailure = 16 << 10
 	// maxHistory bounds a history.
 	maxHistory = 32 << 10
-	// maxPastMessage bounds the message of a failure that others have followed.
+	// maxPastMessage bounds the message of a failure that others have followed, and
+	// what was decided.
 	maxPastMessage = 1 << 10
+	// maxReason bounds the reason of an ErrorInfo.
+	maxReason = 256
 )
 
 // encodeHistory cuts a history to what may travel: of all failures but the last,
@@ -208,6 +222,7 @@ const (
 func encodeHistory(h *brokerv1.AttemptHistory) ([]byte, error) {
 	h = proto.CloneOf(h)
 	for i, a := range h.Attempts {
+		a.Reason, a.Decision = shorten(a.Reason, maxReason), shorten(a.Decision, maxPastMessage)
 		if f := a.Failure; f != nil && i < len(h.Attempts)-1 {
 			f.Details, f.Stack = nil, ""
 			f.Message = shorten(f.Message, maxPastMessage)

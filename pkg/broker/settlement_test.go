@@ -37,12 +37,17 @@ func TestRetryWaitsInTheBroker(t *testing.T) {
 	assert.True(t, d.Alone())
 	assert.True(t, proto.Equal(history, d.History()))
 
-	require.NoError(t, d.Postpone(bounded(t), time.Now()))
-	d = receiveTask(t, l)
-	assert.Equal(t, 2, d.Attempt())
-	assert.EqualValues(t, 2, d.Settled())
-	assert.True(t, d.Alone(), "what was not said anew stays")
-	assert.Len(t, d.History().Attempts, 1)
+	for n := int64(3); n <= 4; n++ {
+		require.NoError(t, d.Postpone(bounded(t), time.Now()))
+		d = receiveTask(t, l)
+		assert.Equal(t, 2, d.Attempt())
+		assert.Equal(t, n, d.Acquired())
+		assert.EqualValues(t, 1, d.Settled(), "it was not settled for another attempt")
+		from, to := d.PutOff()
+		assert.Equal(t, []int64{2, n - 1}, []int64{from, to})
+		assert.True(t, d.Alone())
+		assert.Len(t, d.History().Attempts, 1)
+	}
 	require.NoError(t, d.Accept(bounded(t)))
 }
 

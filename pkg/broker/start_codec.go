@@ -15,6 +15,7 @@ func StartRequestToProto(r task.StartRequest) *brokerv1.StartRequest {
 	return &brokerv1.StartRequest{
 		TaskId: r.TaskID, Type: r.Type, Run: int32(r.Run), Attempt: int32(r.Attempt), Copy: r.Copy[:],
 		Delivery: r.Delivery, SettledDelivery: r.SettledDelivery, Failed: r.Failed, Resend: r.Resend, AtMostOnce: r.AtMostOnce,
+		PutOffFrom: r.PutOffFrom, PutOffTo: r.PutOffTo,
 	}
 }
 
@@ -23,6 +24,7 @@ func StartRequestFromProto(requestID string, m *brokerv1.StartRequest) (task.Sta
 	r := task.StartRequest{
 		RequestID: requestID, TaskID: m.TaskId, Type: m.Type, Run: int(m.Run), Attempt: int(m.Attempt),
 		Delivery: m.Delivery, SettledDelivery: m.SettledDelivery, Failed: m.Failed, Resend: m.Resend, AtMostOnce: m.AtMostOnce,
+		PutOffFrom: m.PutOffFrom, PutOffTo: m.PutOffTo,
 	}
 	if _, err := uuid.Parse(m.TaskId); err != nil {
 		return r, fmt.Errorf("a start request for the task id %q", m.TaskId)

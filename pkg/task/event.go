@@ -44,7 +44,7 @@ func (k Key) Compare(o Key) int {
 		cmp.Compare(k.Run, o.Run),
 		cmp.Compare(k.Attempt, o.Attempt),
 		cmp.Compare(k.Delivery, o.Delivery),
-		cmp.Compare(k.Phase, o.Phase),
+		cmp.Compare(k.Phase.order(), o.Phase.order()),
 		cmp.Compare(k.Sequence, o.Sequence),
 		bytes.Compare(k.Copy[:], o.Copy[:]),
 	)

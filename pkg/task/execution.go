@@ -61,7 +61,7 @@ func Records(history []NumberedEvent) []Record {
 			records = append(records, started(e))
 		case PhaseRetrying, PhaseReleased, PhaseLost, PhaseDeadLettered, PhaseCancelled, PhaseSucceeded:
 			// An execution can say LOST and still end: the handler went on.
-			if was := ends[deliveryOf(e.Key)]; was == nil || was.endsBefore(e) {
+			if was := ends[deliveryOf(e.Key)]; was == nil || was.Key.Phase.order() < e.Key.Phase.order() {
 				ends[deliveryOf(e.Key)] = e
 			}
 		default:
@@ -120,18 +120,6 @@ func started(e *Event) Record {
 		r.Extra = e.Execution.Redelivered
 	}
 	return r
-}
-
-// endsBefore says whether o, and not e, tells how their execution ended. That
-// its connection was lost, or that it was given back, is less than an outcome.
-func (e *Event) endsBefore(o *Event) bool {
-	rank := func(p Phase) int {
-		if p == PhaseRetrying {
-			return int(PhaseLost) + 1
-		}
-		return int(p)
-	}
-	return rank(e.Key.Phase) < rank(o.Key.Phase)
 }
 
 func outcomeOf(e *Event) Outcome {

@@ -13,6 +13,9 @@ type StartRequest struct {
 	// SettledDelivery that count when a worker last settled the message, 0 for
 	// never.
 	Delivery, SettledDelivery int64
+	// PutOffFrom and PutOffTo are the last deliveries in a row that workers put off
+	// without starting them, 0 for none.
+	PutOffFrom, PutOffTo int64
 	// Failed is the broker's count of failed deliveries since then.
 	Failed int64
 	// Resend: another message of this run may exist.
@@ -95,11 +98,11 @@ func DecideStart(r StartRequest, t *Task, history []NumberedEvent, claim *Claim)
 }
 
 // allows says whether no other start than this one can have come of the last
-// permit: there was none, it is this request's, or the worker that got it, and
-// no later one, has settled the message. That a later one has, says nothing: a
-// worker whom nobody answers puts the message off.
+// permit: there was none, it is this request's, or the worker that got it has put
+// the message off.
 func (c Claim) allows(r StartRequest) bool {
-	return c.Delivery == 0 || c.RequestID == r.RequestID || c.Delivery == r.SettledDelivery
+	putOff := c.Delivery >= r.PutOffFrom && c.Delivery <= r.PutOffTo
+	return c.Delivery == 0 || c.RequestID == r.RequestID || putOff
 }
 
 // Holder is the claim on a run once the message with the copy has asked for it:

@@ -58,6 +58,7 @@ type message struct {
 	attempt                   int
 	delivery, settled, failed int64
 	taken, started, gone      bool
+	putOffFrom, putOffTo      int64
 }
 
 func newStartModel(once bool) *startModel {
@@ -95,6 +96,7 @@ func (w *startModel) request(m *message) StartRequest {
 	r := StartRequest{
 		RequestID: fmt.Sprintf("%x-%d", m.copy[0], m.delivery), TaskID: testID, Type: testType, Run: 1, Attempt: m.attempt, Copy: m.copy,
 		Delivery: m.delivery, SettledDelivery: m.settled, Failed: m.failed, Resend: m.resend, AtMostOnce: w.once,
+		PutOffFrom: m.putOffFrom, PutOffTo: m.putOffTo,
 	}
 	w.asked = append(w.asked, r)
 	return r
@@ -199,11 +201,16 @@ func (w *startModel) settle(m *message, outcome Event) {
 		m.gone = true
 		return
 	}
-	m.putOff()
+	m.taken, m.settled, m.failed = false, m.delivery, 0
 	m.attempt = outcome.NextAttempt
 }
 
-func (m *message) putOff() { m.taken, m.settled, m.failed = false, m.delivery, 0 }
+func (m *message) putOff() {
+	if m.putOffTo != m.delivery-1 {
+		m.putOffFrom = m.delivery
+	}
+	m.taken, m.putOffTo = false, m.delivery
+}
 
 // asksInVain has a worker take a message and get no answer.
 func (w *startModel) asksInVain(t *rapid.T) {

@@ -41,6 +41,9 @@ func TestDecideStart(t *testing.T) {
 	settled := func(delivery int64) func(*StartRequest) {
 		return func(r *StartRequest) { r.SettledDelivery = delivery }
 	}
+	putOff := func(from, to int64) func(*StartRequest) {
+		return func(r *StartRequest) { r.PutOffFrom, r.PutOffTo = from, to }
+	}
 	failed := func(n int64) func(*StartRequest) { return func(r *StartRequest) { r.Failed = n } }
 	attempt := func(n int) func(*StartRequest) { return func(r *StartRequest) { r.Attempt = n } }
 	run := func(n int) func(*StartRequest) { return func(r *StartRequest) { r.Run = n } }
@@ -147,13 +150,13 @@ func TestDecideStart(t *testing.T) {
 			claim: &Claim{a, 1, "then"}, ask: ask(a, 2, once), verdict: VerdictGiveUp, held: Claim{a, 1, "then"},
 		},
 		"at most once, permitted to a worker that has put it off": {
-			claim: &Claim{a, 1, "then"}, ask: ask(a, 2, once, settled(1)), verdict: VerdictStart, held: Claim{a, 2, "now"},
+			claim: &Claim{a, 1, "then"}, ask: ask(a, 2, once, putOff(1, 1)), verdict: VerdictStart, held: Claim{a, 2, "now"},
 		},
 		"at most once, permitted to a worker that was lost before another put it off": {
-			claim: &Claim{a, 1, "then"}, ask: ask(a, 3, once, settled(2)), verdict: VerdictGiveUp, held: Claim{a, 1, "then"},
+			claim: &Claim{a, 1, "then"}, ask: ask(a, 3, once, putOff(2, 2)), verdict: VerdictGiveUp, held: Claim{a, 1, "then"},
 		},
 		"at most once, permitted after it was put off": {
-			claim: &Claim{a, 3, "then"}, ask: ask(a, 4, once, settled(2)), verdict: VerdictGiveUp, held: Claim{a, 3, "then"},
+			claim: &Claim{a, 3, "then"}, ask: ask(a, 4, once, putOff(2, 2)), verdict: VerdictGiveUp, held: Claim{a, 3, "then"},
 		},
 
 		"crashes": {

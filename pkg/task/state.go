@@ -79,6 +79,16 @@ func (p Phase) State() State {
 	return 0
 }
 
+// order is the place of a phase within its delivery. That a connection was lost,
+// or a task given back, is less than what was decided about the attempt, whichever
+// is told first.
+func (p Phase) order() int {
+	if p == PhaseRetrying {
+		return int(PhaseLost) + 1
+	}
+	return int(p)
+}
+
 // rank orders the terminal phases of a run above everything else: a success
 // outweighs a cancellation, which outweighs having given up.
 func (p Phase) rank() int {
