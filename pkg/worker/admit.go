@@ -17,6 +17,13 @@ const (
 	// suspicious is from how many failed deliveries on a task is suspected of
 	// having caused them.
 	suspicious = 2
+	// suspectPause is how long a suspect waits for another worker while this one
+	// runs another suspect.
+	suspectPause = time.Second
+	// maxClearing is how long others are waited for that run beside a suspect;
+	// then it waits for clearingPause, and this process goes on as usual.
+	maxClearing   = 2 * time.Minute
+	clearingPause = 30 * time.Second
 	// permitPause is how long a task waits whose start no gateway has permitted.
 	permitPause = 10 * time.Second
 )
@@ -50,10 +57,6 @@ func (x *execution) admit() (*verdict, error) {
 // lastChecks come right before the handler: the time, and that nothing more is
 // taken on this connection.
 func (x *execution) lastChecks() (*verdict, error) {
-	if err := x.attached.Err(); err != nil {
-		x.lost(x.delivery)
-		return nil, fmt.Errorf("%w: %w", errNotStarted, context.Cause(x.attached))
-	}
 	if x.tooLate() {
 		return x.expired(), nil
 	}
@@ -63,7 +66,12 @@ func (x *execution) lastChecks() (*verdict, error) {
 		return nil, fmt.Errorf("report the start: %w", err)
 	}
 	// Reporting takes time when the broker is slow.
-	if x.tooLate() {
+	switch {
+	case x.attached.Err() != nil:
+		return nil, fmt.Errorf("%w: %w", errNotStarted, context.Cause(x.attached))
+	case x.w.draining.Err() != nil:
+		return &verdict{x.event(task.PhaseReleased), x.delivery.Release}, nil
+	case x.tooLate():
 		return x.expired(), nil
 	}
 	return nil, nil
@@ -104,9 +112,11 @@ func (x *execution) askPermit() (crashes int, instead *verdict) {
 	defer stop()
 	answer, err := x.w.permit(ctx, x.startRequest())
 	switch {
+	case err != nil && (x.w.draining.Err() != nil || x.attached.Err() != nil):
+		return 0, &verdict{settle: x.delivery.Release}
 	case err != nil && (x.msg.Run > 1 || x.rules.AtMostOnce()):
 		x.w.cfg.Logger.Warn("no gateway permits the start of a task, it waits", "task_id", x.msg.ID, "type", x.taskType, "error", err)
-		return 0, x.postpone(time.Now().Add(permitPause))
+		return 0, x.postpone(permitPause)
 	case err != nil:
 		x.w.cfg.Logger.Warn("no gateway permits the start of a task, which starts all the same: it may be executed twice", "task_id", x.msg.ID, "type", x.taskType, "error", err)
 		return int(x.delivery.Failed()), nil
@@ -126,15 +136,17 @@ func (x *execution) askPermit() (crashes int, instead *verdict) {
 }
 
 func (x *execution) startRequest() task.StartRequest {
+	from, to := x.delivery.PutOff()
 	return task.StartRequest{
 		RequestID: task.NewID(), TaskID: x.msg.ID, Type: x.taskType, Run: x.msg.Run, Attempt: x.delivery.Attempt(), Copy: x.msg.Copy,
 		Delivery: x.delivery.Acquired(), SettledDelivery: x.delivery.Settled(), Failed: x.delivery.Failed(),
-		Resend: x.msg.Resend, AtMostOnce: x.rules.AtMostOnce(),
+		Resend: x.msg.Resend, AtMostOnce: x.rules.AtMostOnce(), PutOffFrom: from, PutOffTo: to,
 	}
 }
 
-func (x *execution) postpone(until time.Time) *verdict {
-	return &verdict{settle: func(ctx context.Context) error { return x.delivery.Postpone(ctx, until) }}
+// postpone puts the task off for a while, by the gateways' clock.
+func (x *execution) postpone(d time.Duration) *verdict {
+	return &verdict{settle: func(ctx context.Context) error { return x.delivery.Postpone(ctx, x.w.clock.now().Add(d)) }}
 }
 
 // repeat settles as an earlier delivery would have been, whose outcome is on
@@ -145,6 +157,9 @@ func (x *execution) repeat(outcome *task.Event) *verdict {
 		x.remember(outcome, nil)
 		return &verdict{settle: x.again(outcome)}
 	case task.PhaseDeadLettered:
+		if outcome.Cause == task.CauseExpired && outcome.Decision == decisionExpired {
+			return x.asUnstarted(outcome, x.delivery.Attempt()-1)
+		}
 		x.remember(outcome, nil)
 		return &verdict{settle: x.dead(outcome)}
 	}
@@ -163,9 +178,12 @@ func (x *execution) crashed(start *task.Event) *verdict {
 	return x.decided(e, f, policy.Attempt{}, start)
 }
 
+// decisionExpired is what was decided about an attempt that was not started.
+const decisionExpired = "its expire time passed before the attempt was started"
+
 // expired gives up a task whose time has passed.
 func (x *execution) expired() *verdict {
-	return x.unstarted(task.CauseExpired, x.delivery.Attempt()-1, "its expire time passed before the attempt was started", withReason(codes.DeadlineExceeded,
+	return x.unstarted(task.CauseExpired, x.delivery.Attempt()-1, decisionExpired, withReason(codes.DeadlineExceeded,
 		"the expire time passed before an attempt could start", taskv1.ErrorReason_ERROR_REASON_EXPIRED,
 		map[string]string{"expire_time": x.msg.ExpireTime.UTC().Format(time.RFC3339Nano)}))
 }
@@ -193,10 +211,10 @@ func (x *execution) exhausted() *verdict {
 // says that it is so; else others are to have the task.
 func (x *execution) isolate() *verdict {
 	if !x.w.isolation.claim() {
-		return x.elsewhere()
+		return x.postpone(suspectPause)
 	}
 	x.w.cfg.Logger.Warn("a task is suspected of taking workers down: it runs alone in this process, others wait", "task_id", x.msg.ID, "type", x.taskType)
-	ctx, cancel := context.WithTimeout(x.attached, maxHeld)
+	ctx, cancel := context.WithTimeout(x.attached, maxClearing)
 	defer cancel()
 	stop := context.AfterFunc(x.w.stopTaking, cancel)
 	defer stop()
@@ -205,12 +223,5 @@ func (x *execution) isolate() *verdict {
 		return nil
 	}
 	x.w.isolation.yield()
-	return x.elsewhere()
-}
-
-// elsewhere gives a suspect to whoever can run it alone. Unlike a release this
-// notes that it was not started, which a permit that was given would hide.
-func (x *execution) elsewhere() *verdict {
-	again := broker.Again{At: time.Now(), Attempt: x.delivery.Attempt(), Alone: true}
-	return &verdict{settle: func(ctx context.Context) error { return x.delivery.Retry(ctx, again) }}
+	return x.postpone(clearingPause)
 }

@@ -103,18 +103,24 @@ func (x *execution) remember(e, start *task.Event) {
 func (x *execution) unstarted(cause task.Cause, last int, decision string, st *status.Status) *verdict {
 	e := x.event(task.PhaseDeadLettered)
 	e.Cause, e.Failure, e.Decision = cause, failure(st), decision
-	death := x.death(e)
-	death.Attempt = last
-	return &verdict{e, func(ctx context.Context) error { return x.delivery.DeadLetter(ctx, death) }}
+	v := x.asUnstarted(e, last)
+	v.event = e
+	return v
 }
 
-// undecodable gives up a message that is no task of this type. Without a valid
-// id it is nobody's task, so there is no status to report.
+// asUnstarted settles for the end of a task whose present attempt was not
+// started.
+func (x *execution) asUnstarted(e *task.Event, last int) *verdict {
+	death := x.death(e)
+	death.Attempt = last
+	return &verdict{settle: func(ctx context.Context) error { return x.delivery.DeadLetter(ctx, death) }}
+}
+
+// undecodable gives up a message that is no task of this type. Whatever id it has,
+// it speaks for no task, so there is no status to report.
 func (x *execution) undecodable(problem error) verdict {
 	x.w.cfg.Logger.Error("a message in a work queue is no task, it becomes a dead letter", "queue", x.w.broker.Names().Work(x.taskType), "task_id", x.msg.ID, "error", problem)
 	v := x.unstarted(task.CauseUndecodable, 0, "the message is no task", withReason(codes.InvalidArgument, problem.Error(), taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, nil))
-	if v.event.Validate() != nil {
-		v.event = nil
-	}
+	v.event = nil
 	return *v
 }

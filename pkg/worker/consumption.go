@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
-	"github.com/warrenmq/warren/pkg/task"
 )
 
 // maxHeld is how long a message may wait here for a free slot, or for the
@@ -188,7 +187,5 @@ func (c *consumption) lost(d *broker.WorkDelivery) {
 	if x.msg, err = d.Task(c.taskType); err != nil {
 		return // it is nobody's task, and no suspect
 	}
-	if _, err := c.w.status.Write(x.base, x.event(task.PhaseLost)); err != nil {
-		c.w.cfg.Logger.Warn("a lost delivery can't be reported", "task_id", x.msg.ID, "error", err)
-	}
+	x.sayLost()
 }

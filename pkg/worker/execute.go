@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -24,32 +25,52 @@ type execution struct {
 	// history is that of the run's earlier attempts.
 	history *brokerv1.AttemptHistory
 	// base outlives the link: what ended must still be told.
-	base     context.Context
-	started  time.Time
-	alone    bool
+	base    context.Context
+	started time.Time
+	alone   bool
+	// sayLost says, once, that the connection of this delivery was lost and this
+	// process was not.
+	sayLost  func()
 	stream   responseStream
 	progress progress
 }
 
 func (c *consumption) execution(d *broker.WorkDelivery) *execution {
-	return &execution{consumption: c, delivery: d, base: context.WithoutCancel(c.attached)}
+	x := &execution{consumption: c, delivery: d, base: context.WithoutCancel(c.attached)}
+	x.sayLost = sync.OnceFunc(x.reportLost)
+	return x
+}
+
+func (x *execution) reportLost() {
+	if _, err := x.w.status.Write(x.base, x.event(task.PhaseLost)); err != nil {
+		x.w.cfg.Logger.Warn("a lost delivery can't be reported", "task_id", x.msg.ID, "error", err)
+	}
 }
 
 // execute carries out one delivery. It holds a slot until the handler has
 // returned, and credit until the delivery is settled.
 func (c *consumption) execute(d *broker.WorkDelivery) {
 	defer c.w.running.Done()
-	defer c.w.isolation.leave()
 	x := c.execution(d)
 	settle, err := x.carryOut()
 	if err == nil {
 		err = c.settle(settle)
 	}
-	if err != nil && c.attached.Err() == nil {
+	switch {
+	case err == nil:
+	case c.attached.Err() == nil:
 		// A delivery that is never settled would hold its credit for ever.
 		c.w.cfg.Logger.Error("a task can't be settled, its queue is attached anew", "task_id", x.msg.ID, "error", err)
 		c.lose(err)
+	case x.rules != nil:
+		x.sayLost()
 	}
+}
+
+// end frees what the execution holds while its handler runs, or could.
+func (x *execution) end() {
+	x.pool.release()
+	x.w.isolation.leave()
 }
 
 // settlement tells the broker what became of a delivery.
@@ -76,13 +97,13 @@ type verdict struct {
 func (x *execution) carryOut() (settlement, error) {
 	var err error
 	if x.msg, err = x.delivery.Task(x.taskType); err != nil {
-		x.pool.release()
-		return x.confirmed(x.undecodable(err))
+		x.end()
+		return x.undecodable(err).settle, nil
 	}
 	x.rules, x.history = x.pool.rules.Load().of(&x.msg), x.delivery.History()
 	v, err := x.admit()
 	if err != nil || v != nil {
-		x.pool.release()
+		x.end()
 		return x.confirmedUnless(err, v)
 	}
 	if x.alone {

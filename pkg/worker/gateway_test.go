@@ -53,6 +53,8 @@ type gateway struct {
 	claims  map[string]task.Claim
 	// mute leaves start requests unanswered.
 	mute bool
+	// unheard are events that never arrive, as if who says them were gone.
+	unheard task.Phase
 	// again makes the next heartbeat's answer ask for a registration.
 	again bool
 }
@@ -197,7 +199,9 @@ func (g *gateway) onStatus(ctx context.Context, batch []broker.Delivery) error {
 				return err
 			}
 			g.mu.Lock()
-			g.events = append(g.events, e)
+			if e.Key.Phase != g.unheard {
+				g.events = append(g.events, e)
+			}
 			g.mu.Unlock()
 		}
 		g.mu.Lock()

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -14,6 +15,13 @@ import (
 // ignoresItsEnd is how long after its timeout a handler is given to notice,
 // before it is written off.
 const ignoresItsEnd = 30 * time.Second
+
+// What becomes of a handler.
+const (
+	undecided = iota
+	hasReturned
+	wasWrittenOff
+)
 
 // returned is what a handler gave back.
 type returned struct {
@@ -30,12 +38,20 @@ type returned struct {
 func (x *execution) handle(ctx context.Context) (returned, error) {
 	hctx, cancel := x.handlerContext(ctx)
 	defer cancel()
+	// The broker delivers the task again at once; who gets it asks whether this
+	// process has survived, which the handler may be slow to show.
+	stopLost := context.AfterFunc(x.attached, x.sayLost)
+	defer stopLost()
 	x.pool.running.Add(1)
 	ended := make(chan returned, 1)
+	var fate atomic.Int32
 	go func() {
 		defer func() {
 			x.pool.running.Add(-1)
-			x.pool.release()
+			if !fate.CompareAndSwap(undecided, hasReturned) {
+				x.w.returnedLate(x)
+			}
+			x.end()
 		}()
 		r := returned{err: errGoexit}
 		defer func() {
@@ -50,6 +66,10 @@ func (x *execution) handle(ctx context.Context) (returned, error) {
 	select {
 	case r = <-ended:
 	case <-writeOff.C:
+		if !fate.CompareAndSwap(undecided, wasWrittenOff) {
+			r = <-ended
+			break
+		}
 		r = returned{err: errStuck, cause: context.DeadlineExceeded, stuck: true}
 		x.w.writeOff(x)
 	}
@@ -114,13 +134,20 @@ func (x *execution) call(ctx context.Context) ([]byte, error) {
 	return reply, err
 }
 
-// writeOff counts a handler that is stuck. With as many as are tolerated the
-// worker drains, so that it can be started again.
+// writeOff counts a handler that is stuck. With as many as are tolerated, or with
+// no slot left that is not, the worker drains, so that it can be started again.
 func (w *Worker) writeOff(x *execution) {
-	n := w.stuck.Add(1)
+	n, ofType := w.stuck.Add(1), x.pool.stuck.Add(1)
 	w.cfg.Logger.Error("a handler goes on though its time was up: it is written off and keeps its slot", "task_id", x.msg.ID, "type", x.taskType,
 		"timeout", x.rules.Timeout(), "stuck", n, "max_stuck", w.cfg.MaxStuck)
-	if int(n) == w.cfg.MaxStuck {
-		close(w.tooManyStuck)
+	if w.cfg.MaxStuck > 0 && (int(n) >= w.cfg.MaxStuck || int(ofType) >= cap(x.pool.slots)) {
+		w.giveUp()
 	}
+}
+
+// returnedLate counts a handler that was written off and has returned after all.
+func (w *Worker) returnedLate(x *execution) {
+	w.stuck.Add(-1)
+	x.pool.stuck.Add(-1)
+	w.cfg.Logger.Info("a handler that was written off has returned", "task_id", x.msg.ID, "type", x.taskType)
 }

@@ -18,7 +18,9 @@ const defaultMaxResult = 4 << 20
 type pool struct {
 	slots   chan struct{}
 	running atomic.Int32
-	rules   atomic.Pointer[rules]
+	// stuck counts the slots that handlers hold which were written off.
+	stuck atomic.Int32
+	rules atomic.Pointer[rules]
 }
 
 // rules are what a gateway says of a task type.
@@ -43,6 +45,10 @@ func (p *pool) apply(t *brokerv1.TypePolicy) error {
 	compiled, err := policy.Compile(options)
 	if err != nil {
 		return fmt.Errorf("the policy of %s: %w", t.Type, err)
+	}
+	if t.Provisional && p.rules.Load() != nil {
+		// What operators have set is not known to who says this.
+		return nil
 	}
 	next := &rules{compiled, t.MaxResultBytes}
 	if next.maxResult <= 0 {

@@ -69,7 +69,8 @@ func (w *Worker) accepted(a *brokerv1.RegistrationAnswer) ([]string, error) {
 	for _, t := range a.Types {
 		if p := w.pools[t.Type]; p != nil {
 			if err := p.apply(t); err != nil {
-				return nil, err
+				w.cfg.Logger.Error("a policy can't be used, its type is not served", "error", err)
+				continue
 			}
 			types = append(types, t.Type)
 		}

@@ -311,9 +311,10 @@ func TestAttemptThatTookItsWorkerDownIsSpent(t *testing.T) {
 		return nil
 	})
 	id := p.submit(t, typeDelay)
-	// It looks as if the start had been alone.
+	// It looks as if the start had been alone, and its worker gone.
 	e := p.lostAlone(t, id)
 	p.change(func() {
+		p.unheard = task.PhaseLost
 		for i := range p.events {
 			if p.events[i].Key == e.Key {
 				p.events[i] = e
@@ -333,4 +334,49 @@ func TestAttemptThatTookItsWorkerDownIsSpent(t *testing.T) {
 	require.Equal(t, 2, done.Key.Attempt)
 	alone := p.of(id, task.PhaseStarted)
 	require.True(t, alone[len(alone)-1].Execution.Alone)
+}
+
+// A connection that is lost is no crash, however slow the handler is to notice.
+func TestLostConnectionIsNoCrash(t *testing.T) {
+	t.Parallel()
+	var starts atomic.Int32
+	p := workplace(t, func(ctx context.Context) error {
+		if starts.Add(1) > 3 {
+			return nil
+		}
+		<-ctx.Done()
+		<-time.After(time.Second) // slow to notice
+		return ctx.Err()
+	}, func(o *taskv1.TaskOptions) { o.Retry.MaxAttempts = 1 })
+	id := p.submit(t, typeDelay)
+	for n := range 3 {
+		brokertest.Eventually(t, patience, func() bool { return len(p.of(id, task.PhaseStarted)) == n+1 })
+		p.broker.CloseConnections(t)
+	}
+	end := p.await(t, id, task.PhaseSucceeded)
+	require.Equal(t, 1, end.Key.Attempt)
+	for _, e := range p.of(id, task.PhaseStarted) {
+		require.False(t, e.Execution.Alone, "it is no suspect")
+	}
+	require.Empty(t, p.of(id, task.PhaseRetrying))
+}
+
+func TestStuckSlotsEndTheWorker(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	g.setOptions(typeDelay, func(o *taskv1.TaskOptions) { o.Timeout, o.Retry.MaxAttempts = durationpb.New(10*time.Millisecond), 1 })
+	w, err := New(Config{AMQPURLs: []string{b.URL}, Logger: quiet(), MaxStuck: 9, Concurrency: 1, Grace: -1})
+	require.NoError(t, err)
+	w.patience = 50 * time.Millisecond
+	release := make(chan struct{})
+	defer close(release)
+	demov1.RegisterFaultServiceServer(w, &faults{delay: func(context.Context) error {
+		<-release
+		return nil
+	}})
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(t.Context()) }()
+	g.await(t, g.submit(t, typeDelay), task.PhaseDeadLettered)
+	require.ErrorIs(t, await(t, ended), ErrStuck, "no slot is left")
 }

@@ -60,6 +60,7 @@ type Worker struct {
 	// there are too many.
 	stuck        atomic.Int32
 	tooManyStuck chan struct{}
+	giveUp       func()
 	// draining ends when running handlers are to give their tasks back.
 	draining context.Context
 	drain    context.CancelCauseFunc
@@ -91,6 +92,7 @@ func New(cfg Config) (*Worker, error) {
 		idle: make(chan struct{}), isolation: newIsolation(), tooManyStuck: make(chan struct{}),
 		patience: ignoresItsEnd,
 	}
+	w.giveUp = sync.OnceFunc(func() { close(w.tooManyStuck) })
 	w.stopTaking, w.cease = context.WithCancel(context.Background())
 	w.stopping = w.stopTaking.Done()
 	w.draining, w.drain = context.WithCancelCause(context.Background())
