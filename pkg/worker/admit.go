@@ -66,15 +66,21 @@ func (x *execution) lastChecks() (*verdict, error) {
 		return nil, fmt.Errorf("report the start: %w", err)
 	}
 	// Reporting takes time when the broker is slow.
-	switch {
-	case x.attached.Err() != nil:
+	if x.attached.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", errNotStarted, context.Cause(x.attached))
-	case x.w.draining.Err() != nil:
-		return &verdict{x.event(task.PhaseReleased), x.delivery.Release}, nil
-	case x.tooLate():
-		return x.expired(), nil
 	}
-	return nil, nil
+	return x.overtaken(), nil
+}
+
+// overtaken says what has come in between a start and its handler.
+func (x *execution) overtaken() *verdict {
+	switch {
+	case x.w.draining.Err() != nil:
+		return &verdict{x.event(task.PhaseReleased), x.delivery.Release}
+	case x.tooLate():
+		return x.expired()
+	}
+	return nil
 }
 
 // expiryMargin is by how much a task expires early here: what is known of the
