@@ -204,8 +204,8 @@ func (i *Intake) hasDied(ctx context.Context, w *waiting) (died, reported bool, 
 	}
 	known, err := i.cfg.Tasks.GetTask(ctx, &taskv1.GetTaskRequest{TaskId: w.Arrival.ID})
 	if status.Code(err) == codes.NotFound {
-		// Its retention has ended meanwhile.
-		return true, true, nil
+		// Its retention has ended, which only what ended well has.
+		return false, true, nil
 	}
 	if err != nil {
 		return false, false, fmt.Errorf("ask the gateway for task %s: %w", w.Arrival.ID, err)

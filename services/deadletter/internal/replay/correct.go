@@ -40,7 +40,9 @@ func (r *Replayer) correct(ctx context.Context) {
 			r.log.WarnContext(ctx, "whether dead letters were corrected can't be learned now", "error", err)
 			logged = time.Now()
 		}
-		last = now
+		if err == nil {
+			last = now
+		}
 	}
 }
 

@@ -47,6 +47,8 @@ type gateway struct {
 	ended  bool
 	claims int
 	asked  int
+	// lost are replies to claims that get lost.
+	lost int
 }
 
 func (g *gateway) GetTask(_ context.Context, r *taskv1.GetTaskRequest, _ ...grpc.CallOption) (*taskv1.GetTaskResponse, error) {
@@ -71,6 +73,10 @@ func (g *gateway) ClaimTaskRun(_ context.Context, r *adminv1.ClaimTaskRunRequest
 	g.claims++
 	if g.lives == nil {
 		g.lives = r.Copy
+	}
+	if g.lost > 0 {
+		g.lost--
+		return nil, status.Error(codes.Unavailable, "the reply is lost")
 	}
 	return &adminv1.ClaimTaskRunResponse{Held: string(g.lives) == string(r.Copy), Ended: g.ended}, nil
 }

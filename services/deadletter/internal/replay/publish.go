@@ -92,6 +92,9 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	if err != nil {
 		return err
 	}
+	if intent.Unroutable {
+		return r.unroutable(ctx, &d, m, intent.ID)
+	}
 	marked, err := r.cfg.Store.MarkPublishing(ctx, intent.ID)
 	if errors.Is(err, store.ErrNotPending) {
 		r.forget(intent.ID)
@@ -103,7 +106,9 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	m.Copy, m.Resend = task.NewCopy(), marked.Publishes > 1
 	err = r.send(ctx, m, intent.ID, died)
 	if errors.Is(err, broker.ErrUnroutable) {
-		err = r.unroutable(ctx, &d, m, intent.ID)
+		if err = r.cfg.Store.MarkUnroutable(ctx, intent.ID); err == nil {
+			err = r.unroutable(ctx, &d, m, intent.ID)
+		}
 	} else if err == nil {
 		err = r.queued(ctx, m, intent.ID, telemetry.TraceIDOf(died))
 	}

@@ -50,6 +50,7 @@ type Store interface {
 	Intents(ctx context.Context, state store.IntentState, after int64, limit int) ([]store.Intent, error)
 	MarkPublishing(ctx context.Context, intentID string) (store.Intent, error)
 	MarkPublished(ctx context.Context, intentID string) error
+	MarkUnroutable(ctx context.Context, intentID string) error
 	Resolve(ctx context.Context, id string, run int, outcome store.Outcome) (bool, error)
 }
 

@@ -264,7 +264,8 @@ func TestReplayOfATypeWithoutQueue(t *testing.T) {
 	}{
 		"dies": {func(*world, *broker.TaskMessage) {}, store.StateOpen, 1},
 		"died before a crash": {func(w *world, m *broker.TaskMessage) {
-			w.gateway.lives, w.gateway.ended = []byte("an earlier copy"), true
+			// The run is held by what is claimed for, and has ended.
+			w.gateway.ended = true
 			w.gateway.tasks[m.ID] = &taskv1.Task{Run: 2, State: taskv1.TaskState_TASK_STATE_DEAD_LETTERED, Cause: taskv1.Cause_CAUSE_UNROUTABLE}
 		}, store.StateOpen, 0},
 		"lives in another message": {func(w *world, m *broker.TaskMessage) {
@@ -312,10 +313,31 @@ func TestUnroutableWaitsForTheGateway(t *testing.T) {
 	run(t, w.replayer.Run)
 	brokertest.Eventually(t, patience, func() bool {
 		pending := w.awaitIntents(t, store.IntentPending, 1)
-		return pending[0].Publishes > 1
+		return pending[0].Unroutable
 	})
+	require.Equal(t, 1, w.awaitIntents(t, store.IntentPending, 1)[0].Publishes, "it is not published again")
 	w.gateway.set(func(g *gateway) { g.away = false })
 	w.awaitState(t, m.ID, store.StateOpen)
+}
+
+// The gateway has recorded the claim and its reply was lost: the run, which
+// nothing else can hold any more, ends all the same.
+func TestUnroutableWhoseClaimWasRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := &broker.TaskMessage{ID: task.NewID(), Type: "acme.v1.ImageService.Gone", Run: 1, Priority: 4, CreateTime: time.Now()}
+	w.die(t, m)
+	_, err := w.begin(t, m.ID)
+	require.NoError(t, err)
+	w.gateway.set(func(g *gateway) { g.lost = 2 })
+	run(t, w.replayer.Run)
+	w.awaitState(t, m.ID, store.StateOpen)
+	d, err := w.store.Get(t.Context(), m.ID, false)
+	require.NoError(t, err)
+	require.Equal(t, 2, d.Run)
+	require.Equal(t, task.CauseUnroutable, d.Cause)
+	events := w.awaitEvents(t, 1)
+	require.Equal(t, task.PhaseDeadLettered, events[0].Key.Phase)
 }
 
 // Not parallel: it looks at all goroutines of the process.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
@@ -17,26 +18,27 @@ import (
 )
 
 // unroutable ends a run whose message no queue has taken, unless an earlier
-// publish of it lives.
+// publish of it lives. It is noted on the intent, which is not published again: so
+// all of this can be repeated, under a copy id that is the intent's own.
 func (r *Replayer) unroutable(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, intentID string) error {
+	id, err := uuid.Parse(intentID)
+	if err != nil {
+		return fmt.Errorf("the id of an intent: %w", err)
+	}
+	m.Copy = task.Copy(id)
 	claim, err := r.cfg.Claims.ClaimTaskRun(ctx, &adminv1.ClaimTaskRunRequest{TaskId: m.ID, Run: int32(m.Run), Copy: m.Copy[:]})
 	if err != nil {
 		return fmt.Errorf("%w: claim the run that has no queue: %w", ErrGateway, err)
 	}
+	if !claim.Held {
+		return r.published(ctx, intentID)
+	}
 	failure := unroutableFailure(m.Type)
-	if claim.Held && !claim.Ended {
+	if !claim.Ended {
 		e := eventOf(m, task.PhaseDeadLettered, telemetry.TraceIDOf(m.Trace))
 		e.Failure, e.Cause, e.Decision = failure, task.CauseUnroutable, failure.Message
 		if err := r.write(ctx, e); err != nil {
 			return err
-		}
-	} else {
-		said, err := r.saidUnroutable(ctx, m)
-		if err != nil {
-			return err
-		}
-		if !said {
-			return r.published(ctx, intentID)
 		}
 	}
 	if err := r.bury(ctx, d, m, failure); err != nil {
@@ -44,16 +46,6 @@ func (r *Replayer) unroutable(ctx context.Context, d *store.DeadLetter, m *broke
 	}
 	r.forget(intentID)
 	return nil
-}
-
-// saidUnroutable says whether the run has ended for having no queue, as this
-// service said before it could store it.
-func (r *Replayer) saidUnroutable(ctx context.Context, m *broker.TaskMessage) (bool, error) {
-	t, err := r.taskOf(ctx, m.ID)
-	if err != nil {
-		return false, err
-	}
-	return int(t.GetRun()) == m.Run && t.GetCause() == taskv1.Cause_CAUSE_UNROUTABLE, nil
 }
 
 // bury stores the run as one that died.

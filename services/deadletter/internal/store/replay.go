@@ -94,4 +94,7 @@ type Intent struct {
 	Publishes int
 	// Outcome is set when DONE.
 	Outcome Outcome
+	// Unroutable says that no queue has taken its message, so that it is to end and
+	// not to be published again.
+	Unroutable bool
 }

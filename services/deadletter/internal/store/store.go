@@ -151,6 +151,11 @@ type Store interface {
 	// ErrNotFound, ErrUnavailable, the context's.
 	MarkPublished(ctx context.Context, intentID string) error
 
+	// MarkUnroutable notes that no queue has taken a PENDING intent's message; it
+	// stays PENDING. It does nothing for one that is not PENDING any more. Errors:
+	// ErrNotFound, ErrUnavailable, the context's.
+	MarkUnroutable(ctx context.Context, intentID string) error
+
 	// Resolve makes a dead letter RESOLVED whose replay of the given run is known
 	// to have ended with an outcome other than OutcomeDeadLettered, and ends the
 	// intent, PENDING or PUBLISHED. False says that the dead letter is not IN_REPLAY

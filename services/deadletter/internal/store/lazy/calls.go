@@ -86,6 +86,11 @@ func (s *Store) MarkPublishing(ctx context.Context, intentID string) (store.Inte
 	return with(s, func(o store.Store) (store.Intent, error) { return o.MarkPublishing(ctx, intentID) })
 }
 
+// MarkUnroutable implements [store.Store].
+func (s *Store) MarkUnroutable(ctx context.Context, intentID string) error {
+	return tell(s, func(o store.Store) error { return o.MarkUnroutable(ctx, intentID) })
+}
+
 // MarkPublished implements [store.Store].
 func (s *Store) MarkPublished(ctx context.Context, intentID string) error {
 	return tell(s, func(o store.Store) error { return o.MarkPublished(ctx, intentID) })

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	insertIntent = `INSERT INTO intents (id, dead_letter, run, state, time, reason, publishes, outcome)
-VALUES (?, ?, ?, 1, ?, ?, 0, 0)`
+	insertIntent = `INSERT INTO intents (id, dead_letter, run, state, time, reason, publishes, outcome, unroutable)
+VALUES (?, ?, ?, 1, ?, ?, 0, 0, 0)`
 
 	updateIntentsEnded = `UPDATE intents SET state = 3, outcome = ? WHERE dead_letter = ? AND run <= ? AND state <> 3`
 
-	intentColumns = `i.sequence, i.id, d.id, i.run, i.state, i.time, i.reason, i.publishes, i.outcome`
+	intentColumns = `i.sequence, i.id, d.id, i.run, i.state, i.time, i.reason, i.publishes, i.outcome, i.unroutable`
 
 	selectIntents = `SELECT ` + intentColumns + ` FROM intents i JOIN dead_letters d ON d.sequence = i.dead_letter
 WHERE i.state = ? AND i.sequence > ? ORDER BY i.sequence LIMIT ?`
@@ -29,6 +29,7 @@ WHERE i.id = ?`
 
 	updatePublishing = `UPDATE intents SET publishes = publishes + 1 WHERE sequence = ?`
 	updatePublished  = `UPDATE intents SET state = 2 WHERE sequence = ?`
+	updateUnroutable = `UPDATE intents SET unroutable = 1 WHERE sequence = ?`
 )
 
 // intend stores the intent of a replay.
@@ -70,7 +71,7 @@ func scanIntent(row scanner) (store.Intent, error) {
 	var i store.Intent
 	var id, deadLetter []byte
 	var at int64
-	err := row.Scan(&i.Sequence, &id, &deadLetter, &i.Run, &i.State, &at, &i.Reason, &i.Publishes, &i.Outcome)
+	err := row.Scan(&i.Sequence, &id, &deadLetter, &i.Run, &i.State, &at, &i.Reason, &i.Publishes, &i.Outcome, &i.Unroutable)
 	if err != nil {
 		return i, err
 	}
@@ -118,5 +119,16 @@ func (s *Store) MarkPublished(ctx context.Context, intentID string) error {
 			return err
 		}
 		return w.exec(ctx, updatePublished, i.Sequence)
+	})
+}
+
+// MarkUnroutable implements [store.Store].
+func (s *Store) MarkUnroutable(ctx context.Context, intentID string) error {
+	return s.write(ctx, "mark replay "+intentID+" as unroutable", func(ctx context.Context, w *writing) error {
+		i, err := w.intent(ctx, intentID)
+		if err != nil || i.State != store.IntentPending {
+			return err
+		}
+		return w.exec(ctx, updateUnroutable, i.Sequence)
 	})
 }

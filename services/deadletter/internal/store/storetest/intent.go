@@ -26,6 +26,11 @@ func goesToDone(t *testing.T, s store.Store) {
 	}, i)
 	require.Equal(t, []store.Intent{i}, requireIntents(t, s, 1, 0, 0))
 
+	for range 2 {
+		require.NoError(t, s.MarkUnroutable(t.Context(), i.ID))
+	}
+	i.Unroutable = true
+	require.Equal(t, []store.Intent{i}, requireIntents(t, s, 1, 0, 0))
 	require.NoError(t, s.MarkPublished(t.Context(), i.ID))
 	require.NoError(t, s.MarkPublished(t.Context(), i.ID))
 	i.State = store.IntentPublished

@@ -56,6 +56,7 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"Discard":            func() error { _, err := s.Discard(ctx, store.DiscardRequest{ID: id}); return err },
 		"MarkPublishing":     func() error { _, err := s.MarkPublishing(ctx, id); return err },
 		"MarkPublished":      func() error { return s.MarkPublished(ctx, id) },
+		"MarkUnroutable":     func() error { return s.MarkUnroutable(ctx, id) },
 		"Resolve":            func() error { _, err := s.Resolve(ctx, id, 2, store.OutcomeSucceeded); return err },
 		"NotificationSent":   func() error { return s.NotificationSent(ctx, id) },
 		"NotificationFailed": func() error { return s.NotificationFailed(ctx, id, store.NotificationFailure{NextTime: epoch}) },

@@ -100,6 +100,7 @@ func replaysUnknown(t *testing.T, s store.Store) {
 			"Resolve":          func() error { _, err := s.Resolve(ctx, id, 1, store.OutcomeSucceeded); return err },
 			"MarkPublishing":   func() error { _, err := s.MarkPublishing(ctx, id); return err },
 			"MarkPublished":    func() error { return s.MarkPublished(ctx, id) },
+			"MarkUnroutable":   func() error { return s.MarkUnroutable(ctx, id) },
 			"Audit":            func() error { _, err := s.Audit(ctx, id); return err },
 			"NotificationSent": func() error { return s.NotificationSent(ctx, id) },
 			"NotificationFailed": func() error {

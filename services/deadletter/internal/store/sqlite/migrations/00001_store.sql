@@ -92,6 +92,7 @@ CREATE TABLE intents (
     reason      TEXT    NOT NULL,
     publishes   INTEGER NOT NULL,
     outcome     INTEGER NOT NULL, -- 0: unknown
+    unroutable  INTEGER NOT NULL,
     UNIQUE (dead_letter, run)
 ) STRICT;
 
