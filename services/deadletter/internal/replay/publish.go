@@ -65,6 +65,9 @@ func (r *Replayer) publishPending(ctx context.Context) error {
 			return fmt.Errorf("read what is to be replayed: %w", err)
 		}
 		if len(page) == 0 {
+			if after == 0 {
+				r.forgetSent()
+			}
 			return why
 		}
 		var group errgroup.Group
@@ -95,6 +98,9 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	if intent.Unroutable {
 		return r.unroutable(ctx, &d, m, intent.ID)
 	}
+	if sent := r.sentAs(intent.ID); sent != nil {
+		return r.queued(ctx, sent, intent.ID, telemetry.TraceIDOf(died))
+	}
 	marked, err := r.cfg.Store.MarkPublishing(ctx, intent.ID)
 	if errors.Is(err, store.ErrNotPending) {
 		r.forget(intent.ID)
@@ -110,6 +116,7 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 			err = r.unroutable(ctx, &d, m, intent.ID)
 		}
 	} else if err == nil {
+		r.noteSent(intent.ID, m)
 		err = r.queued(ctx, m, intent.ID, telemetry.TraceIDOf(died))
 	}
 	if err != nil {
@@ -168,11 +175,33 @@ func (r *Replayer) published(ctx context.Context, intentID string) error {
 	return nil
 }
 
-// forget forgets who began a replay.
+// forget forgets who began a replay, and its message.
 func (r *Replayer) forget(intentID string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.calls, intentID)
+	delete(r.sent, intentID)
+}
+
+func (r *Replayer) noteSent(intentID string, m *broker.TaskMessage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent[intentID] = m
+}
+
+// forgetSent forgets all messages: no intent is pending.
+func (r *Replayer) forgetSent() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.sent)
+}
+
+// sentAs is the message that an intent was published as, nil if it is not known to
+// have been.
+func (r *Replayer) sentAs(intentID string) *broker.TaskMessage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sent[intentID]
 }
 
 func (r *Replayer) write(ctx context.Context, e *task.Event) error {

@@ -99,13 +99,16 @@ type Replayer struct {
 	// calls are the spans of the calls that began what is not published yet, by
 	// intent. They are lost with the process.
 	calls map[string]trace.SpanContext
+	// sent are messages that are confirmed and whose QUEUED event is not, by
+	// intent: they need not be published again.
+	sent map[string]*broker.TaskMessage
 }
 
 // New makes a replayer, which publishes and follows while Run does.
 func New(cfg Config) *Replayer {
 	return &Replayer{
 		cfg: cfg, log: cfg.Logger, tracer: cfg.TracerProvider.Tracer(scope),
-		news: make(chan struct{}, 1), calls: map[string]trace.SpanContext{},
+		news: make(chan struct{}, 1), calls: map[string]trace.SpanContext{}, sent: map[string]*broker.TaskMessage{},
 	}
 }
 

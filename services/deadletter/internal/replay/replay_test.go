@@ -5,6 +5,7 @@ package replay_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -352,4 +353,36 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 		stop()
 	})
 	goleak.VerifyNone(t, brokertest.LeakOptions()...)
+}
+
+// statusWriter refuses its first events.
+type statusWriter struct {
+	*broker.StatusWriter
+	refuse atomic.Int32
+}
+
+func (s *statusWriter) Write(ctx context.Context, e *task.Event) (*broker.Receipt, error) {
+	if s.refuse.Add(-1) >= 0 {
+		return nil, errors.New("refused")
+	}
+	return s.StatusWriter.Write(ctx, e)
+}
+
+func TestWhatIsConfirmedIsNotPublishedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	status := &statusWriter{StatusWriter: w.status}
+	status.refuse.Store(3)
+	r := replay.New(replay.Config{
+		Names: names, Store: w.store, Publisher: w.publisher, Status: status, Tasks: w.gateway, Claims: w.gateway,
+		Notify: func(*store.Arrival) bool { return false }, TracerProvider: w.tracer, Logger: slog.New(slog.DiscardHandler),
+	})
+	m := w.newTask(t)
+	_, err := r.Begin(t.Context(), store.ReplayRequest{ID: m.ID, Reason: "mended"})
+	require.NoError(t, err)
+	run(t, r.Run)
+	published := w.awaitIntents(t, store.IntentPublished, 1)
+	require.Equal(t, 1, published[0].Publishes)
+	w.awaitEvents(t, 1)
+	require.Len(t, w.broker.Drain(t, names.Work(taskType)), 1)
 }
