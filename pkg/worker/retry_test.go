@@ -340,12 +340,19 @@ func TestAttemptThatTookItsWorkerDownIsSpent(t *testing.T) {
 func TestLostConnectionIsNoCrash(t *testing.T) {
 	t.Parallel()
 	var starts atomic.Int32
+	var started [5]chan struct{}
+	for i := range started {
+		started[i] = make(chan struct{})
+	}
 	p := workplace(t, func(ctx context.Context) error {
-		if starts.Add(1) > 3 {
+		n := starts.Add(1)
+		close(started[n])
+		if n > 3 {
 			return nil
 		}
 		<-ctx.Done()
-		<-time.After(time.Second) // slow to notice
+		// It returns only once the task runs again elsewhere.
+		<-started[n+1]
 		return ctx.Err()
 	}, func(o *taskv1.TaskOptions) { o.Retry.MaxAttempts = 1 })
 	id := p.submit(t, typeDelay)

@@ -18,9 +18,16 @@ const resize = "acme.v1.ImageService.Resize"
 // none is no task type and no broker.
 type none struct {
 	asked int
+	// rounds gets one for each question for the limits, unless it is nil.
+	rounds chan struct{}
 }
 
-func (*none) QueueLimits() map[string]int64 { return nil }
+func (n *none) QueueLimits() map[string]int64 {
+	if n.rounds != nil {
+		n.rounds <- struct{}{}
+	}
+	return nil
+}
 
 func (n *none) Do(context.Context, func(*broker.Topology) error) error {
 	n.asked++
@@ -93,11 +100,11 @@ func TestOldSamplesAreNoGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := New(&none{}, &none{})
 		g.take(resize, 5)
-		time.Sleep(fresh) //nolint:forbidigo // the bubble's clock
+		g.queues[resize].taken = time.Now().Add(-fresh)
 		_, ok := g.Enter(resize, 5)
 		require.False(t, ok)
 		require.True(t, g.AtLimit(resize, 5))
-		time.Sleep(time.Nanosecond) //nolint:forbidigo // the bubble's clock
+		g.queues[resize].taken = time.Now().Add(-fresh - time.Nanosecond)
 		_, ok = g.Enter(resize, 5)
 		require.True(t, ok)
 		require.False(t, g.AtLimit(resize, 5))
@@ -122,12 +129,17 @@ func TestQueuesWithoutALimitAreForgotten(t *testing.T) {
 func TestNobodyIsAskedWithoutALimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := &none{}
+		const periods = 10
+		n := &none{rounds: make(chan struct{}, periods+1)}
 		g := New(n, n)
+		began := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { g.Run(ctx) })
-		time.Sleep(10 * samplePeriod) //nolint:forbidigo // the bubble's clock
+		for range periods + 1 {
+			<-n.rounds
+		}
+		require.Equal(t, periods*samplePeriod, time.Since(began))
 		cancel()
 		running.Wait()
 		require.Zero(t, n.asked)

@@ -39,10 +39,15 @@ type overrides struct {
 	stored []store.Override
 	err    error
 	reads  atomic.Int64
+	// read gets one for each read, unless it is nil.
+	read chan struct{}
 }
 
 func (o *overrides) Overrides(context.Context) ([]store.Override, error) {
 	o.reads.Add(1)
+	if o.read != nil {
+		o.read <- struct{}{}
+	}
 	return o.stored, o.err
 }
 
@@ -184,8 +189,9 @@ func TestOverridesThatAreNoGoodCostNothingElse(t *testing.T) {
 func TestOtherReplicasOverridesArrive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		stored := &overrides{err: errors.New("away")}
+		stored := &overrides{err: errors.New("away"), read: make(chan struct{}, 3)}
 		types := New(catalogue.New(), stored, quiet())
+		began := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -194,7 +200,11 @@ func TestOtherReplicasOverridesArrive(t *testing.T) {
 		}()
 		synctest.Wait()
 		require.EqualValues(t, 1, stored.reads.Load(), "at once")
-		time.Sleep(2*refreshPeriod + time.Millisecond) //nolint:forbidigo // the bubble's clock
+		for range 3 {
+			<-stored.read
+		}
+		synctest.Wait()
+		require.Equal(t, 2*refreshPeriod, time.Since(began))
 		require.EqualValues(t, 3, stored.reads.Load())
 		require.False(t, types.Loaded())
 		cancel()
