@@ -49,6 +49,15 @@ func read(f *task.Failure) details {
 	return out
 }
 
+// Reason is the reason of the first google.rpc.ErrorInfo in a failure, empty
+// without one.
+func Reason(f *task.Failure) string {
+	if infos := read(f).infos; len(infos) > 0 {
+		return infos[0].reason
+	}
+	return ""
+}
+
 // hopeless is the cause of a failure of Warren's own that no rule and no delay
 // can make retryable, and its reason; 0 for any other.
 func (d details) hopeless() (task.Cause, string) {

@@ -19,6 +19,7 @@ import (
 	"buf.build/go/protovalidate"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/task"
 )
 
 // Domain is that of every ErrorInfo.
@@ -94,6 +95,16 @@ func (e *Error) GRPCStatus() *status.Status {
 		return st
 	}
 	return with
+}
+
+// Failure is the error as that of a task which Warren itself gives up.
+func (e *Error) Failure() *task.Failure {
+	st := e.GRPCStatus().Proto()
+	f := &task.Failure{Kind: task.KindError, Code: int(st.GetCode()), Message: st.GetMessage()}
+	for _, d := range st.GetDetails() {
+		f.Details = append(f.Details, task.Detail{TypeURL: d.GetTypeUrl(), Value: d.GetValue()})
+	}
+	return f
 }
 
 // ReasonName is a reason as an ErrorInfo spells it.

@@ -15,7 +15,9 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
 )
 
 func ownError() *rpc.Error {
@@ -136,4 +138,16 @@ func TestUnknownMethods(t *testing.T) {
 		require.Equal(t, "METHOD_NOT_FOUND", requireInfo(t, err).Reason)
 		require.ErrorContains(t, err, method)
 	}
+}
+
+func TestFailureIsWhatTheCallerWouldGet(t *testing.T) {
+	t.Parallel()
+	e := rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_UNROUTABLE, "no %s", "queue").With("type", "a.B.C").Because(errors.New("secret"))
+	f := e.Failure()
+	require.Equal(t, task.KindError, f.Kind)
+	require.EqualValues(t, codes.NotFound, f.Code)
+	require.Equal(t, "no queue", f.Message, "the cause stays here")
+	require.Equal(t, "UNROUTABLE", policy.Reason(f))
+	require.Empty(t, policy.Reason(nil))
+	require.Empty(t, policy.Reason(&task.Failure{Details: []task.Detail{{TypeURL: "x/google.rpc.ErrorInfo", Value: []byte{0xff}}}}))
 }

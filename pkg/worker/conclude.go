@@ -77,7 +77,7 @@ func (x *execution) death(e *task.Event) broker.Death {
 func (x *execution) remember(e, start *task.Event) {
 	past := &brokerv1.PastAttempt{
 		Attempt: int32(e.Key.Attempt), Delivery: e.Key.Delivery, WorkerId: e.WorkerID,
-		EndTime: timestamppb.New(e.Time), Failure: broker.FailureToProto(e.Failure), Reason: reasonOf(e.Failure), Decision: e.Decision,
+		EndTime: timestamppb.New(e.Time), Failure: broker.FailureToProto(e.Failure), Reason: policy.Reason(e.Failure), Decision: e.Decision,
 		Ignored: e.Key.Phase == task.PhaseRetrying && e.NextAttempt == e.Key.Attempt,
 	}
 	switch {

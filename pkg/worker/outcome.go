@@ -102,20 +102,6 @@ func timedOut(r returned, code codes.Code) bool {
 		errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, context.Canceled)
 }
 
-// reasonOf is the reason of a failure's ErrorInfo, empty without one.
-func reasonOf(f *task.Failure) string {
-	if f == nil {
-		return ""
-	}
-	for _, d := range f.Details {
-		var info errdetails.ErrorInfo
-		if (&anypb.Any{TypeUrl: d.TypeURL, Value: d.Value}).UnmarshalTo(&info) == nil {
-			return info.Reason
-		}
-	}
-	return ""
-}
-
 func failure(st *status.Status) *task.Failure {
 	p := st.Proto()
 	f := &task.Failure{Kind: task.KindError, Code: int(p.GetCode()), Message: cut(valid(p.GetMessage()), maxMessage)}

@@ -21,6 +21,7 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/task"
 )
 
@@ -164,7 +165,7 @@ func TestSubmissionsOwnPolicy(t *testing.T) {
 	dead := p.await(t, id, task.PhaseDeadLettered)
 	require.Equal(t, 2, dead.Key.Attempt)
 	require.Equal(t, task.KindTimeout, dead.Failure.Kind)
-	require.Equal(t, "ATTEMPT_TIMED_OUT", reasonOf(dead.Failure))
+	require.Equal(t, "ATTEMPT_TIMED_OUT", policy.Reason(dead.Failure))
 	require.EqualValues(t, codes.DeadlineExceeded, dead.Failure.Code)
 }
 
@@ -211,7 +212,7 @@ func TestAtMostOnceAsksForEveryStart(t *testing.T) {
 	p.broker.CloseConnections(t)
 	dead := p.await(t, id, task.PhaseDeadLettered)
 	require.Equal(t, task.CauseDeliveryLimit, dead.Cause)
-	require.Equal(t, "AT_MOST_ONCE", reasonOf(dead.Failure))
+	require.Equal(t, "AT_MOST_ONCE", policy.Reason(dead.Failure))
 	require.EqualValues(t, 1, starts.Load())
 
 	id = p.submit(t, typeDelay)
@@ -272,7 +273,7 @@ func TestStuckHandlersAreWrittenOff(t *testing.T) {
 		dead := g.await(t, id, task.PhaseDeadLettered)
 		require.EqualValues(t, codes.DeadlineExceeded, dead.Failure.Code)
 		require.Equal(t, task.KindTimeout, dead.Failure.Kind)
-		require.Equal(t, "HANDLER_STUCK", reasonOf(dead.Failure))
+		require.Equal(t, "HANDLER_STUCK", policy.Reason(dead.Failure))
 	}
 	require.ErrorIs(t, await(t, ended), ErrStuck)
 	g.awaitReady(t, g.names.Dead(), 2)
@@ -326,7 +327,7 @@ func TestAttemptThatTookItsWorkerDownIsSpent(t *testing.T) {
 	require.Equal(t, e.Key.Delivery, retry.Key.Delivery, "it is the crashed execution that is decided about")
 	require.Equal(t, 2, retry.NextAttempt)
 	require.Equal(t, task.KindCrash, retry.Failure.Kind)
-	require.Equal(t, "WORKER_CRASHED", reasonOf(retry.Failure))
+	require.Equal(t, "WORKER_CRASHED", policy.Reason(retry.Failure))
 
 	// The next one is to be alone as well: it waits for the first, which is here.
 	close(release)

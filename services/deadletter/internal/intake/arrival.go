@@ -1,14 +1,11 @@
 package intake
 
 import (
-	"strings"
-
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry"
@@ -33,7 +30,7 @@ func (i *Intake) arrivalOf(x *broker.DeadLetter) store.Arrival {
 	} else {
 		asTask(&a, x)
 	}
-	a.Occurrence.Reason = reasonOf(a.Occurrence.Failure)
+	a.Occurrence.Reason = policy.Reason(a.Occurrence.Failure)
 	a.Notify = i.cfg.Notify(&a)
 	return a
 }
@@ -44,7 +41,7 @@ func asForeign(a *store.Arrival, x *broker.DeadLetter) {
 		a.Type = x.RoutingKeys[0]
 	}
 	if o := &a.Occurrence; o.Failure == nil {
-		o.Failure = failureOf(rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, "%s", x.Problem.Error()))
+		o.Failure = rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, "%s", x.Problem.Error()).Failure()
 	}
 }
 
@@ -72,7 +69,7 @@ func asTask(a *store.Arrival, x *broker.DeadLetter) {
 func brokerFailure(x *broker.DeadLetter) (*task.Failure, string) {
 	const prefix = "RabbitMQ gave the task up by itself: "
 	answer := func(code codes.Code, reason taskv1.ErrorReason, why string) (*task.Failure, string) {
-		return failureOf(rpc.Errorf(code, reason, "%s", prefix+why).With("broker_reason", x.BrokerReason)), prefix + why
+		return rpc.Errorf(code, reason, "%s", prefix+why).With("broker_reason", x.BrokerReason).Failure(), prefix + why
 	}
 	switch x.Cause {
 	case task.CauseExpired:
@@ -90,27 +87,4 @@ func brokerFailure(x *broker.DeadLetter) (*task.Failure, string) {
 		return answer(codes.Aborted, taskv1.ErrorReason_ERROR_REASON_BROKER_DEAD_LETTERED,
 			"a consumer that is no worker of Warren's rejected it")
 	}
-}
-
-func failureOf(e *rpc.Error) *task.Failure {
-	st := e.GRPCStatus().Proto()
-	f := &task.Failure{Code: int(st.Code), Message: st.Message, Kind: task.KindError}
-	for _, d := range st.Details {
-		f.Details = append(f.Details, task.Detail{TypeURL: d.TypeUrl, Value: d.Value})
-	}
-	return f
-}
-
-// reasonOf is the reason of the failure's ErrorInfo, empty without one.
-func reasonOf(f *task.Failure) string {
-	if f == nil {
-		return ""
-	}
-	for _, d := range f.Details {
-		var info errdetails.ErrorInfo
-		if strings.HasSuffix(d.TypeURL, "/google.rpc.ErrorInfo") && proto.Unmarshal(d.Value, &info) == nil {
-			return info.Reason
-		}
-	}
-	return ""
 }

@@ -22,6 +22,7 @@ import (
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -118,7 +119,7 @@ func (i *Intake) hold(ctx context.Context, waiting []store.Held) error {
 	if len(waiting) == 0 {
 		return nil
 	}
-	err := i.retry(ctx, "the store", func() error { return i.cfg.Store.Hold(ctx, waiting) })
+	err := retry.Until(ctx, i.log, "the store", func() error { return i.cfg.Store.Hold(ctx, waiting) })
 	if err != nil {
 		return fmt.Errorf("keep what the gateway is to judge: %w", err)
 	}

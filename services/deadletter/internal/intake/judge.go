@@ -16,6 +16,7 @@ import (
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -28,6 +29,8 @@ const (
 	judgeTimeout = 15 * time.Second
 	minRecess    = 200 * time.Millisecond
 	maxRecess    = 5 * time.Second
+	// logPeriod is the time between two log lines about the same trouble.
+	logPeriod = 10 * time.Second
 )
 
 // waiting is a task that the broker gave up by itself, as it waits in the store
@@ -95,7 +98,7 @@ func (i *Intake) Run(ctx context.Context) {
 			i.log.WarnContext(ctx, "what the broker gave up by itself waits for the gateway's word", "at_least", left, "error", err)
 			logged = time.Now()
 		}
-		_ = sleep(ctx, recess)
+		retry.Pause(ctx, recess)
 		recess = min(2*recess, maxRecess)
 	}
 }

@@ -4,24 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
-)
-
-// Bounds of the wait between two tries, and of the time between two log lines
-// about the same trouble.
-const (
-	minBackoff = 20 * time.Millisecond
-	maxBackoff = time.Second
-	logPeriod  = 10 * time.Second
 )
 
 // maxFaults is how often an arrival on its own is tried when the store fails in
@@ -60,7 +51,7 @@ func (i *Intake) put(ctx context.Context, arrivals []store.Arrival) error {
 // store otherwise works.
 func (i *Intake) putOnce(ctx context.Context, arrivals []store.Arrival) (changes []store.Change, problem, err error) {
 	faults := 0
-	err = i.retry(ctx, "the store", func() error {
+	err = retry.Until(ctx, i.log, "the store", func() error {
 		var err error
 		changes, err = i.cfg.Store.Put(ctx, arrivals)
 		switch {
@@ -85,8 +76,8 @@ func (i *Intake) putBare(ctx context.Context, a *store.Arrival, problem error) e
 		ID: task.NewID(), Foreign: true, Message: store.Message{Body: a.Message.Body}, Notify: a.Notify,
 		Occurrence: store.Occurrence{
 			Cause: task.CauseUndecodable, Reason: rpc.ReasonName(taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE),
-			Failure: failureOf(rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE,
-				"the message could not be stored with its properties: %.500q", problem.Error())),
+			Failure: rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE,
+				"the message could not be stored with its properties: %.500q", problem.Error()).Failure(),
 		},
 	}
 	changes, problem, err := i.putOnce(ctx, []store.Arrival{bare})
@@ -118,40 +109,5 @@ func (i *Intake) tell(ctx context.Context, arrivals []store.Arrival, changes []s
 	}
 	if notified {
 		i.cfg.Notified()
-	}
-}
-
-// retry calls try until it succeeds or ctx ends, logging now and then why what it
-// needs does not work.
-func (i *Intake) retry(ctx context.Context, what string, try func() error) error {
-	var logged time.Time
-	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		err := try()
-		switch {
-		case err == nil:
-			if !logged.IsZero() {
-				i.log.InfoContext(ctx, what+" works again")
-			}
-			return nil
-		case ctx.Err() != nil:
-			return fmt.Errorf("take dead letters in: %w", context.Cause(ctx))
-		case time.Since(logged) >= logPeriod:
-			i.log.ErrorContext(ctx, what+" does not work, trying again until it does", "error", err)
-			logged = time.Now()
-		}
-		if err := sleep(ctx, backoff/2+rand.N(backoff/2)); err != nil {
-			return err
-		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait to try again: %w", context.Cause(ctx))
 	}
 }

@@ -67,11 +67,6 @@ func (r *Replayer) bury(ctx context.Context, d *store.DeadLetter, m *broker.Task
 }
 
 func unroutableFailure(taskType string) *task.Failure {
-	st := rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_UNROUTABLE,
-		"the task type %s has no queue; start a worker that serves it", taskType).GRPCStatus().Proto()
-	f := &task.Failure{Code: int(st.Code), Message: st.Message, Kind: task.KindError}
-	for _, d := range st.Details {
-		f.Details = append(f.Details, task.Detail{TypeURL: d.TypeUrl, Value: d.Value})
-	}
-	return f
+	return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_UNROUTABLE,
+		"the task type %s has no queue; start a worker that serves it", taskType).Failure()
 }

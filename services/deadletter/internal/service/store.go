@@ -4,23 +4,19 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/warrenmq/warren/pkg/lazy"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
-	"github.com/warrenmq/warren/services/deadletter/internal/store/lazy"
 	"github.com/warrenmq/warren/services/deadletter/internal/store/sqlite"
 )
 
 // openStore opens the store, in the background if it is unavailable now. A URL
 // or a place that is no good is an error.
 func openStore(ctx context.Context, url string, log *slog.Logger) (store.Store, error) {
-	s, err := lazy.Open(ctx, log, func(ctx context.Context) (store.Store, error) {
-		s, err := sqlite.Open(ctx, url, sqlite.Options{})
-		if err != nil {
-			return nil, err
-		}
-		return s, nil
+	r, err := lazy.Open(ctx, log, "the store", store.ErrUnavailable, func(ctx context.Context) (store.Store, error) {
+		return sqlite.Open(ctx, url, sqlite.Options{})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return lazyStore{r}, nil
 }

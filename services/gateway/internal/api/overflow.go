@@ -27,7 +27,7 @@ func (s *TaskService) overflow(ctx context.Context, sub *submission, queued *tas
 	}
 	full := queueFull(m.Type, limit, "the queue of %s was at its limit of %d waiting tasks; replay the task when there is room")
 	death := broker.Death{
-		Cause: task.CauseQueueOverflow, Failure: failureOf(full),
+		Cause: task.CauseQueueOverflow, Failure: full.Failure(),
 		Decision: fmt.Sprintf("never queued: the queue was at its limit of %d waiting tasks, and its overflow is DEAD_LETTER", limit),
 	}
 	if err := s.cfg.Publisher.PublishDead(ctx, m, death); nothingSent(err) {
@@ -44,16 +44,6 @@ func (s *TaskService) overflow(ctx context.Context, sub *submission, queued *tas
 
 func queueFull(taskType string, limit int64, format string) *rpc.Error {
 	return rpc.Errorf(codes.ResourceExhausted, taskv1.ErrorReason_ERROR_REASON_QUEUE_FULL, format, taskType, limit)
-}
-
-// failureOf is an answer as a task's failure.
-func failureOf(e *rpc.Error) *task.Failure {
-	st := e.GRPCStatus().Proto()
-	f := &task.Failure{Kind: task.KindError, Code: int(st.GetCode()), Message: st.GetMessage()}
-	for _, d := range st.GetDetails() {
-		f.Details = append(f.Details, task.Detail{TypeURL: d.GetTypeUrl(), Value: d.GetValue()})
-	}
-	return f
 }
 
 // overflowed is the DEAD_LETTERED event of a task that was never queued.

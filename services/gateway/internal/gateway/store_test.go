@@ -2,16 +2,12 @@ package gateway
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -117,27 +113,4 @@ func TestCloseEndsTheWaitForTheStore(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, s.Check(t.Context()), store.ErrUnavailable)
-}
-
-// A fault that shows up when a lock is gone is waited for too: what does not
-// need the store goes on.
-func TestALateFaultIsNoReasonToStop(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var tries atomic.Int32
-		s := newLazyStore(t.Context(), quiet(), func(context.Context) (store.Store, error) {
-			if tries.Add(1) == 1 {
-				return nil, store.ErrUnavailable
-			}
-			return nil, errors.New("disk on fire")
-		})
-		<-s.tried
-		require.NoError(t, s.fault())
-		<-time.After(3 * openPeriod)
-		err := s.Check(t.Context())
-		require.ErrorIs(t, err, store.ErrUnavailable)
-		require.ErrorContains(t, err, "disk on fire")
-		require.GreaterOrEqual(t, tries.Load(), int32(3))
-		require.NoError(t, s.Close())
-	})
 }

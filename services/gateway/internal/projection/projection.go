@@ -9,6 +9,7 @@ import (
 	"log/slog"
 
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 	"github.com/warrenmq/warren/services/gateway/internal/watch"
@@ -132,7 +133,7 @@ func (p *Projection) apply(ctx context.Context, events []task.Event) ([]useless,
 // few times, and given up only if the store otherwise works.
 func (p *Projection) applyOnce(ctx context.Context, events []task.Event) (problem, err error) {
 	faults := 0
-	err = p.retry(ctx, "the store", func() error {
+	err = retry.Until(ctx, p.log, "the store", func() error {
 		err := p.applyNow(ctx, events)
 		if err == nil || ctx.Err() != nil || passes(err) {
 			return err
@@ -169,7 +170,7 @@ func passes(err error) bool {
 // park sets something aside. If its confirm was lost it is there twice, which is
 // better than not at all.
 func (p *Projection) park(ctx context.Context, u useless) error {
-	err := p.retry(ctx, "setting aside status events", func() error {
+	err := retry.Until(ctx, p.log, "setting aside status events", func() error {
 		ctx, cancel := context.WithTimeout(ctx, parkTimeout)
 		defer cancel()
 		return p.parker.PublishParked(ctx, u.body, u.problem.Error())

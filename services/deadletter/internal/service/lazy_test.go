@@ -1,8 +1,7 @@
-package lazy_test
+package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -10,42 +9,35 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/warrenmq/warren/pkg/lazy"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
-	"github.com/warrenmq/warren/services/deadletter/internal/store/lazy"
 	"github.com/warrenmq/warren/services/deadletter/internal/store/sqlite"
 	"github.com/warrenmq/warren/services/deadletter/internal/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
 // openFile opens the store in a file.
 func openFile(path string) func(context.Context) (store.Store, error) {
 	return func(ctx context.Context) (store.Store, error) {
-		s, err := sqlite.Open(ctx, "sqlite:"+path, sqlite.Options{})
-		if err != nil {
-			return nil, err
-		}
-		return s, nil
+		return sqlite.Open(ctx, "sqlite:"+path, sqlite.Options{})
 	}
 }
 
 func file(t *testing.T) string { return filepath.Join(t.TempDir(), "store.db") }
 
-func open(t *testing.T, by func(context.Context) (store.Store, error)) *lazy.Store {
+func lazily(t *testing.T, open func(context.Context) (store.Store, error)) lazyStore {
 	t.Helper()
-	s, err := lazy.Open(t.Context(), slog.New(slog.DiscardHandler), by)
+	r, err := lazy.Open(t.Context(), slog.New(slog.DiscardHandler), "the store", store.ErrUnavailable, open)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return lazyStore{r}
 }
 
 func TestPassesAllOnOnceOpen(t *testing.T) {
 	t.Parallel()
 	ctx, id := t.Context(), task.NewID()
-	s := open(t, openFile(file(t)))
+	s := lazily(t, openFile(file(t)))
 	opened := func() bool { return s.Check(ctx) == nil }
 	require.Eventually(t, opened, 10*time.Second, 10*time.Millisecond)
 	for name, call := range storetest.Calls(ctx, s, id) {
@@ -63,7 +55,7 @@ func TestPassesAllOnOnceOpen(t *testing.T) {
 func TestUnavailableUntilOpen(t *testing.T) {
 	t.Parallel()
 	path, there := file(t), make(chan struct{})
-	s := open(t, func(ctx context.Context) (store.Store, error) {
+	s := lazily(t, func(ctx context.Context) (store.Store, error) {
 		select {
 		case <-there:
 			return openFile(path)(ctx)
@@ -76,25 +68,4 @@ func TestUnavailableUntilOpen(t *testing.T) {
 	}
 	close(there)
 	require.Eventually(t, func() bool { return s.Check(t.Context()) == nil }, 10*time.Second, 10*time.Millisecond)
-}
-
-func TestSlowOpenIsNotWaitedFor(t *testing.T) {
-	t.Parallel()
-	s, err := lazy.Open(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) (store.Store, error) {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	})
-	require.NoError(t, err)
-	require.ErrorIs(t, s.Check(t.Context()), store.ErrUnavailable)
-	require.NoError(t, s.Close())
-	require.ErrorIs(t, s.Check(t.Context()), store.ErrUnavailable)
-}
-
-func TestFaultShowsAtOnce(t *testing.T) {
-	t.Parallel()
-	fault := errors.New("no such scheme")
-	_, err := lazy.Open(t.Context(), slog.New(slog.DiscardHandler), func(context.Context) (store.Store, error) {
-		return nil, fault
-	})
-	require.ErrorIs(t, err, fault)
 }
