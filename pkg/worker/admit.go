@@ -29,8 +29,8 @@ const (
 )
 
 // admit says whether a delivery may be started: nil is yes; else what is to be
-// done with it instead. One that is to be alone in the process is when admit
-// returns nil.
+// done with it instead. One that is to be alone in the process is, until
+// its end.
 func (x *execution) admit() (*verdict, error) {
 	crashes := 0
 	if x.needsPermit() {
@@ -47,11 +47,7 @@ func (x *execution) admit() (*verdict, error) {
 			return v, nil
 		}
 	}
-	v, err := x.lastChecks()
-	if x.alone && (v != nil || err != nil) {
-		x.w.isolation.yield()
-	}
-	return v, err
+	return x.lastChecks()
 }
 
 // lastChecks come right before the handler: the time, and that nothing more is
@@ -67,7 +63,7 @@ func (x *execution) lastChecks() (*verdict, error) {
 	}
 	// Reporting takes time when the broker is slow.
 	if x.attached.Err() != nil {
-		return nil, fmt.Errorf("%w: %w", errNotStarted, context.Cause(x.attached))
+		return nil, fmt.Errorf("the task was not started: %w", context.Cause(x.attached))
 	}
 	return x.overtaken(), nil
 }

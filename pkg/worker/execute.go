@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -28,6 +27,8 @@ type execution struct {
 	base    context.Context
 	started time.Time
 	alone   bool
+	// share lets others run beside this execution again, once, if it is alone.
+	share func()
 	// sayLost says, once, that the connection of this delivery was lost and this
 	// process was not.
 	sayLost  func()
@@ -38,6 +39,11 @@ type execution struct {
 func (c *consumption) execution(d *broker.WorkDelivery) *execution {
 	x := &execution{consumption: c, delivery: d, base: context.WithoutCancel(c.attached)}
 	x.sayLost = sync.OnceFunc(x.reportLost)
+	x.share = sync.OnceFunc(func() {
+		if x.alone {
+			c.w.isolation.yield()
+		}
+	})
 	return x
 }
 
@@ -101,32 +107,27 @@ func (x *execution) carryOut() (settlement, error) {
 		return x.undecodable(err).settle, nil
 	}
 	x.rules, x.history = x.pool.rules.Load().of(&x.msg), x.delivery.History()
-	v, err := x.admit()
-	if err != nil || v != nil {
+	if v, err := x.admit(); err != nil || v != nil {
 		x.end()
-		return x.confirmedUnless(err, v)
-	}
-	if x.alone {
-		defer x.w.isolation.yield()
+		x.share()
+		if err != nil {
+			return nil, err
+		}
+		return x.confirmed(*v)
 	}
 	ctx, span := x.startSpan()
 	defer span.End()
-	end, err := x.handle(ctx)
-	if err != nil {
-		return nil, err
+	r := x.handle(ctx)
+	if !r.stuck {
+		// Once its outcome is on record: were the process lost before, it would look
+		// as if this had taken it down.
+		defer x.share()
 	}
-	done := x.conclude(end)
+	done := x.conclude(r)
 	if f := done.event.Failure; f != nil {
 		telemetry.Fail(span, codes.Code(f.Code).String(), f.Message)
 	}
 	return x.confirmed(done)
-}
-
-func (x *execution) confirmedUnless(err error, v *verdict) (settlement, error) {
-	if err != nil {
-		return nil, err
-	}
-	return x.confirmed(*v)
 }
 
 // confirmed settles last: only what is confirmed in the status queue is settled.
@@ -182,7 +183,3 @@ func (x *execution) event(phase task.Phase) *task.Event {
 		Key: task.Key{Run: x.msg.Run, Attempt: x.delivery.Attempt(), Delivery: x.delivery.Acquired(), Phase: phase, Copy: x.msg.Copy},
 	}
 }
-
-// errNotStarted marks deliveries that could not be started for a reason that is
-// the worker's own.
-var errNotStarted = errors.New("the task was not started")

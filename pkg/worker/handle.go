@@ -35,7 +35,7 @@ type returned struct {
 
 // handle runs the handler in its slot, which is free once the handler has
 // returned. One that ignores its timeout is written off and keeps its slot.
-func (x *execution) handle(ctx context.Context) (returned, error) {
+func (x *execution) handle(ctx context.Context) returned {
 	hctx, cancel := x.handlerContext(ctx)
 	defer cancel()
 	// The broker delivers the task again at once; who gets it asks whether this
@@ -75,7 +75,7 @@ func (x *execution) handle(ctx context.Context) (returned, error) {
 	}
 	x.stream.close()
 	x.progress.stop()
-	return r, nil
+	return r
 }
 
 var (
@@ -134,13 +134,17 @@ func (x *execution) call(ctx context.Context) ([]byte, error) {
 	return reply, err
 }
 
-// writeOff counts a handler that is stuck. With as many as are tolerated, or with
-// no slot left that is not, the worker drains, so that it can be started again.
+// writeOff counts a handler that is stuck. With as many as are tolerated, with no
+// slot left that is not, or when nothing else may run beside it, the worker drains,
+// so that it can be started again.
 func (w *Worker) writeOff(x *execution) {
 	n, ofType := w.stuck.Add(1), x.pool.stuck.Add(1)
 	w.cfg.Logger.Error("a handler goes on though its time was up: it is written off and keeps its slot", "task_id", x.msg.ID, "type", x.taskType,
 		"timeout", x.rules.Timeout(), "stuck", n, "max_stuck", w.cfg.MaxStuck)
-	if w.cfg.MaxStuck > 0 && (int(n) >= w.cfg.MaxStuck || int(ofType) >= cap(x.pool.slots)) {
+	switch {
+	case w.cfg.MaxStuck < 0:
+		x.share()
+	case x.alone, int(n) >= w.cfg.MaxStuck, int(ofType) >= cap(x.pool.slots):
 		w.giveUp()
 	}
 }
@@ -149,5 +153,6 @@ func (w *Worker) writeOff(x *execution) {
 func (w *Worker) returnedLate(x *execution) {
 	w.stuck.Add(-1)
 	x.pool.stuck.Add(-1)
+	x.share()
 	w.cfg.Logger.Info("a handler that was written off has returned", "task_id", x.msg.ID, "type", x.taskType)
 }
