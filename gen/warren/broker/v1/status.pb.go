@@ -25,7 +25,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Phase of one delivery of a task; later phases order after earlier ones.
+// Phase of one delivery of a task; later phases order after earlier ones, but that
+// RETRYING orders after RELEASED and LOST.
 type Phase int32
 
 const (
@@ -41,7 +42,8 @@ const (
 	Phase_PHASE_RETRYING Phase = 4
 	// A draining worker gave the delivery back.
 	Phase_PHASE_RELEASED Phase = 5
-	// The worker's connection was lost while the handler ran.
+	// The worker's connection was lost before the delivery was settled, with the
+	// handler running, or not started yet; the worker itself was not.
 	Phase_PHASE_LOST Phase = 6
 	// Terminal: given up.
 	Phase_PHASE_DEAD_LETTERED Phase = 10

@@ -43,7 +43,8 @@ type SubmitTaskRequest struct {
 	// Submits under this id, a UUID. Meant for a submission that is repeated after
 	// SUBMISSION_UNKNOWN, with the id that it gave and everything else as before:
 	// the task is then started once, however often it was submitted, or executed
-	// again and marked if the first one started unasked. Empty: the gateway makes one.
+	// again and marked if the first one started unasked. Such a submission may exceed
+	// the queue's limit. Empty: the gateway makes one.
 	TaskId string `protobuf:"bytes,5,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// No attempt starts after this. Unset: by the task type's own expiry.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
