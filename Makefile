@@ -41,9 +41,13 @@ generate: deps ## generate code from proto/ into gen/
 	rm -rf gen
 	$(BUF) generate
 
-# buf/validate/validate.proto comes with a Go module.
+# buf/validate/validate.proto and google/rpc/status.proto come with Go modules. The
+# latter is in none that is still kept up, and has not changed for years.
 .PHONY: deps
 deps:
+	@go mod download -modfile=.tools/googleapis.mod github.com/grpc-ecosystem/grpc-gateway
+	@rm -rf .deps/googleapis && mkdir -p .deps/googleapis/google/rpc
+	@cp --no-preserve=mode "$$(go list -modfile=.tools/googleapis.mod -m -f '{{.Dir}}' github.com/grpc-ecosystem/grpc-gateway)/third_party/googleapis/google/rpc/status.proto" .deps/googleapis/google/rpc/
 	@go mod download -modfile=.tools/buf.mod github.com/bufbuild/protovalidate
 	@rm -rf .deps/protovalidate && mkdir -p .deps/protovalidate
 	@cp -r --no-preserve=mode "$$(go list -modfile=.tools/buf.mod -m -f '{{.Dir}}' github.com/bufbuild/protovalidate)/proto/protovalidate/buf" .deps/protovalidate/
@@ -57,7 +61,7 @@ lint: deps ## check protos, formatting and code
 breaking: deps ## check the protos against the last commit that changed them
 	@base=$$(git log -2 --format=%H -- proto | tail -1); \
 	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
-	git archive "$$base" buf.yaml proto | tar -x -C "$$dir"; mkdir -p "$$dir/.deps"; cp -r .deps/protovalidate "$$dir/.deps/"; \
+	git archive "$$base" buf.yaml proto | tar -x -C "$$dir"; mkdir -p "$$dir/.deps"; cp -r .deps/protovalidate .deps/googleapis "$$dir/.deps/"; \
 	echo "buf breaking against $$base"; $(BUF) breaking --against "$$dir"
 
 tidy: ## check that go.mod and go.sum are tidy

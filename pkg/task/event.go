@@ -91,7 +91,7 @@ type Event struct {
 	// Cause is set in DEAD_LETTERED events.
 	Cause Cause
 	// Decision says what was decided and why in DEAD_LETTERED and RETRYING
-	// events, for people.
+	// events, for people; in RELEASED events why, if the worker does not drain.
 	Decision string
 	// NextAttempt and NextAttemptTime are set in RETRYING events. NextAttempt is
 	// Key.Attempt if that was not spent.
@@ -99,6 +99,9 @@ type Event struct {
 	NextAttemptTime time.Time
 	// Progress is set in PROGRESS events.
 	Progress *ProgressReport
+	// Headers and Trailers are those of the handler's call, in SUCCEEDED, RETRYING and
+	// DEAD_LETTERED events: at most MaxResponseMetadata bytes of each.
+	Headers, Trailers Metadata
 }
 
 // Validate says what makes an event impossible to apply.
@@ -130,7 +133,7 @@ func (e *Event) Validate() error {
 
 // Size estimates the event's size in bytes on the wire, for bounding batches.
 func (e *Event) Size() int {
-	n := 160 + len(e.Type) + len(e.Message) + len(e.Decision)
+	n := 160 + len(e.Type) + len(e.Message) + len(e.Decision) + e.Headers.Size() + e.Trailers.Size()
 	if e.Head != nil {
 		for k, v := range e.Head.Labels {
 			n += len(k) + len(v) + 8

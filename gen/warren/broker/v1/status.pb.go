@@ -40,7 +40,7 @@ const (
 	Phase_PHASE_MESSAGE Phase = 3
 	// The attempt failed, or asked for later: the next one is due at a time.
 	Phase_PHASE_RETRYING Phase = 4
-	// A draining worker gave the delivery back.
+	// The worker gave the delivery back: it drains, or could not reach its handler.
 	Phase_PHASE_RELEASED Phase = 5
 	// The worker's connection was lost before the delivery was settled, with the
 	// handler running, or not started yet; the worker itself was not.
@@ -214,10 +214,15 @@ type StatusEvent struct {
 	// RETRYING: the number of the next attempt; the same as `attempt` if that was
 	// not spent.
 	NextAttempt int32 `protobuf:"varint,19,opt,name=next_attempt,json=nextAttempt,proto3" json:"next_attempt,omitempty"`
-	// RETRYING and DEAD_LETTERED: what was decided and why.
-	Decision      string `protobuf:"bytes,20,opt,name=decision,proto3" json:"decision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// RETRYING and DEAD_LETTERED: what was decided and why. RELEASED: why, if it was
+	// not that the worker drained.
+	Decision string `protobuf:"bytes,20,opt,name=decision,proto3" json:"decision,omitempty"`
+	// SUCCEEDED, RETRYING and DEAD_LETTERED: the headers of the handler's call.
+	ResponseHeaders []*MetadataEntry `protobuf:"bytes,21,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
+	// SUCCEEDED, RETRYING and DEAD_LETTERED: the trailers of the handler's call.
+	ResponseTrailers []*MetadataEntry `protobuf:"bytes,22,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *StatusEvent) Reset() {
@@ -388,6 +393,20 @@ func (x *StatusEvent) GetDecision() string {
 		return x.Decision
 	}
 	return ""
+}
+
+func (x *StatusEvent) GetResponseHeaders() []*MetadataEntry {
+	if x != nil {
+		return x.ResponseHeaders
+	}
+	return nil
+}
+
+func (x *StatusEvent) GetResponseTrailers() []*MetadataEntry {
+	if x != nil {
+		return x.ResponseTrailers
+	}
+	return nil
 }
 
 // TaskHead is what of a task's message belongs into its row.
@@ -624,10 +643,10 @@ var File_warren_broker_v1_status_proto protoreflect.FileDescriptor
 
 const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\n" +
-	"\x1dwarren/broker/v1/status.proto\x12\x10warren.broker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19warren/task/v1/task.proto\"?\n" +
+	"\x1dwarren/broker/v1/status.proto\x12\x10warren.broker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ewarren/broker/v1/message.proto\x1a\x19warren/task/v1/task.proto\"?\n" +
 	"\vStatusBatch\x12\x16\n" +
 	"\x06events\x18\x01 \x03(\fR\x06events\x12\x18\n" +
-	"\amarkers\x18\x02 \x03(\tR\amarkers\"\x8b\x06\n" +
+	"\amarkers\x18\x02 \x03(\tR\amarkers\"\xa5\a\n" +
 	"\vStatusEvent\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
@@ -649,7 +668,9 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\bprogress\x18\x11 \x01(\v2\x18.warren.task.v1.ProgressR\bprogress\x12F\n" +
 	"\x11next_attempt_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12!\n" +
 	"\fnext_attempt\x18\x13 \x01(\x05R\vnextAttempt\x12\x1a\n" +
-	"\bdecision\x18\x14 \x01(\tR\bdecision\"\xb6\x02\n" +
+	"\bdecision\x18\x14 \x01(\tR\bdecision\x12J\n" +
+	"\x10response_headers\x18\x15 \x03(\v2\x1f.warren.broker.v1.MetadataEntryR\x0fresponseHeaders\x12L\n" +
+	"\x11response_trailers\x18\x16 \x03(\v2\x1f.warren.broker.v1.MetadataEntryR\x10responseTrailers\"\xb6\x02\n" +
 	"\bTaskHead\x12;\n" +
 	"\vcreate_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1a\n" +
@@ -713,6 +734,7 @@ var file_warren_broker_v1_status_proto_goTypes = []any{
 	(*v1.Failure)(nil),            // 8: warren.task.v1.Failure
 	(v1.Cause)(0),                 // 9: warren.task.v1.Cause
 	(*v1.Progress)(nil),           // 10: warren.task.v1.Progress
+	(*MetadataEntry)(nil),         // 11: warren.broker.v1.MetadataEntry
 }
 var file_warren_broker_v1_status_proto_depIdxs = []int32{
 	0,  // 0: warren.broker.v1.StatusEvent.phase:type_name -> warren.broker.v1.Phase
@@ -724,14 +746,16 @@ var file_warren_broker_v1_status_proto_depIdxs = []int32{
 	9,  // 6: warren.broker.v1.StatusEvent.cause:type_name -> warren.task.v1.Cause
 	10, // 7: warren.broker.v1.StatusEvent.progress:type_name -> warren.task.v1.Progress
 	7,  // 8: warren.broker.v1.StatusEvent.next_attempt_time:type_name -> google.protobuf.Timestamp
-	7,  // 9: warren.broker.v1.TaskHead.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 10: warren.broker.v1.TaskHead.labels:type_name -> warren.broker.v1.TaskHead.LabelsEntry
-	7,  // 11: warren.broker.v1.TaskHead.expire_time:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	11, // 9: warren.broker.v1.StatusEvent.response_headers:type_name -> warren.broker.v1.MetadataEntry
+	11, // 10: warren.broker.v1.StatusEvent.response_trailers:type_name -> warren.broker.v1.MetadataEntry
+	7,  // 11: warren.broker.v1.TaskHead.create_time:type_name -> google.protobuf.Timestamp
+	6,  // 12: warren.broker.v1.TaskHead.labels:type_name -> warren.broker.v1.TaskHead.LabelsEntry
+	7,  // 13: warren.broker.v1.TaskHead.expire_time:type_name -> google.protobuf.Timestamp
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_status_proto_init() }
@@ -739,6 +763,7 @@ func file_warren_broker_v1_status_proto_init() {
 	if File_warren_broker_v1_status_proto != nil {
 		return
 	}
+	file_warren_broker_v1_message_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

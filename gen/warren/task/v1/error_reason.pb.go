@@ -107,6 +107,10 @@ const (
 	ErrorReason_ERROR_REASON_BROKER_DEAD_LETTERED ErrorReason = 35
 	// The task type has no queue.
 	ErrorReason_ERROR_REASON_UNROUTABLE ErrorReason = 36
+	// What follows the resume token is not kept any more: list, and watch from now on.
+	ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED ErrorReason = 37
+	// The service to forward to could not be reached, and has not seen the call.
+	ErrorReason_ERROR_REASON_TARGET_UNREACHABLE ErrorReason = 38
 )
 
 // Enum value maps for ErrorReason.
@@ -149,6 +153,8 @@ var (
 		34: "ERROR_REASON_GATEWAY_UNAVAILABLE",
 		35: "ERROR_REASON_BROKER_DEAD_LETTERED",
 		36: "ERROR_REASON_UNROUTABLE",
+		37: "ERROR_REASON_RESUME_TOKEN_EXPIRED",
+		38: "ERROR_REASON_TARGET_UNREACHABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -188,6 +194,8 @@ var (
 		"ERROR_REASON_GATEWAY_UNAVAILABLE":   34,
 		"ERROR_REASON_BROKER_DEAD_LETTERED":  35,
 		"ERROR_REASON_UNROUTABLE":            36,
+		"ERROR_REASON_RESUME_TOKEN_EXPIRED":  37,
+		"ERROR_REASON_TARGET_UNREACHABLE":    38,
 	}
 )
 
@@ -222,7 +230,7 @@ var File_warren_task_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\x86\n" +
+	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\xd2\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
@@ -262,7 +270,9 @@ const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_NOT_REPLAYABLE\x10!\x12$\n" +
 	" ERROR_REASON_GATEWAY_UNAVAILABLE\x10\"\x12%\n" +
 	"!ERROR_REASON_BROKER_DEAD_LETTERED\x10#\x12\x1b\n" +
-	"\x17ERROR_REASON_UNROUTABLE\x10$B\xb6\x01\n" +
+	"\x17ERROR_REASON_UNROUTABLE\x10$\x12%\n" +
+	"!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10%\x12#\n" +
+	"\x1fERROR_REASON_TARGET_UNREACHABLE\x10&B\xb6\x01\n" +
 	"\x12com.warren.task.v1B\x10ErrorReasonProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
 var (

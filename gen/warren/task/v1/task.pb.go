@@ -369,7 +369,8 @@ const (
 	EventKind_EVENT_KIND_STARTED EventKind = 2
 	// The handler sent a message of its response stream.
 	EventKind_EVENT_KIND_MESSAGE EventKind = 3
-	// A draining worker gave the task back; its attempt is not spent.
+	// A worker gave the task back, because it drains or because its handler could not
+	// be reached; its attempt is not spent.
 	EventKind_EVENT_KIND_RELEASED EventKind = 4
 	// The worker lost its connection to the broker, which delivers the task again.
 	EventKind_EVENT_KIND_LOST EventKind = 5
@@ -452,7 +453,8 @@ const (
 	AttemptOutcome_ATTEMPT_OUTCOME_FAILED AttemptOutcome = 3
 	// It ended because the task was cancelled.
 	AttemptOutcome_ATTEMPT_OUTCOME_CANCELLED AttemptOutcome = 4
-	// A draining worker gave the task back; the attempt is not spent.
+	// The worker gave the task back, because it drained or because its handler could
+	// not be reached; the attempt is not spent.
 	AttemptOutcome_ATTEMPT_OUTCOME_RELEASED AttemptOutcome = 5
 	// No outcome: the worker crashed or lost its connection.
 	AttemptOutcome_ATTEMPT_OUTCOME_LOST AttemptOutcome = 6
@@ -577,9 +579,15 @@ type Task struct {
 	// When the next attempt is due; set while RETRYING.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
 	// No attempt starts after this; unset is never.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The RabbitMQ queue that it waits in.
+	Queue string `protobuf:"bytes,26,opt,name=queue,proto3" json:"queue,omitempty"`
+	// The headers of the call that ended the task. FULL view only.
+	ResponseHeaders []*MetadataEntry `protobuf:"bytes,27,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
+	// The trailers of the call that ended the task. FULL view only.
+	ResponseTrailers []*MetadataEntry `protobuf:"bytes,28,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -787,6 +795,86 @@ func (x *Task) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Task) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Task) GetResponseHeaders() []*MetadataEntry {
+	if x != nil {
+		return x.ResponseHeaders
+	}
+	return nil
+}
+
+func (x *Task) GetResponseTrailers() []*MetadataEntry {
+	if x != nil {
+		return x.ResponseTrailers
+	}
+	return nil
+}
+
+// MetadataEntry is one key of gRPC metadata. Of a handler's headers and trailers
+// those are kept whose keys may travel: not `grpc-*`, `warren-*`, `proxy-*`,
+// `authorization`, `cookie`, `set-cookie` and what belongs to the transport. At
+// most 8 KiB of each; what is beyond is left out.
+type MetadataEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In lower case.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// In their order. Those of a key that ends in `-bin` are in base64, as on the
+	// wire (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+	Values        []string `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataEntry) Reset() {
+	*x = MetadataEntry{}
+	mi := &file_warren_task_v1_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataEntry) ProtoMessage() {}
+
+func (x *MetadataEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataEntry.ProtoReflect.Descriptor instead.
+func (*MetadataEntry) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MetadataEntry) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *MetadataEntry) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 // A gRPC status as a handler returned it.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -806,7 +894,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[1]
+	mi := &file_warren_task_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +906,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[1]
+	mi := &file_warren_task_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +919,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{1}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Failure) GetCode() int32 {
@@ -888,7 +976,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[2]
+	mi := &file_warren_task_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +988,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[2]
+	mi := &file_warren_task_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1001,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Progress) GetFraction() float64 {
@@ -986,15 +1074,20 @@ type TaskEvent struct {
 	// RETRYING: when the next attempt is due.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
 	// DEAD_LETTERED and RETRYING: what was decided and why, for people, e.g.
-	// `attempt 2 of 5: UNAVAILABLE is retryable, next in 3.4 s`.
-	Decision      string `protobuf:"bytes,15,opt,name=decision,proto3" json:"decision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// `attempt 2 of 5: UNAVAILABLE is retryable, next in 3.4 s`. RELEASED: why, if
+	// it was not that the worker drained.
+	Decision string `protobuf:"bytes,15,opt,name=decision,proto3" json:"decision,omitempty"`
+	// SUCCEEDED, DEAD_LETTERED and RETRYING: the call's headers. FULL view only.
+	ResponseHeaders []*MetadataEntry `protobuf:"bytes,16,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
+	// SUCCEEDED, DEAD_LETTERED and RETRYING: the call's trailers. FULL view only.
+	ResponseTrailers []*MetadataEntry `protobuf:"bytes,17,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *TaskEvent) Reset() {
 	*x = TaskEvent{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[3]
+	mi := &file_warren_task_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1099,7 @@ func (x *TaskEvent) String() string {
 func (*TaskEvent) ProtoMessage() {}
 
 func (x *TaskEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[3]
+	mi := &file_warren_task_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1112,7 @@ func (x *TaskEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEvent.ProtoReflect.Descriptor instead.
 func (*TaskEvent) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TaskEvent) GetNumber() int64 {
@@ -1127,6 +1220,20 @@ func (x *TaskEvent) GetDecision() string {
 	return ""
 }
 
+func (x *TaskEvent) GetResponseHeaders() []*MetadataEntry {
+	if x != nil {
+		return x.ResponseHeaders
+	}
+	return nil
+}
+
+func (x *TaskEvent) GetResponseTrailers() []*MetadataEntry {
+	if x != nil {
+		return x.ResponseTrailers
+	}
+	return nil
+}
+
 // One execution of an attempt. At-least-once delivery can execute an attempt's
 // number again; each such execution is a record of its own.
 type TaskAttempt struct {
@@ -1163,14 +1270,18 @@ type TaskAttempt struct {
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
 	// It ran with nothing else in its process, because the task was suspected of
 	// taking workers down.
-	Alone         bool `protobuf:"varint,14,opt,name=alone,proto3" json:"alone,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Alone bool `protobuf:"varint,14,opt,name=alone,proto3" json:"alone,omitempty"`
+	// The call's headers; unset while it runs.
+	ResponseHeaders []*MetadataEntry `protobuf:"bytes,15,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
+	// The call's trailers; unset while it runs.
+	ResponseTrailers []*MetadataEntry `protobuf:"bytes,16,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *TaskAttempt) Reset() {
 	*x = TaskAttempt{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[4]
+	mi := &file_warren_task_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1293,7 @@ func (x *TaskAttempt) String() string {
 func (*TaskAttempt) ProtoMessage() {}
 
 func (x *TaskAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[4]
+	mi := &file_warren_task_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1306,7 @@ func (x *TaskAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskAttempt.ProtoReflect.Descriptor instead.
 func (*TaskAttempt) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TaskAttempt) GetRun() int32 {
@@ -1296,11 +1407,26 @@ func (x *TaskAttempt) GetAlone() bool {
 	return false
 }
 
+func (x *TaskAttempt) GetResponseHeaders() []*MetadataEntry {
+	if x != nil {
+		return x.ResponseHeaders
+	}
+	return nil
+}
+
+func (x *TaskAttempt) GetResponseTrailers() []*MetadataEntry {
+	if x != nil {
+		return x.ResponseTrailers
+	}
+	return nil
+}
+
 var File_warren_task_v1_task_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x19warren/task/v1/task.proto\x12\x0ewarren.task.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8c\t\n" +
+	"\x19warren/task/v1/task.proto\x12\x0ewarren.task.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\n" +
+	"\n" +
 	"\x04Task\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12/\n" +
@@ -1332,10 +1458,16 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\btrace_id\x18\x17 \x01(\tR\atraceId\x12F\n" +
 	"\x11next_attempt_time\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12;\n" +
 	"\vexpire_time\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x1a9\n" +
+	"expireTime\x12\x14\n" +
+	"\x05queue\x18\x1a \x01(\tR\x05queue\x12H\n" +
+	"\x10response_headers\x18\x1b \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x0fresponseHeaders\x12J\n" +
+	"\x11response_trailers\x18\x1c \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06values\x18\x02 \x03(\tR\x06values\"\xae\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
@@ -1348,7 +1480,7 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
 	"\x03run\x18\x04 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattemptB\v\n" +
-	"\t_fraction\"\xe5\x04\n" +
+	"\t_fraction\"\xfb\x05\n" +
 	"\tTaskEvent\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12-\n" +
@@ -1367,7 +1499,9 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"correction\x18\r \x01(\bR\n" +
 	"correction\x12F\n" +
 	"\x11next_attempt_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12\x1a\n" +
-	"\bdecision\x18\x0f \x01(\tR\bdecision\"\xa9\x04\n" +
+	"\bdecision\x18\x0f \x01(\tR\bdecision\x12H\n" +
+	"\x10response_headers\x18\x10 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x0fresponseHeaders\x12J\n" +
+	"\x11response_trailers\x18\x11 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers\"\xbf\x05\n" +
 	"\vTaskAttempt\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1a\n" +
@@ -1385,7 +1519,9 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x05extra\x18\v \x01(\bR\x05extra\x12\x1a\n" +
 	"\bdecision\x18\f \x01(\tR\bdecision\x12F\n" +
 	"\x11next_attempt_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12\x14\n" +
-	"\x05alone\x18\x0e \x01(\bR\x05alone*\xdb\x01\n" +
+	"\x05alone\x18\x0e \x01(\bR\x05alone\x12H\n" +
+	"\x10response_headers\x18\x0f \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x0fresponseHeaders\x12J\n" +
+	"\x11response_trailers\x18\x10 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers*\xdb\x01\n" +
 	"\tTaskState\x12\x1a\n" +
 	"\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n" +
@@ -1461,7 +1597,7 @@ func file_warren_task_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_warren_task_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_warren_task_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_warren_task_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_warren_task_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: warren.task.v1.TaskState
 	(Cause)(0),                    // 1: warren.task.v1.Cause
@@ -1471,50 +1607,57 @@ var file_warren_task_v1_task_proto_goTypes = []any{
 	(EventKind)(0),                // 5: warren.task.v1.EventKind
 	(AttemptOutcome)(0),           // 6: warren.task.v1.AttemptOutcome
 	(*Task)(nil),                  // 7: warren.task.v1.Task
-	(*Failure)(nil),               // 8: warren.task.v1.Failure
-	(*Progress)(nil),              // 9: warren.task.v1.Progress
-	(*TaskEvent)(nil),             // 10: warren.task.v1.TaskEvent
-	(*TaskAttempt)(nil),           // 11: warren.task.v1.TaskAttempt
-	nil,                           // 12: warren.task.v1.Task.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 14: google.protobuf.Any
+	(*MetadataEntry)(nil),         // 8: warren.task.v1.MetadataEntry
+	(*Failure)(nil),               // 9: warren.task.v1.Failure
+	(*Progress)(nil),              // 10: warren.task.v1.Progress
+	(*TaskEvent)(nil),             // 11: warren.task.v1.TaskEvent
+	(*TaskAttempt)(nil),           // 12: warren.task.v1.TaskAttempt
+	nil,                           // 13: warren.task.v1.Task.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 15: google.protobuf.Any
 }
 var file_warren_task_v1_task_proto_depIdxs = []int32{
 	0,  // 0: warren.task.v1.Task.state:type_name -> warren.task.v1.TaskState
 	2,  // 1: warren.task.v1.Task.priority:type_name -> warren.task.v1.Priority
-	12, // 2: warren.task.v1.Task.labels:type_name -> warren.task.v1.Task.LabelsEntry
-	13, // 3: warren.task.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	13, // 4: warren.task.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	13, // 5: warren.task.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	13, // 6: warren.task.v1.Task.update_time:type_name -> google.protobuf.Timestamp
-	14, // 7: warren.task.v1.Task.payload:type_name -> google.protobuf.Any
-	14, // 8: warren.task.v1.Task.result:type_name -> google.protobuf.Any
-	8,  // 9: warren.task.v1.Task.failure:type_name -> warren.task.v1.Failure
+	13, // 2: warren.task.v1.Task.labels:type_name -> warren.task.v1.Task.LabelsEntry
+	14, // 3: warren.task.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	14, // 4: warren.task.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	14, // 5: warren.task.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	14, // 6: warren.task.v1.Task.update_time:type_name -> google.protobuf.Timestamp
+	15, // 7: warren.task.v1.Task.payload:type_name -> google.protobuf.Any
+	15, // 8: warren.task.v1.Task.result:type_name -> google.protobuf.Any
+	9,  // 9: warren.task.v1.Task.failure:type_name -> warren.task.v1.Failure
 	1,  // 10: warren.task.v1.Task.cause:type_name -> warren.task.v1.Cause
-	9,  // 11: warren.task.v1.Task.progress:type_name -> warren.task.v1.Progress
-	13, // 12: warren.task.v1.Task.next_attempt_time:type_name -> google.protobuf.Timestamp
-	13, // 13: warren.task.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	14, // 14: warren.task.v1.Failure.details:type_name -> google.protobuf.Any
-	4,  // 15: warren.task.v1.Failure.kind:type_name -> warren.task.v1.FailureKind
-	13, // 16: warren.task.v1.Progress.time:type_name -> google.protobuf.Timestamp
-	13, // 17: warren.task.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	5,  // 18: warren.task.v1.TaskEvent.kind:type_name -> warren.task.v1.EventKind
-	0,  // 19: warren.task.v1.TaskEvent.state:type_name -> warren.task.v1.TaskState
-	14, // 20: warren.task.v1.TaskEvent.message:type_name -> google.protobuf.Any
-	14, // 21: warren.task.v1.TaskEvent.result:type_name -> google.protobuf.Any
-	8,  // 22: warren.task.v1.TaskEvent.failure:type_name -> warren.task.v1.Failure
-	1,  // 23: warren.task.v1.TaskEvent.cause:type_name -> warren.task.v1.Cause
-	13, // 24: warren.task.v1.TaskEvent.next_attempt_time:type_name -> google.protobuf.Timestamp
-	13, // 25: warren.task.v1.TaskAttempt.start_time:type_name -> google.protobuf.Timestamp
-	13, // 26: warren.task.v1.TaskAttempt.end_time:type_name -> google.protobuf.Timestamp
-	6,  // 27: warren.task.v1.TaskAttempt.outcome:type_name -> warren.task.v1.AttemptOutcome
-	8,  // 28: warren.task.v1.TaskAttempt.failure:type_name -> warren.task.v1.Failure
-	13, // 29: warren.task.v1.TaskAttempt.next_attempt_time:type_name -> google.protobuf.Timestamp
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	10, // 11: warren.task.v1.Task.progress:type_name -> warren.task.v1.Progress
+	14, // 12: warren.task.v1.Task.next_attempt_time:type_name -> google.protobuf.Timestamp
+	14, // 13: warren.task.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 14: warren.task.v1.Task.response_headers:type_name -> warren.task.v1.MetadataEntry
+	8,  // 15: warren.task.v1.Task.response_trailers:type_name -> warren.task.v1.MetadataEntry
+	15, // 16: warren.task.v1.Failure.details:type_name -> google.protobuf.Any
+	4,  // 17: warren.task.v1.Failure.kind:type_name -> warren.task.v1.FailureKind
+	14, // 18: warren.task.v1.Progress.time:type_name -> google.protobuf.Timestamp
+	14, // 19: warren.task.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	5,  // 20: warren.task.v1.TaskEvent.kind:type_name -> warren.task.v1.EventKind
+	0,  // 21: warren.task.v1.TaskEvent.state:type_name -> warren.task.v1.TaskState
+	15, // 22: warren.task.v1.TaskEvent.message:type_name -> google.protobuf.Any
+	15, // 23: warren.task.v1.TaskEvent.result:type_name -> google.protobuf.Any
+	9,  // 24: warren.task.v1.TaskEvent.failure:type_name -> warren.task.v1.Failure
+	1,  // 25: warren.task.v1.TaskEvent.cause:type_name -> warren.task.v1.Cause
+	14, // 26: warren.task.v1.TaskEvent.next_attempt_time:type_name -> google.protobuf.Timestamp
+	8,  // 27: warren.task.v1.TaskEvent.response_headers:type_name -> warren.task.v1.MetadataEntry
+	8,  // 28: warren.task.v1.TaskEvent.response_trailers:type_name -> warren.task.v1.MetadataEntry
+	14, // 29: warren.task.v1.TaskAttempt.start_time:type_name -> google.protobuf.Timestamp
+	14, // 30: warren.task.v1.TaskAttempt.end_time:type_name -> google.protobuf.Timestamp
+	6,  // 31: warren.task.v1.TaskAttempt.outcome:type_name -> warren.task.v1.AttemptOutcome
+	9,  // 32: warren.task.v1.TaskAttempt.failure:type_name -> warren.task.v1.Failure
+	14, // 33: warren.task.v1.TaskAttempt.next_attempt_time:type_name -> google.protobuf.Timestamp
+	8,  // 34: warren.task.v1.TaskAttempt.response_headers:type_name -> warren.task.v1.MetadataEntry
+	8,  // 35: warren.task.v1.TaskAttempt.response_trailers:type_name -> warren.task.v1.MetadataEntry
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_warren_task_v1_task_proto_init() }
@@ -1522,14 +1665,14 @@ func file_warren_task_v1_task_proto_init() {
 	if File_warren_task_v1_task_proto != nil {
 		return
 	}
-	file_warren_task_v1_task_proto_msgTypes[2].OneofWrappers = []any{}
+	file_warren_task_v1_task_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_task_v1_task_proto_rawDesc), len(file_warren_task_v1_task_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -10,6 +10,7 @@ package taskv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	status "google.golang.org/genproto/googleapis/rpc/status"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	anypb "google.golang.org/protobuf/types/known/anypb"
@@ -201,6 +202,186 @@ func (x *SubmitTaskResponse) GetAlreadySubmitted() bool {
 	return false
 }
 
+// BatchSubmitTasksRequest asks for many tasks.
+type BatchSubmitTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1,000, with payloads of at most 16 MiB together. Each is checked by
+	// itself.
+	Requests      []*SubmitTaskRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchSubmitTasksRequest) Reset() {
+	*x = BatchSubmitTasksRequest{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchSubmitTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchSubmitTasksRequest) ProtoMessage() {}
+
+func (x *BatchSubmitTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchSubmitTasksRequest.ProtoReflect.Descriptor instead.
+func (*BatchSubmitTasksRequest) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BatchSubmitTasksRequest) GetRequests() []*SubmitTaskRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+// BatchSubmitTasksResponse says what became of each request.
+type BatchSubmitTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As many as requests, in their order.
+	Results       []*BatchSubmitTasksResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchSubmitTasksResponse) Reset() {
+	*x = BatchSubmitTasksResponse{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchSubmitTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchSubmitTasksResponse) ProtoMessage() {}
+
+func (x *BatchSubmitTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchSubmitTasksResponse.ProtoReflect.Descriptor instead.
+func (*BatchSubmitTasksResponse) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *BatchSubmitTasksResponse) GetResults() []*BatchSubmitTasksResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// BatchSubmitTasksResult is what became of one request.
+type BatchSubmitTasksResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What SubmitTask would have answered.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*BatchSubmitTasksResult_Response
+	//	*BatchSubmitTasksResult_Error
+	Result        isBatchSubmitTasksResult_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchSubmitTasksResult) Reset() {
+	*x = BatchSubmitTasksResult{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchSubmitTasksResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchSubmitTasksResult) ProtoMessage() {}
+
+func (x *BatchSubmitTasksResult) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchSubmitTasksResult.ProtoReflect.Descriptor instead.
+func (*BatchSubmitTasksResult) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *BatchSubmitTasksResult) GetResult() isBatchSubmitTasksResult_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *BatchSubmitTasksResult) GetResponse() *SubmitTaskResponse {
+	if x != nil {
+		if x, ok := x.Result.(*BatchSubmitTasksResult_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *BatchSubmitTasksResult) GetError() *status.Status {
+	if x != nil {
+		if x, ok := x.Result.(*BatchSubmitTasksResult_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isBatchSubmitTasksResult_Result interface {
+	isBatchSubmitTasksResult_Result()
+}
+
+type BatchSubmitTasksResult_Response struct {
+	// It was accepted.
+	Response *SubmitTaskResponse `protobuf:"bytes,1,opt,name=response,proto3,oneof"`
+}
+
+type BatchSubmitTasksResult_Error struct {
+	// It was not, or that is unknown; see SubmitTask.
+	Error *status.Status `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
+}
+
+func (*BatchSubmitTasksResult_Response) isBatchSubmitTasksResult_Result() {}
+
+func (*BatchSubmitTasksResult_Error) isBatchSubmitTasksResult_Result() {}
+
 // GetTaskRequest names a task.
 type GetTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -214,7 +395,7 @@ type GetTaskRequest struct {
 
 func (x *GetTaskRequest) Reset() {
 	*x = GetTaskRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[2]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -226,7 +407,7 @@ func (x *GetTaskRequest) String() string {
 func (*GetTaskRequest) ProtoMessage() {}
 
 func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[2]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -239,7 +420,7 @@ func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetTaskRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{2}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetTaskRequest) GetTaskId() string {
@@ -267,7 +448,7 @@ type GetTaskResponse struct {
 
 func (x *GetTaskResponse) Reset() {
 	*x = GetTaskResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[3]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -279,7 +460,7 @@ func (x *GetTaskResponse) String() string {
 func (*GetTaskResponse) ProtoMessage() {}
 
 func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[3]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -292,7 +473,7 @@ func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetTaskResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{3}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetTaskResponse) GetTask() *Task {
@@ -300,6 +481,269 @@ func (x *GetTaskResponse) GetTask() *Task {
 		return x.Task
 	}
 	return nil
+}
+
+// ListTasksRequest selects tasks.
+type ListTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By AIP-160 (https://google.aip.dev/160); empty is every task. Fields: task_id,
+	// type, queue, state, cause, code (of the failure that ended it), run, attempt,
+	// priority, trace_id, labels.KEY, create_time, start_time, end_time,
+	// update_time, expire_time, next_attempt_time, and of its attempts, one of which
+	// has to match: attempt.code, attempt.worker_id. E.g. `state = RUNNING AND
+	// labels.customer = c1 AND create_time < "2026-01-31T13:00:00Z"`.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// BASIC unless set.
+	View TaskView `protobuf:"varint,2,opt,name=view,proto3,enum=warren.task.v1.TaskView" json:"view,omitempty"`
+	// Default 50, at most 500; larger is cut to that (AIP-158).
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The `next_page_token` of the page before, everything else as there.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTasksRequest) Reset() {
+	*x = ListTasksRequest{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTasksRequest) ProtoMessage() {}
+
+func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
+func (*ListTasksRequest) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListTasksRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListTasksRequest) GetView() TaskView {
+	if x != nil {
+		return x.View
+	}
+	return TaskView_TASK_VIEW_UNSPECIFIED
+}
+
+func (x *ListTasksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTasksRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListTasksResponse is a page of tasks.
+type ListTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Tasks []*Task `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTasksResponse) Reset() {
+	*x = ListTasksResponse{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTasksResponse) ProtoMessage() {}
+
+func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
+func (*ListTasksResponse) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListTasksResponse) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *ListTasksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// WatchTasksRequest selects tasks and where to go on.
+type WatchTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As of ListTasks. `state` is compared with the event's, everything else with the
+	// task as of now.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// BASIC unless set.
+	View TaskView `protobuf:"varint,2,opt,name=view,proto3,enum=warren.task.v1.TaskView" json:"view,omitempty"`
+	// Empty: from now on. Else the last token that was received, from a watch with
+	// any filter: the events after it.
+	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchTasksRequest) Reset() {
+	*x = WatchTasksRequest{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchTasksRequest) ProtoMessage() {}
+
+func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
+func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WatchTasksRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *WatchTasksRequest) GetView() TaskView {
+	if x != nil {
+		return x.View
+	}
+	return TaskView_TASK_VIEW_UNSPECIFIED
+}
+
+func (x *WatchTasksRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// WatchTasksResponse is one event of one task, or a resume token alone.
+type WatchTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task as of now, which may be later than the event.
+	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// What happened.
+	Event *TaskEvent `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	// Resumes the watch after this message.
+	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchTasksResponse) Reset() {
+	*x = WatchTasksResponse{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchTasksResponse) ProtoMessage() {}
+
+func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
+func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WatchTasksResponse) GetTask() *Task {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+func (x *WatchTasksResponse) GetEvent() *TaskEvent {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchTasksResponse) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
 }
 
 // WaitTaskRequest names a task and how long to wait for its end.
@@ -318,7 +762,7 @@ type WaitTaskRequest struct {
 
 func (x *WaitTaskRequest) Reset() {
 	*x = WaitTaskRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[4]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -330,7 +774,7 @@ func (x *WaitTaskRequest) String() string {
 func (*WaitTaskRequest) ProtoMessage() {}
 
 func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[4]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -343,7 +787,7 @@ func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitTaskRequest.ProtoReflect.Descriptor instead.
 func (*WaitTaskRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{4}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WaitTaskRequest) GetTaskId() string {
@@ -380,7 +824,7 @@ type WaitTaskResponse struct {
 
 func (x *WaitTaskResponse) Reset() {
 	*x = WaitTaskResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[5]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +836,7 @@ func (x *WaitTaskResponse) String() string {
 func (*WaitTaskResponse) ProtoMessage() {}
 
 func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[5]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +849,7 @@ func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitTaskResponse.ProtoReflect.Descriptor instead.
 func (*WaitTaskResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{5}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WaitTaskResponse) GetTask() *Task {
@@ -439,7 +883,7 @@ type WatchTaskRequest struct {
 
 func (x *WatchTaskRequest) Reset() {
 	*x = WatchTaskRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[6]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +895,7 @@ func (x *WatchTaskRequest) String() string {
 func (*WatchTaskRequest) ProtoMessage() {}
 
 func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[6]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +908,7 @@ func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskRequest.ProtoReflect.Descriptor instead.
 func (*WatchTaskRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{6}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchTaskRequest) GetTaskId() string {
@@ -507,7 +951,7 @@ type WatchTaskResponse struct {
 
 func (x *WatchTaskResponse) Reset() {
 	*x = WatchTaskResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[7]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +963,7 @@ func (x *WatchTaskResponse) String() string {
 func (*WatchTaskResponse) ProtoMessage() {}
 
 func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[7]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +976,7 @@ func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskResponse.ProtoReflect.Descriptor instead.
 func (*WatchTaskResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{7}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchTaskResponse) GetUpdate() isWatchTaskResponse_Update {
@@ -616,7 +1060,7 @@ type ListTaskAttemptsRequest struct {
 
 func (x *ListTaskAttemptsRequest) Reset() {
 	*x = ListTaskAttemptsRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[8]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +1072,7 @@ func (x *ListTaskAttemptsRequest) String() string {
 func (*ListTaskAttemptsRequest) ProtoMessage() {}
 
 func (x *ListTaskAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[8]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +1085,7 @@ func (x *ListTaskAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTaskAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListTaskAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{8}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTaskAttemptsRequest) GetTaskId() string {
@@ -678,7 +1122,7 @@ type ListTaskAttemptsResponse struct {
 
 func (x *ListTaskAttemptsResponse) Reset() {
 	*x = ListTaskAttemptsResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +1134,7 @@ func (x *ListTaskAttemptsResponse) String() string {
 func (*ListTaskAttemptsResponse) ProtoMessage() {}
 
 func (x *ListTaskAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +1147,7 @@ func (x *ListTaskAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTaskAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListTaskAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{9}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTaskAttemptsResponse) GetAttempts() []*TaskAttempt {
@@ -724,7 +1168,7 @@ var File_warren_task_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xf3\x04\n" +
+	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xf3\x04\n" +
 	"\x11SubmitTaskRequest\x12\x1e\n" +
 	"\x04type\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04type\x126\n" +
@@ -742,12 +1186,38 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"k\n" +
 	"\x12SubmitTaskResponse\x12(\n" +
 	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\x12+\n" +
-	"\x11already_submitted\x18\x02 \x01(\bR\x10alreadySubmitted\"a\n" +
+	"\x11already_submitted\x18\x02 \x01(\bR\x10alreadySubmitted\"j\n" +
+	"\x17BatchSubmitTasksRequest\x12O\n" +
+	"\brequests\x18\x01 \x03(\v2!.warren.task.v1.SubmitTaskRequestB\x10\xbaH\r\x92\x01\n" +
+	"\b\x01\x10\xe8\a\"\x03\xd8\x01\x03R\brequests\"\\\n" +
+	"\x18BatchSubmitTasksResponse\x12@\n" +
+	"\aresults\x18\x01 \x03(\v2&.warren.task.v1.BatchSubmitTasksResultR\aresults\"\x90\x01\n" +
+	"\x16BatchSubmitTasksResult\x12@\n" +
+	"\bresponse\x18\x01 \x01(\v2\".warren.task.v1.SubmitTaskResponseH\x00R\bresponse\x12*\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\b\n" +
+	"\x06result\"a\n" +
 	"\x0eGetTaskRequest\x12!\n" +
 	"\atask_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06taskId\x12,\n" +
 	"\x04view\x18\x02 \x01(\x0e2\x18.warren.task.v1.TaskViewR\x04view\";\n" +
 	"\x0fGetTaskResponse\x12(\n" +
-	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\"\xa6\x01\n" +
+	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\"\xb1\x01\n" +
+	"\x10ListTasksRequest\x12 \n" +
+	"\x06filter\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x06filter\x12,\n" +
+	"\x04view\x18\x02 \x01(\x0e2\x18.warren.task.v1.TaskViewR\x04view\x12$\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"g\n" +
+	"\x11ListTasksResponse\x12*\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x14.warren.task.v1.TaskR\x05tasks\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x90\x01\n" +
+	"\x11WatchTasksRequest\x12 \n" +
+	"\x06filter\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x06filter\x12,\n" +
+	"\x04view\x18\x02 \x01(\x0e2\x18.warren.task.v1.TaskViewR\x04view\x12+\n" +
+	"\fresume_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vresumeToken\"\x92\x01\n" +
+	"\x12WatchTasksResponse\x12(\n" +
+	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\x12/\n" +
+	"\x05event\x18\x02 \x01(\v2\x19.warren.task.v1.TaskEventR\x05event\x12!\n" +
+	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\"\xa6\x01\n" +
 	"\x0fWaitTaskRequest\x12!\n" +
 	"\atask_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06taskId\x12,\n" +
 	"\x04view\x18\x02 \x01(\x0e2\x18.warren.task.v1.TaskViewR\x04view\x12B\n" +
@@ -773,13 +1243,17 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"{\n" +
 	"\x18ListTaskAttemptsResponse\x127\n" +
 	"\battempts\x18\x01 \x03(\v2\x1b.warren.task.v1.TaskAttemptR\battempts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb8\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc8\x05\n" +
 	"\vTaskService\x12S\n" +
 	"\n" +
-	"SubmitTask\x12!.warren.task.v1.SubmitTaskRequest\x1a\".warren.task.v1.SubmitTaskResponse\x12J\n" +
-	"\aGetTask\x12\x1e.warren.task.v1.GetTaskRequest\x1a\x1f.warren.task.v1.GetTaskResponse\x12M\n" +
+	"SubmitTask\x12!.warren.task.v1.SubmitTaskRequest\x1a\".warren.task.v1.SubmitTaskResponse\x12e\n" +
+	"\x10BatchSubmitTasks\x12'.warren.task.v1.BatchSubmitTasksRequest\x1a(.warren.task.v1.BatchSubmitTasksResponse\x12J\n" +
+	"\aGetTask\x12\x1e.warren.task.v1.GetTaskRequest\x1a\x1f.warren.task.v1.GetTaskResponse\x12P\n" +
+	"\tListTasks\x12 .warren.task.v1.ListTasksRequest\x1a!.warren.task.v1.ListTasksResponse\x12M\n" +
 	"\bWaitTask\x12\x1f.warren.task.v1.WaitTaskRequest\x1a .warren.task.v1.WaitTaskResponse\x12R\n" +
-	"\tWatchTask\x12 .warren.task.v1.WatchTaskRequest\x1a!.warren.task.v1.WatchTaskResponse0\x01\x12e\n" +
+	"\tWatchTask\x12 .warren.task.v1.WatchTaskRequest\x1a!.warren.task.v1.WatchTaskResponse0\x01\x12U\n" +
+	"\n" +
+	"WatchTasks\x12!.warren.task.v1.WatchTasksRequest\x1a\".warren.task.v1.WatchTasksResponse0\x01\x12e\n" +
 	"\x10ListTaskAttempts\x12'.warren.task.v1.ListTaskAttemptsRequest\x1a(.warren.task.v1.ListTaskAttemptsResponseB\xb6\x01\n" +
 	"\x12com.warren.task.v1B\x10TaskServiceProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
@@ -795,63 +1269,86 @@ func file_warren_task_v1_task_service_proto_rawDescGZIP() []byte {
 	return file_warren_task_v1_task_service_proto_rawDescData
 }
 
-var file_warren_task_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_warren_task_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_warren_task_v1_task_service_proto_goTypes = []any{
 	(*SubmitTaskRequest)(nil),        // 0: warren.task.v1.SubmitTaskRequest
 	(*SubmitTaskResponse)(nil),       // 1: warren.task.v1.SubmitTaskResponse
-	(*GetTaskRequest)(nil),           // 2: warren.task.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),          // 3: warren.task.v1.GetTaskResponse
-	(*WaitTaskRequest)(nil),          // 4: warren.task.v1.WaitTaskRequest
-	(*WaitTaskResponse)(nil),         // 5: warren.task.v1.WaitTaskResponse
-	(*WatchTaskRequest)(nil),         // 6: warren.task.v1.WatchTaskRequest
-	(*WatchTaskResponse)(nil),        // 7: warren.task.v1.WatchTaskResponse
-	(*ListTaskAttemptsRequest)(nil),  // 8: warren.task.v1.ListTaskAttemptsRequest
-	(*ListTaskAttemptsResponse)(nil), // 9: warren.task.v1.ListTaskAttemptsResponse
-	nil,                              // 10: warren.task.v1.SubmitTaskRequest.LabelsEntry
-	(*anypb.Any)(nil),                // 11: google.protobuf.Any
-	(Priority)(0),                    // 12: warren.task.v1.Priority
-	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 14: google.protobuf.Duration
-	(*RetryPolicy)(nil),              // 15: warren.task.v1.RetryPolicy
-	(*Task)(nil),                     // 16: warren.task.v1.Task
-	(TaskView)(0),                    // 17: warren.task.v1.TaskView
-	(*TaskEvent)(nil),                // 18: warren.task.v1.TaskEvent
-	(*Progress)(nil),                 // 19: warren.task.v1.Progress
-	(*TaskAttempt)(nil),              // 20: warren.task.v1.TaskAttempt
+	(*BatchSubmitTasksRequest)(nil),  // 2: warren.task.v1.BatchSubmitTasksRequest
+	(*BatchSubmitTasksResponse)(nil), // 3: warren.task.v1.BatchSubmitTasksResponse
+	(*BatchSubmitTasksResult)(nil),   // 4: warren.task.v1.BatchSubmitTasksResult
+	(*GetTaskRequest)(nil),           // 5: warren.task.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),          // 6: warren.task.v1.GetTaskResponse
+	(*ListTasksRequest)(nil),         // 7: warren.task.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),        // 8: warren.task.v1.ListTasksResponse
+	(*WatchTasksRequest)(nil),        // 9: warren.task.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),       // 10: warren.task.v1.WatchTasksResponse
+	(*WaitTaskRequest)(nil),          // 11: warren.task.v1.WaitTaskRequest
+	(*WaitTaskResponse)(nil),         // 12: warren.task.v1.WaitTaskResponse
+	(*WatchTaskRequest)(nil),         // 13: warren.task.v1.WatchTaskRequest
+	(*WatchTaskResponse)(nil),        // 14: warren.task.v1.WatchTaskResponse
+	(*ListTaskAttemptsRequest)(nil),  // 15: warren.task.v1.ListTaskAttemptsRequest
+	(*ListTaskAttemptsResponse)(nil), // 16: warren.task.v1.ListTaskAttemptsResponse
+	nil,                              // 17: warren.task.v1.SubmitTaskRequest.LabelsEntry
+	(*anypb.Any)(nil),                // 18: google.protobuf.Any
+	(Priority)(0),                    // 19: warren.task.v1.Priority
+	(*timestamppb.Timestamp)(nil),    // 20: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 21: google.protobuf.Duration
+	(*RetryPolicy)(nil),              // 22: warren.task.v1.RetryPolicy
+	(*Task)(nil),                     // 23: warren.task.v1.Task
+	(*status.Status)(nil),            // 24: google.rpc.Status
+	(TaskView)(0),                    // 25: warren.task.v1.TaskView
+	(*TaskEvent)(nil),                // 26: warren.task.v1.TaskEvent
+	(*Progress)(nil),                 // 27: warren.task.v1.Progress
+	(*TaskAttempt)(nil),              // 28: warren.task.v1.TaskAttempt
 }
 var file_warren_task_v1_task_service_proto_depIdxs = []int32{
-	11, // 0: warren.task.v1.SubmitTaskRequest.payload:type_name -> google.protobuf.Any
-	12, // 1: warren.task.v1.SubmitTaskRequest.priority:type_name -> warren.task.v1.Priority
-	10, // 2: warren.task.v1.SubmitTaskRequest.labels:type_name -> warren.task.v1.SubmitTaskRequest.LabelsEntry
-	13, // 3: warren.task.v1.SubmitTaskRequest.expire_time:type_name -> google.protobuf.Timestamp
-	14, // 4: warren.task.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	15, // 5: warren.task.v1.SubmitTaskRequest.retry:type_name -> warren.task.v1.RetryPolicy
-	16, // 6: warren.task.v1.SubmitTaskResponse.task:type_name -> warren.task.v1.Task
-	17, // 7: warren.task.v1.GetTaskRequest.view:type_name -> warren.task.v1.TaskView
-	16, // 8: warren.task.v1.GetTaskResponse.task:type_name -> warren.task.v1.Task
-	17, // 9: warren.task.v1.WaitTaskRequest.view:type_name -> warren.task.v1.TaskView
-	14, // 10: warren.task.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	16, // 11: warren.task.v1.WaitTaskResponse.task:type_name -> warren.task.v1.Task
-	17, // 12: warren.task.v1.WatchTaskRequest.view:type_name -> warren.task.v1.TaskView
-	16, // 13: warren.task.v1.WatchTaskResponse.snapshot:type_name -> warren.task.v1.Task
-	18, // 14: warren.task.v1.WatchTaskResponse.event:type_name -> warren.task.v1.TaskEvent
-	19, // 15: warren.task.v1.WatchTaskResponse.progress:type_name -> warren.task.v1.Progress
-	20, // 16: warren.task.v1.ListTaskAttemptsResponse.attempts:type_name -> warren.task.v1.TaskAttempt
-	0,  // 17: warren.task.v1.TaskService.SubmitTask:input_type -> warren.task.v1.SubmitTaskRequest
-	2,  // 18: warren.task.v1.TaskService.GetTask:input_type -> warren.task.v1.GetTaskRequest
-	4,  // 19: warren.task.v1.TaskService.WaitTask:input_type -> warren.task.v1.WaitTaskRequest
-	6,  // 20: warren.task.v1.TaskService.WatchTask:input_type -> warren.task.v1.WatchTaskRequest
-	8,  // 21: warren.task.v1.TaskService.ListTaskAttempts:input_type -> warren.task.v1.ListTaskAttemptsRequest
-	1,  // 22: warren.task.v1.TaskService.SubmitTask:output_type -> warren.task.v1.SubmitTaskResponse
-	3,  // 23: warren.task.v1.TaskService.GetTask:output_type -> warren.task.v1.GetTaskResponse
-	5,  // 24: warren.task.v1.TaskService.WaitTask:output_type -> warren.task.v1.WaitTaskResponse
-	7,  // 25: warren.task.v1.TaskService.WatchTask:output_type -> warren.task.v1.WatchTaskResponse
-	9,  // 26: warren.task.v1.TaskService.ListTaskAttempts:output_type -> warren.task.v1.ListTaskAttemptsResponse
-	22, // [22:27] is the sub-list for method output_type
-	17, // [17:22] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	18, // 0: warren.task.v1.SubmitTaskRequest.payload:type_name -> google.protobuf.Any
+	19, // 1: warren.task.v1.SubmitTaskRequest.priority:type_name -> warren.task.v1.Priority
+	17, // 2: warren.task.v1.SubmitTaskRequest.labels:type_name -> warren.task.v1.SubmitTaskRequest.LabelsEntry
+	20, // 3: warren.task.v1.SubmitTaskRequest.expire_time:type_name -> google.protobuf.Timestamp
+	21, // 4: warren.task.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	22, // 5: warren.task.v1.SubmitTaskRequest.retry:type_name -> warren.task.v1.RetryPolicy
+	23, // 6: warren.task.v1.SubmitTaskResponse.task:type_name -> warren.task.v1.Task
+	0,  // 7: warren.task.v1.BatchSubmitTasksRequest.requests:type_name -> warren.task.v1.SubmitTaskRequest
+	4,  // 8: warren.task.v1.BatchSubmitTasksResponse.results:type_name -> warren.task.v1.BatchSubmitTasksResult
+	1,  // 9: warren.task.v1.BatchSubmitTasksResult.response:type_name -> warren.task.v1.SubmitTaskResponse
+	24, // 10: warren.task.v1.BatchSubmitTasksResult.error:type_name -> google.rpc.Status
+	25, // 11: warren.task.v1.GetTaskRequest.view:type_name -> warren.task.v1.TaskView
+	23, // 12: warren.task.v1.GetTaskResponse.task:type_name -> warren.task.v1.Task
+	25, // 13: warren.task.v1.ListTasksRequest.view:type_name -> warren.task.v1.TaskView
+	23, // 14: warren.task.v1.ListTasksResponse.tasks:type_name -> warren.task.v1.Task
+	25, // 15: warren.task.v1.WatchTasksRequest.view:type_name -> warren.task.v1.TaskView
+	23, // 16: warren.task.v1.WatchTasksResponse.task:type_name -> warren.task.v1.Task
+	26, // 17: warren.task.v1.WatchTasksResponse.event:type_name -> warren.task.v1.TaskEvent
+	25, // 18: warren.task.v1.WaitTaskRequest.view:type_name -> warren.task.v1.TaskView
+	21, // 19: warren.task.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	23, // 20: warren.task.v1.WaitTaskResponse.task:type_name -> warren.task.v1.Task
+	25, // 21: warren.task.v1.WatchTaskRequest.view:type_name -> warren.task.v1.TaskView
+	23, // 22: warren.task.v1.WatchTaskResponse.snapshot:type_name -> warren.task.v1.Task
+	26, // 23: warren.task.v1.WatchTaskResponse.event:type_name -> warren.task.v1.TaskEvent
+	27, // 24: warren.task.v1.WatchTaskResponse.progress:type_name -> warren.task.v1.Progress
+	28, // 25: warren.task.v1.ListTaskAttemptsResponse.attempts:type_name -> warren.task.v1.TaskAttempt
+	0,  // 26: warren.task.v1.TaskService.SubmitTask:input_type -> warren.task.v1.SubmitTaskRequest
+	2,  // 27: warren.task.v1.TaskService.BatchSubmitTasks:input_type -> warren.task.v1.BatchSubmitTasksRequest
+	5,  // 28: warren.task.v1.TaskService.GetTask:input_type -> warren.task.v1.GetTaskRequest
+	7,  // 29: warren.task.v1.TaskService.ListTasks:input_type -> warren.task.v1.ListTasksRequest
+	11, // 30: warren.task.v1.TaskService.WaitTask:input_type -> warren.task.v1.WaitTaskRequest
+	13, // 31: warren.task.v1.TaskService.WatchTask:input_type -> warren.task.v1.WatchTaskRequest
+	9,  // 32: warren.task.v1.TaskService.WatchTasks:input_type -> warren.task.v1.WatchTasksRequest
+	15, // 33: warren.task.v1.TaskService.ListTaskAttempts:input_type -> warren.task.v1.ListTaskAttemptsRequest
+	1,  // 34: warren.task.v1.TaskService.SubmitTask:output_type -> warren.task.v1.SubmitTaskResponse
+	3,  // 35: warren.task.v1.TaskService.BatchSubmitTasks:output_type -> warren.task.v1.BatchSubmitTasksResponse
+	6,  // 36: warren.task.v1.TaskService.GetTask:output_type -> warren.task.v1.GetTaskResponse
+	8,  // 37: warren.task.v1.TaskService.ListTasks:output_type -> warren.task.v1.ListTasksResponse
+	12, // 38: warren.task.v1.TaskService.WaitTask:output_type -> warren.task.v1.WaitTaskResponse
+	14, // 39: warren.task.v1.TaskService.WatchTask:output_type -> warren.task.v1.WatchTaskResponse
+	10, // 40: warren.task.v1.TaskService.WatchTasks:output_type -> warren.task.v1.WatchTasksResponse
+	16, // 41: warren.task.v1.TaskService.ListTaskAttempts:output_type -> warren.task.v1.ListTaskAttemptsResponse
+	34, // [34:42] is the sub-list for method output_type
+	26, // [26:34] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_warren_task_v1_task_service_proto_init() }
@@ -861,7 +1358,11 @@ func file_warren_task_v1_task_service_proto_init() {
 	}
 	file_warren_task_v1_options_proto_init()
 	file_warren_task_v1_task_proto_init()
-	file_warren_task_v1_task_service_proto_msgTypes[7].OneofWrappers = []any{
+	file_warren_task_v1_task_service_proto_msgTypes[4].OneofWrappers = []any{
+		(*BatchSubmitTasksResult_Response)(nil),
+		(*BatchSubmitTasksResult_Error)(nil),
+	}
+	file_warren_task_v1_task_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*WatchTaskResponse_Snapshot)(nil),
 		(*WatchTaskResponse_Event)(nil),
 		(*WatchTaskResponse_Progress)(nil),
@@ -872,7 +1373,7 @@ func file_warren_task_v1_task_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_task_v1_task_service_proto_rawDesc), len(file_warren_task_v1_task_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,9 +22,12 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	TaskService_SubmitTask_FullMethodName       = "/warren.task.v1.TaskService/SubmitTask"
+	TaskService_BatchSubmitTasks_FullMethodName = "/warren.task.v1.TaskService/BatchSubmitTasks"
 	TaskService_GetTask_FullMethodName          = "/warren.task.v1.TaskService/GetTask"
+	TaskService_ListTasks_FullMethodName        = "/warren.task.v1.TaskService/ListTasks"
 	TaskService_WaitTask_FullMethodName         = "/warren.task.v1.TaskService/WaitTask"
 	TaskService_WatchTask_FullMethodName        = "/warren.task.v1.TaskService/WatchTask"
+	TaskService_WatchTasks_FullMethodName       = "/warren.task.v1.TaskService/WatchTasks"
 	TaskService_ListTaskAttempts_FullMethodName = "/warren.task.v1.TaskService/ListTaskAttempts"
 )
 
@@ -46,7 +49,19 @@ type TaskServiceClient interface {
 	// GetTask shows that task, it was submitted; NOT_FOUND is no proof yet that it
 	// was not: a task can be queued while its QUEUED event was lost. Submit again
 	// with that `task_id`).
+	//
+	// The call's gRPC metadata travels with the task to its handler, less what never
+	// travels: `authorization`, `cookie`, `proxy-*`, `grpc-*`, `warren-*`, trace
+	// context and what belongs to the transport. At most 16 KiB.
 	SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error)
+	// BatchSubmitTasks submits up to 1,000 tasks of 16 MiB in all with one round of
+	// confirms. Each stands for itself: the call answers OK with a result for each,
+	// in their order, a task or the error that SubmitTask would have answered. The
+	// call's metadata travels with each.
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST (none, or too many); RESOURCE_EXHAUSTED
+	// PAYLOAD_TOO_LARGE (all together); nothing was submitted then.
+	BatchSubmitTasks(ctx context.Context, in *BatchSubmitTasksRequest, opts ...grpc.CallOption) (*BatchSubmitTasksResponse, error)
 	// GetTask shows a task as of now. NOT_FOUND is answered only for an id that
 	// was never accepted, or whose retention has ended. A submission that was
 	// answered SUBMISSION_UNKNOWN was not accepted, and its task may still show up.
@@ -54,6 +69,17 @@ type TaskServiceClient interface {
 	// Errors: NOT_FOUND TASK_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// UNAVAILABLE PROJECTION_BEHIND, STORE_UNAVAILABLE (call again).
 	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error)
+	// ListTasks lists tasks, newest first: by their ids, which are UUIDv7. A task that
+	// is submitted while its pages are read does not move others. Like GetTask it
+	// shows what the store has, and does not wait for what is on its way to it.
+	//
+	// A page may have fewer tasks than asked for, even none, before the last one:
+	// a search that takes more than about a second goes on with the next page
+	// (AIP-158).
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID, PAGE_TOKEN_INVALID;
+	// UNAVAILABLE STORE_UNAVAILABLE (call again).
+	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
 	// WaitTask is a bounded long poll: it answers when the task has ended, or
 	// with its state at the end of the wait.
 	//
@@ -67,6 +93,20 @@ type TaskServiceClient interface {
 	// Errors: as GetTask, and INVALID_ARGUMENT RESUME_TOKEN_INVALID, UNAVAILABLE
 	// SHUTTING_DOWN (call again with the last resume token).
 	WatchTask(ctx context.Context, in *WatchTaskRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTaskResponse], error)
+	// WatchTasks streams the status events of all tasks that match a filter, each
+	// once, those of one task in the order of their numbers. It begins with a message
+	// that has a resume token only, and with the events after it; such a message
+	// also comes now and then while nothing matches. To have a list that is kept
+	// current, watch first and list then.
+	//
+	// Events are kept for this for a day. The stream goes on until the caller ends
+	// it.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, RESUME_TOKEN_INVALID; OUT_OF_RANGE
+	// RESUME_TOKEN_EXPIRED (events after the token are not kept any more: list, and
+	// watch from now on); UNAVAILABLE STORE_UNAVAILABLE, SHUTTING_DOWN (call again
+	// with the last resume token).
+	WatchTasks(ctx context.Context, in *WatchTasksRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTasksResponse], error)
 	// ListTaskAttempts lists every execution of every attempt, oldest first.
 	//
 	// Errors: as GetTask, and INVALID_ARGUMENT PAGE_TOKEN_INVALID.
@@ -91,10 +131,30 @@ func (c *taskServiceClient) SubmitTask(ctx context.Context, in *SubmitTaskReques
 	return out, nil
 }
 
+func (c *taskServiceClient) BatchSubmitTasks(ctx context.Context, in *BatchSubmitTasksRequest, opts ...grpc.CallOption) (*BatchSubmitTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchSubmitTasksResponse)
+	err := c.cc.Invoke(ctx, TaskService_BatchSubmitTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *taskServiceClient) GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetTaskResponse)
 	err := c.cc.Invoke(ctx, TaskService_GetTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTasksResponse)
+	err := c.cc.Invoke(ctx, TaskService_ListTasks_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +190,25 @@ func (c *taskServiceClient) WatchTask(ctx context.Context, in *WatchTaskRequest,
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TaskService_WatchTaskClient = grpc.ServerStreamingClient[WatchTaskResponse]
 
+func (c *taskServiceClient) WatchTasks(ctx context.Context, in *WatchTasksRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTasksResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &TaskService_ServiceDesc.Streams[1], TaskService_WatchTasks_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchTasksRequest, WatchTasksResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TaskService_WatchTasksClient = grpc.ServerStreamingClient[WatchTasksResponse]
+
 func (c *taskServiceClient) ListTaskAttempts(ctx context.Context, in *ListTaskAttemptsRequest, opts ...grpc.CallOption) (*ListTaskAttemptsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTaskAttemptsResponse)
@@ -158,7 +237,19 @@ type TaskServiceServer interface {
 	// GetTask shows that task, it was submitted; NOT_FOUND is no proof yet that it
 	// was not: a task can be queued while its QUEUED event was lost. Submit again
 	// with that `task_id`).
+	//
+	// The call's gRPC metadata travels with the task to its handler, less what never
+	// travels: `authorization`, `cookie`, `proxy-*`, `grpc-*`, `warren-*`, trace
+	// context and what belongs to the transport. At most 16 KiB.
 	SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error)
+	// BatchSubmitTasks submits up to 1,000 tasks of 16 MiB in all with one round of
+	// confirms. Each stands for itself: the call answers OK with a result for each,
+	// in their order, a task or the error that SubmitTask would have answered. The
+	// call's metadata travels with each.
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST (none, or too many); RESOURCE_EXHAUSTED
+	// PAYLOAD_TOO_LARGE (all together); nothing was submitted then.
+	BatchSubmitTasks(context.Context, *BatchSubmitTasksRequest) (*BatchSubmitTasksResponse, error)
 	// GetTask shows a task as of now. NOT_FOUND is answered only for an id that
 	// was never accepted, or whose retention has ended. A submission that was
 	// answered SUBMISSION_UNKNOWN was not accepted, and its task may still show up.
@@ -166,6 +257,17 @@ type TaskServiceServer interface {
 	// Errors: NOT_FOUND TASK_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// UNAVAILABLE PROJECTION_BEHIND, STORE_UNAVAILABLE (call again).
 	GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error)
+	// ListTasks lists tasks, newest first: by their ids, which are UUIDv7. A task that
+	// is submitted while its pages are read does not move others. Like GetTask it
+	// shows what the store has, and does not wait for what is on its way to it.
+	//
+	// A page may have fewer tasks than asked for, even none, before the last one:
+	// a search that takes more than about a second goes on with the next page
+	// (AIP-158).
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID, PAGE_TOKEN_INVALID;
+	// UNAVAILABLE STORE_UNAVAILABLE (call again).
+	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)
 	// WaitTask is a bounded long poll: it answers when the task has ended, or
 	// with its state at the end of the wait.
 	//
@@ -179,6 +281,20 @@ type TaskServiceServer interface {
 	// Errors: as GetTask, and INVALID_ARGUMENT RESUME_TOKEN_INVALID, UNAVAILABLE
 	// SHUTTING_DOWN (call again with the last resume token).
 	WatchTask(*WatchTaskRequest, grpc.ServerStreamingServer[WatchTaskResponse]) error
+	// WatchTasks streams the status events of all tasks that match a filter, each
+	// once, those of one task in the order of their numbers. It begins with a message
+	// that has a resume token only, and with the events after it; such a message
+	// also comes now and then while nothing matches. To have a list that is kept
+	// current, watch first and list then.
+	//
+	// Events are kept for this for a day. The stream goes on until the caller ends
+	// it.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, RESUME_TOKEN_INVALID; OUT_OF_RANGE
+	// RESUME_TOKEN_EXPIRED (events after the token are not kept any more: list, and
+	// watch from now on); UNAVAILABLE STORE_UNAVAILABLE, SHUTTING_DOWN (call again
+	// with the last resume token).
+	WatchTasks(*WatchTasksRequest, grpc.ServerStreamingServer[WatchTasksResponse]) error
 	// ListTaskAttempts lists every execution of every attempt, oldest first.
 	//
 	// Errors: as GetTask, and INVALID_ARGUMENT PAGE_TOKEN_INVALID.
@@ -196,14 +312,23 @@ type UnimplementedTaskServiceServer struct{}
 func (UnimplementedTaskServiceServer) SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SubmitTask not implemented")
 }
+func (UnimplementedTaskServiceServer) BatchSubmitTasks(context.Context, *BatchSubmitTasksRequest) (*BatchSubmitTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchSubmitTasks not implemented")
+}
 func (UnimplementedTaskServiceServer) GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTask not implemented")
+}
+func (UnimplementedTaskServiceServer) ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTasks not implemented")
 }
 func (UnimplementedTaskServiceServer) WaitTask(context.Context, *WaitTaskRequest) (*WaitTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WaitTask not implemented")
 }
 func (UnimplementedTaskServiceServer) WatchTask(*WatchTaskRequest, grpc.ServerStreamingServer[WatchTaskResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchTask not implemented")
+}
+func (UnimplementedTaskServiceServer) WatchTasks(*WatchTasksRequest, grpc.ServerStreamingServer[WatchTasksResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchTasks not implemented")
 }
 func (UnimplementedTaskServiceServer) ListTaskAttempts(context.Context, *ListTaskAttemptsRequest) (*ListTaskAttemptsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTaskAttempts not implemented")
@@ -247,6 +372,24 @@ func _TaskService_SubmitTask_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TaskService_BatchSubmitTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchSubmitTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).BatchSubmitTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_BatchSubmitTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).BatchSubmitTasks(ctx, req.(*BatchSubmitTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TaskService_GetTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetTaskRequest)
 	if err := dec(in); err != nil {
@@ -261,6 +404,24 @@ func _TaskService_GetTask_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TaskServiceServer).GetTask(ctx, req.(*GetTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_ListTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).ListTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_ListTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).ListTasks(ctx, req.(*ListTasksRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -294,6 +455,17 @@ func _TaskService_WatchTask_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TaskService_WatchTaskServer = grpc.ServerStreamingServer[WatchTaskResponse]
 
+func _TaskService_WatchTasks_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchTasksRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(TaskServiceServer).WatchTasks(m, &grpc.GenericServerStream[WatchTasksRequest, WatchTasksResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TaskService_WatchTasksServer = grpc.ServerStreamingServer[WatchTasksResponse]
+
 func _TaskService_ListTaskAttempts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTaskAttemptsRequest)
 	if err := dec(in); err != nil {
@@ -324,8 +496,16 @@ var TaskService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TaskService_SubmitTask_Handler,
 		},
 		{
+			MethodName: "BatchSubmitTasks",
+			Handler:    _TaskService_BatchSubmitTasks_Handler,
+		},
+		{
 			MethodName: "GetTask",
 			Handler:    _TaskService_GetTask_Handler,
+		},
+		{
+			MethodName: "ListTasks",
+			Handler:    _TaskService_ListTasks_Handler,
 		},
 		{
 			MethodName: "WaitTask",
@@ -340,6 +520,11 @@ var TaskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchTask",
 			Handler:       _TaskService_WatchTask_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchTasks",
+			Handler:       _TaskService_WatchTasks_Handler,
 			ServerStreams: true,
 		},
 	},
