@@ -19,7 +19,7 @@ func TestFramesPassAsTheyAre(t *testing.T) {
 		require.NoError(t, err)
 		var got frame.Frame
 		require.NoError(t, c.Unmarshal(sent, &got))
-		require.Equal(t, b, got.Bytes)
+		require.Equal(t, string(b), string(got.Bytes))
 	}
 }
 
