@@ -184,9 +184,12 @@ func dial091(a address, name string) (*amqp091.Connection, net.Conn, error) {
 		Heartbeat:  heartbeat,
 		Properties: properties,
 		Dial: func(network, addr string) (net.Conn, error) {
-			var err error
-			socket, err = amqp091.DefaultDial(dialTimeout)(network, addr)
-			return socket, err
+			conn, err := amqp091.DefaultDial(dialTimeout)(network, addr)
+			if err != nil {
+				return nil, err
+			}
+			socket = newGroupWriter(conn)
+			return socket, nil
 		},
 	})
 	if err != nil {

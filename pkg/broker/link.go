@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"time"
 
@@ -59,16 +61,12 @@ func RunLinks(ctx context.Context, cfg Config, serve func(ctx context.Context, l
 func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	scheme := "amqp://"
-	if a.Scheme == "amqps" {
-		scheme = "amqps://"
-	}
-	tlsConfig, err := a.tls()
+	socket, err := dialSocket(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := amqp.Dial(ctx, scheme+a.hostPort(), &amqp.ConnOptions{
-		TLSConfig:    tlsConfig,
+	writer := newGroupWriter(socket)
+	conn, err := amqp.NewConn(ctx, writer, &amqp.ConnOptions{
 		SASLType:     amqp.SASLTypePlain(a.Username, a.Password),
 		HostName:     "vhost:" + a.Vhost,
 		IdleTimeout:  linkIdle,
@@ -76,6 +74,7 @@ func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
 		Properties:   map[string]any{"connection_name": cfg.Name + " work"},
 	})
 	if err != nil {
+		_ = writer.Close()
 		return nil, fmt.Errorf("connect over AMQP 1.0: %w", err)
 	}
 	product, _ := conn.Properties()["product"].(string)
@@ -90,6 +89,26 @@ func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
 		return nil, fmt.Errorf("open a session: %w", err)
 	}
 	return &Link{names: cfg.Names(), conn: conn, session: session}, nil
+}
+
+// dialSocket opens a connection to a node, with TLS if its URL asks for it.
+func dialSocket(ctx context.Context, a address) (net.Conn, error) {
+	tlsConfig, err := a.tls()
+	if err != nil {
+		return nil, err
+	}
+	if tlsConfig == nil {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", a.hostPort())
+		if err != nil {
+			return nil, fmt.Errorf("connect over AMQP 1.0: %w", err)
+		}
+		return conn, nil
+	}
+	conn, err := (&tls.Dialer{Config: tlsConfig}).DialContext(ctx, "tcp", a.hostPort())
+	if err != nil {
+		return nil, fmt.Errorf("connect over AMQP 1.0 with TLS: %w", err)
+	}
+	return conn, nil
 }
 
 // Work attaches to the queue of a task type. Nothing arrives before credit is

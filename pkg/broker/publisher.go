@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -96,47 +95,44 @@ type outgoing struct {
 	mandatory     bool
 	msg           amqp091.Publishing
 	claimed       atomic.Bool
-	sent          chan sent
+	// left says that the caller waits no more, though the message was claimed. Of
+	// sender and caller, one finds that sent has a value.
+	left atomic.Bool
+	sent chan sent
 }
 
 // sent is a message that the channel took, or why it did not.
 type sent struct {
 	line    *line
 	confirm *amqp091.DeferredConfirmation
-	// returned says, once confirm is done, whether no queue took the message.
-	returned <-chan bool
-	err      error
-}
-
-// line is the state of one channel.
-type line struct {
-	ch *amqp091.Channel
-	// slots bounds the messages that await their confirm.
-	slots chan struct{}
-	// over is closed when the channel is no longer served.
-	over    chan struct{}
-	waiters sync.WaitGroup
-	returns chan amqp091.Return
-
-	mu sync.Mutex
-	// next numbers the messages of the channel: ids may repeat.
-	next uint64
-	// returned has the numbers of messages that came back and whose confirm is awaited.
-	returned map[string]struct{}
+	err     error
 }
 
 // publish sends a message and waits for its confirm. The end of ctx ends the
 // wait: ErrUnknown then, or ErrNotSent if it was not sent yet.
 func (p *Publisher) publish(ctx context.Context, exchange, key string, mandatory bool, msg amqp091.Publishing) error {
+	out := &outgoing{exchange: exchange, key: key, mandatory: mandatory, msg: msg, sent: make(chan sent, 1)}
+	if err := p.enqueue(ctx, out); err != nil {
+		return err
+	}
+	return out.await(ctx)
+}
+
+// enqueue hands a message to the sender.
+func (p *Publisher) enqueue(ctx context.Context, out *outgoing) error {
 	if err := p.Ready(); err != nil {
 		return err
 	}
-	out := &outgoing{exchange: exchange, key: key, mandatory: mandatory, msg: msg, sent: make(chan sent, 1)}
 	select {
 	case p.queue <- out:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx))
 	}
+}
+
+// await waits for the confirm of a message that was handed to the sender.
+func (out *outgoing) await(ctx context.Context) error {
 	var s sent
 	select {
 	case s = <-out.sent:
@@ -145,22 +141,40 @@ func (p *Publisher) publish(ctx context.Context, exchange, key string, mandatory
 			return fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx))
 		}
 		// The sender is writing it at this moment, or has just written it.
+		out.left.Store(true)
+		out.abandon()
 		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
 	}
 	if s.err != nil {
 		return s.err
 	}
-	acked, err := s.confirm.WaitContext(ctx)
-	switch {
-	case err != nil:
+	select {
+	case <-s.confirm.Done():
+	case <-ctx.Done():
+		s.line.abandon(s.confirm, out.msg.CorrelationId)
 		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
-	case !acked:
+	}
+	// The broker hands a return over before it confirms the message.
+	returned := s.line.finish(out.msg.CorrelationId)
+	switch {
+	case !s.confirm.Acked():
 		// A lost connection and a broker's nack look the same.
 		return fmt.Errorf("%w: the connection was lost or the broker refused", ErrUnknown)
-	case mandatory && <-s.returned:
-		return fmt.Errorf("%w: exchange %s, key %s", ErrUnroutable, exchange, key)
+	case returned:
+		return fmt.Errorf("%w: exchange %s, key %s", ErrUnroutable, out.exchange, out.key)
 	}
 	return nil
+}
+
+// abandon has the line wait for a message that was sent and whose caller is gone.
+func (out *outgoing) abandon() {
+	select {
+	case s := <-out.sent:
+		if s.err == nil {
+			s.line.abandon(s.confirm, out.msg.CorrelationId)
+		}
+	default:
+	}
 }
 
 // serve is the publisher's part of one connection: one channel after another.
@@ -214,15 +228,8 @@ func (p *Publisher) serveChannel(ctx context.Context, conn *amqp091.Connection) 
 	if err := ch.Confirm(wait); err != nil {
 		return fmt.Errorf("select confirms: %w", err)
 	}
-	l := &line{
-		ch: ch, slots: make(chan struct{}, maxInFlight), over: make(chan struct{}),
-		// Roomy enough for every message in flight to come back: amqp091-go drops
-		// what a full listener does not take.
-		returns:  ch.NotifyReturn(make(chan amqp091.Return, 2*maxInFlight)),
-		returned: map[string]struct{}{},
-	}
-	defer l.waiters.Wait()
-	defer close(l.over)
+	l := newLine(ch)
+	defer l.end()
 	closed := ch.NotifyClose(make(chan *amqp091.Error, 1))
 	p.update(func() { p.open = true })
 	defer p.update(func() { p.open = false })
@@ -242,70 +249,4 @@ func (p *Publisher) serveChannel(ctx context.Context, conn *amqp091.Connection) 
 			return nil
 		}
 	}
-}
-
-// send publishes one message unless its caller has given up, and says whether
-// the channel can go on.
-func (l *line) send(ctx context.Context, out *outgoing) bool {
-	select {
-	case l.slots <- struct{}{}:
-	case <-ctx.Done():
-		out.sent <- sent{err: fmt.Errorf("%w: the connection was lost", ErrNotSent)}
-		return false
-	}
-	if !out.claimed.CompareAndSwap(false, true) {
-		<-l.slots
-		return true
-	}
-	l.next++ // send is called by one goroutine only
-	out.msg.CorrelationId = strconv.FormatUint(l.next, 36)
-	confirm, err := l.ch.PublishWithDeferredConfirm(out.exchange, out.key, out.mandatory, false, out.msg)
-	if err != nil {
-		<-l.slots
-		out.sent <- sent{err: publishError(err)}
-		return false
-	}
-	// The slot is held until the confirm, whether or not the caller waits so long.
-	returned := make(chan bool, 1)
-	l.waiters.Go(func() {
-		select {
-		case <-confirm.Done():
-		case <-l.over:
-		}
-		// Not in publish, whose caller may have given up by now.
-		returned <- l.wasReturned(out.msg.CorrelationId)
-		<-l.slots
-	})
-	out.sent <- sent{line: l, confirm: confirm, returned: returned}
-	return true
-}
-
-// publishError tells a channel that was closed before, on which nothing is
-// sent whole, from a write that failed midway.
-func publishError(err error) error {
-	if errors.Is(err, amqp091.ErrClosed) {
-		return fmt.Errorf("%w: %w", ErrNotSent, err)
-	}
-	return fmt.Errorf("%w: %w", ErrUnknown, err)
-}
-
-// wasReturned says whether the broker has returned the message: it hands a
-// return over before it confirms the message.
-func (l *line) wasReturned(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for {
-		select {
-		case r, ok := <-l.returns:
-			if ok {
-				l.returned[r.CorrelationId] = struct{}{}
-				continue
-			}
-		default:
-		}
-		break
-	}
-	_, returned := l.returned[id]
-	delete(l.returned, id)
-	return returned
 }

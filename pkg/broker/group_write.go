@@ -1,0 +1,108 @@
+package broker
+
+import (
+	"net"
+	"runtime"
+	"sync"
+)
+
+// maxGathered bounds what waits to be written, in bytes: writers wait beyond it.
+const maxGathered = 256 << 10
+
+// groupWriter is a connection whose writes are gathered: what is written while
+// earlier bytes are on their way shares the next system call, and mostly the next
+// packet, with all else. An idle one adds no delay.
+//
+// A write is done once its bytes are gathered. That sending them failed is what
+// the next write says, and what the reader is told by the connection's end; both
+// protocols await an answer to everything that matters.
+type groupWriter struct {
+	net.Conn
+
+	mu      sync.Mutex
+	changed sync.Cond
+	pending []byte
+	// err is why nothing is written any more.
+	err  error
+	done chan struct{}
+}
+
+func newGroupWriter(conn net.Conn) *groupWriter {
+	w := &groupWriter{Conn: conn, done: make(chan struct{})}
+	w.changed.L = &w.mu
+	go w.run()
+	return w
+}
+
+// Write implements [net.Conn]. It waits only while too much is pending.
+func (w *groupWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.err == nil && len(w.pending) > 0 && len(w.pending)+len(b) > maxGathered {
+		w.changed.Wait()
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	w.pending = append(w.pending, b...)
+	w.changed.Broadcast()
+	return len(b), nil
+}
+
+// Close implements [net.Conn]. What is pending is not written any more.
+func (w *groupWriter) Close() error {
+	w.end(net.ErrClosed)
+	err := w.Conn.Close()
+	<-w.done
+	return err
+}
+
+// run writes what is pending until the connection ends.
+func (w *groupWriter) run() {
+	defer close(w.done)
+	var b []byte
+	for w.await() {
+		// Who is about to write as well does it before the system call.
+		runtime.Gosched()
+		b = w.take(b)
+		if _, err := w.Conn.Write(b); err != nil {
+			w.end(err)
+			// A reader that waits would not notice.
+			_ = w.Conn.Close()
+			return
+		}
+	}
+}
+
+// await waits until bytes are pending; false when the connection has ended.
+func (w *groupWriter) await() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.err == nil && len(w.pending) == 0 {
+		w.changed.Wait()
+	}
+	return w.err == nil
+}
+
+// take gives what is pending, in exchange for a slice whose content is not needed
+// any more.
+func (w *groupWriter) take(used []byte) []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	taken := w.pending
+	if cap(used) > maxGathered {
+		used = nil
+	}
+	w.pending = used[:0]
+	w.changed.Broadcast()
+	return taken
+}
+
+func (w *groupWriter) end(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+	w.changed.Broadcast()
+}
