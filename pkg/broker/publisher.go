@@ -101,6 +101,10 @@ type outgoing struct {
 	sent chan sent
 }
 
+func newOutgoing(exchange, key string, mandatory bool, msg amqp091.Publishing) *outgoing {
+	return &outgoing{exchange: exchange, key: key, mandatory: mandatory, msg: msg, sent: make(chan sent, 1)}
+}
+
 // sent is a message that the channel took, or why it did not.
 type sent struct {
 	line    *line
@@ -111,7 +115,7 @@ type sent struct {
 // publish sends a message and waits for its confirm. The end of ctx ends the
 // wait: ErrUnknown then, or ErrNotSent if it was not sent yet.
 func (p *Publisher) publish(ctx context.Context, exchange, key string, mandatory bool, msg amqp091.Publishing) error {
-	out := &outgoing{exchange: exchange, key: key, mandatory: mandatory, msg: msg, sent: make(chan sent, 1)}
+	out := newOutgoing(exchange, key, mandatory, msg)
 	if err := p.enqueue(ctx, out); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -75,6 +76,31 @@ func (p *Publisher) PublishTask(ctx context.Context, m *TaskMessage) error {
 		return err
 	}
 	return p.publish(ctx, p.names.Tasks(), m.Type, true, msg)
+}
+
+// PublishTasks puts tasks into their queues, in their order, with one round of
+// confirms. Each has an error of its own, as of PublishTask.
+func (p *Publisher) PublishTasks(ctx context.Context, ms []*TaskMessage) []error {
+	errs := make([]error, len(ms))
+	if len(ms) == 1 {
+		errs[0] = p.PublishTask(ctx, ms[0])
+		return errs
+	}
+	var wg sync.WaitGroup
+	for i, m := range ms {
+		msg, err := m.publishing()
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		out := newOutgoing(p.names.Tasks(), m.Type, true, msg)
+		if errs[i] = p.enqueue(ctx, out); errs[i] == nil {
+			// What is confirmed makes room for what follows.
+			wg.Go(func() { errs[i] = out.await(ctx) })
+		}
+	}
+	wg.Wait()
+	return errs
 }
 
 func (m *TaskMessage) publishing() (amqp091.Publishing, error) {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -179,20 +180,54 @@ func violationsOf(err error) *Error {
 		if !ok {
 			continue
 		}
-		bad := &errdetails.BadRequest{}
-		var texts []string
-		for _, violation := range v.GetViolations() {
-			field := protovalidate.FieldPathString(violation.GetField())
-			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
-				Field: field, Description: violation.GetMessage(), Reason: violation.GetRuleId(),
-			})
-			texts = append(texts, field+": "+violation.GetMessage())
-		}
-		e := Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request is not valid: %s", strings.Join(texts, "; "))
-		e.Details = append(e.Details, bad)
-		return e
+		return invalidRequest(v)
 	}
 	return nil
+}
+
+func invalidRequest(v *validate.Violations) *Error {
+	bad := &errdetails.BadRequest{}
+	var texts []string
+	for _, violation := range v.GetViolations() {
+		field := protovalidate.FieldPathString(violation.GetField())
+		bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
+			Field: field, Description: violation.GetMessage(), Reason: violation.GetRuleId(),
+		})
+		texts = append(texts, field+": "+violation.GetMessage())
+	}
+	e := Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request is not valid: %s", strings.Join(texts, "; "))
+	e.Details = append(e.Details, bad)
+	return e
+}
+
+// Validate checks a message by the rules in its proto, as a server does with its
+// requests. Errors: INVALID_ARGUMENT INVALID_REQUEST.
+func Validate(m proto.Message) error {
+	var broken *protovalidate.ValidationError
+	switch err := protovalidate.GlobalValidator.Validate(m); {
+	case err == nil:
+		return nil
+	case errors.As(err, &broken):
+		return invalidRequest(broken.ToProto())
+	default:
+		return Internal(err)
+	}
+}
+
+// StatusOf is what a caller gets for an error that is one among other results in an
+// answer. It has one ErrorInfo.
+func StatusOf(err error) *status.Status {
+	if e := fromAny(err); e != nil {
+		return e.GRPCStatus()
+	}
+	return status.Convert(err)
+}
+
+// Note adds to the call's log line what its caller is not told of an error.
+func Note(ctx context.Context, err error) {
+	if e := fromAny(err); e != nil {
+		noteCause(ctx, e)
+	}
 }
 
 func errorsUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {

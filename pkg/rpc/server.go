@@ -59,10 +59,6 @@ const (
 // streams alike. Health checks and reflection are not traced, and logged only
 // when a mistake of ours shows in them.
 func NewServer(cfg ServerConfig) (*grpc.Server, error) {
-	v, err := protovalidate.New()
-	if err != nil {
-		return nil, fmt.Errorf("make a validator: %w", err)
-	}
 	onPanic := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
 		return Internal(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 	})
@@ -88,7 +84,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 			recovery.UnaryServerInterceptor(onPanic),
 			selector.UnaryServerInterceptor(deadlineUnary, short),
 			requests.unary,
-			validator.UnaryServerInterceptor(v),
+			validator.UnaryServerInterceptor(protovalidate.GlobalValidator),
 		),
 		grpc.ChainStreamInterceptor(
 			endPlumbing(cfg.Stopping),
@@ -97,7 +93,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 			errorsStream,
 			recovery.StreamServerInterceptor(onPanic),
 			requests.stream,
-			validator.StreamServerInterceptor(v),
+			validator.StreamServerInterceptor(protovalidate.GlobalValidator),
 		),
 		grpc.UnknownServiceHandler(unknownMethod),
 		grpc.ForceServerCodecV2(requests),

@@ -1168,14 +1168,14 @@ var File_warren_task_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xf3\x04\n" +
+	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xf9\x04\n" +
 	"\x11SubmitTaskRequest\x12\x1e\n" +
 	"\x04type\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04type\x126\n" +
-	"\apayload\x18\x02 \x01(\v2\x14.google.protobuf.AnyB\x06\xbaH\x03\xc8\x01\x01R\apayload\x12\x83\x01\n" +
-	"\bpriority\x18\x03 \x01(\x0e2\x18.warren.task.v1.PriorityBM\xbaHJ\xba\x01G\n" +
-	"\x0epriority.range\x12\x13must be from 0 to 9\x1a int(this) >= 0 && int(this) <= 9R\bpriority\x12p\n" +
-	"\x06labels\x18\x04 \x03(\v2-.warren.task.v1.SubmitTaskRequest.LabelsEntryB)\xbaH&\x9a\x01#\x10 \"\x18r\x16\x18?2\x12^[a-zA-Z0-9._/-]+$*\x05r\x03(\x80\x02R\x06labels\x12$\n" +
+	"\apayload\x18\x02 \x01(\v2\x14.google.protobuf.AnyB\x06\xbaH\x03\xc8\x01\x01R\apayload\x12\x86\x01\n" +
+	"\bpriority\x18\x03 \x01(\x0e2\x18.warren.task.v1.PriorityBP\xbaHM\xba\x01G\n" +
+	"\x0epriority.range\x12\x13must be from 1 to 9\x1a int(this) >= 1 && int(this) <= 9\xd8\x01\x01R\bpriority\x12s\n" +
+	"\x06labels\x18\x04 \x03(\v2-.warren.task.v1.SubmitTaskRequest.LabelsEntryB,\xbaH)\xd8\x01\x01\x9a\x01#\x10 \"\x18r\x16\x18?2\x12^[a-zA-Z0-9._/-]+$*\x05r\x03(\x80\x02R\x06labels\x12$\n" +
 	"\atask_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\x06taskId\x12;\n" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12=\n" +

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
@@ -12,13 +13,29 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// overflow does with a submission to a queue at its limit as its type says:
-// refuse it, or accept it and make it a dead letter at once.
+// maxOverflowing is how many dead letters one call makes at a time.
+const maxOverflowing = 64
+
+// overflow does with submissions to queues at their limit as their types say.
+func (s *TaskService) overflow(ctx context.Context, subs []*submission) {
+	var group errgroup.Group
+	group.SetLimit(maxOverflowing)
+	for _, sub := range subs {
+		group.Go(func() error {
+			sub.task, sub.err = s.overflowOne(ctx, sub)
+			return nil
+		})
+	}
+	_ = group.Wait()
+}
+
+// overflowOne refuses a submission, or accepts it and makes it a dead letter at
+// once.
 //
 // The dead letter is confirmed first, so that no id is accepted whose message is
 // lost. Of the events that of its end comes first: a crash in between leaves a
 // task without its payload, not one that stays QUEUED for ever.
-func (s *TaskService) overflow(ctx context.Context, sub *submission, queued *task.Event) (*taskv1.Task, error) {
+func (s *TaskService) overflowOne(ctx context.Context, sub *submission) (*taskv1.Task, error) {
 	m, limit := sub.message, sub.limit.GetMaxLength()
 	if sub.limit.GetOverflow() != taskv1.Overflow_OVERFLOW_DEAD_LETTER {
 		return nil, queueFull(m.Type, limit,
@@ -35,11 +52,11 @@ func (s *TaskService) overflow(ctx context.Context, sub *submission, queued *tas
 	} else if err != nil {
 		return nil, submissionUnknown(codes.Unavailable, m.ID, err)
 	}
-	ended := overflowed(queued, &death)
-	if err := s.tell(ctx, ended, queued); err != nil {
+	ended := overflowed(sub.queued, &death)
+	if err := s.tell(ctx, ended, sub.queued); err != nil {
 		return nil, submissionUnknown(codes.Unavailable, m.ID, err)
 	}
-	return refused(queued, ended), nil
+	return refused(sub.queued, ended), nil
 }
 
 func queueFull(taskType string, limit int64, format string) *rpc.Error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -13,57 +12,6 @@ import (
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 )
-
-const (
-	// maxReconnect is how long a submission waits for a broker that is away.
-	maxReconnect = 2 * time.Second
-	// fullDelay is after how long a submission to a full queue is worth another
-	// try: a few samples of its depth later.
-	fullDelay = time.Second
-)
-
-// submit has the task and then its QUEUED event confirmed, and gives the task as
-// it was accepted. In this order a crash in between leaves neither an accepted id
-// unknown nor a row that stays QUEUED for ever.
-func (s *TaskService) submit(ctx context.Context, sub *submission) (*taskv1.Task, error) {
-	m, event := sub.message, queued(sub.message)
-	if err := s.awaitBroker(ctx); err != nil {
-		return nil, err
-	}
-	leave, ok := s.cfg.Depth.Enter(m.Type, sub.limit.GetMaxLength())
-	switch {
-	case ok:
-	case m.Resend:
-		// The message before may be in the queue: its task is neither to be refused
-		// nor to end as a dead letter. So this one overshoots the limit.
-		leave = func(bool) {}
-	default:
-		return s.overflow(ctx, sub, event)
-	}
-	err := s.publish(ctx, m)
-	leave(!nothingSent(err))
-	switch {
-	case nothingSent(err):
-		return nil, notSubmitted(err)
-	case err != nil && s.cfg.Depth.AtLimit(m.Type, sub.limit.GetMaxLength()):
-		return nil, submissionUnknown(codes.ResourceExhausted, m.ID, err).RetryAfter(fullDelay)
-	case err != nil:
-		return nil, submissionUnknown(codes.Unavailable, m.ID, err)
-	}
-	if err := s.tell(ctx, event); err != nil {
-		return nil, submissionUnknown(codes.Unavailable, m.ID, err)
-	}
-	return accepted(event), nil
-}
-
-func (s *TaskService) awaitBroker(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, maxReconnect)
-	defer cancel()
-	if err := s.cfg.Publisher.AwaitReady(ctx); err != nil {
-		return notSubmitted(err)
-	}
-	return nil
-}
 
 // nothingSent says whether a publish failed so that the broker can't have the
 // message.
@@ -88,19 +36,6 @@ func (s *TaskService) tell(ctx context.Context, events ...*task.Event) error {
 	return nil
 }
 
-// publish tries again with the queue declared anew if it was missing: somebody
-// has deleted it, or the broker was set up anew.
-func (s *TaskService) publish(ctx context.Context, m *broker.TaskMessage) error {
-	err := s.cfg.Publisher.PublishTask(ctx, m)
-	if !errors.Is(err, broker.ErrUnroutable) {
-		return err
-	}
-	if err := s.redeclare(ctx, m.Type); err != nil {
-		return fmt.Errorf("%w: %w", broker.ErrUnroutable, err)
-	}
-	return s.cfg.Publisher.PublishTask(ctx, m)
-}
-
 // redeclare declares a task type's queue, once for all who wait for it. That
 // goes on when who began it has given up.
 func (s *TaskService) redeclare(ctx context.Context, taskType string) error {
@@ -112,9 +47,12 @@ func (s *TaskService) redeclare(ctx context.Context, taskType string) error {
 	})
 	select {
 	case d := <-declared:
-		return d.Err
+		if d.Err == nil {
+			return nil
+		}
+		return fmt.Errorf("%w: %w", broker.ErrUnroutable, d.Err)
 	case <-ctx.Done():
-		return fmt.Errorf("declare the queue of %s: %w", taskType, context.Cause(ctx))
+		return fmt.Errorf("%w: declare the queue of %s: %w", broker.ErrUnroutable, taskType, context.Cause(ctx))
 	}
 }
 

@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/catalogue"
@@ -22,6 +24,10 @@ const (
 
 	defaultPage = 50
 	maxPage     = 500
+	// maxPageBytes bounds a page of attempts, but for a single one: they carry
+	// failures and metadata, and gRPC's clients take no more than 4 MiB unless
+	// told so.
+	maxPageBytes = 2 << 20
 )
 
 // GetTask implements warren.task.v1.TaskService.
@@ -100,29 +106,37 @@ func (s *TaskService) ListTaskAttempts(ctx context.Context, r *taskv1.ListTaskAt
 	if err != nil {
 		return nil, readError(err)
 	}
+	records := task.Records(history)
+	if after != nil {
+		records = slices.DeleteFunc(records, func(r task.Record) bool { return r.Key.Compare(*after) <= 0 })
+	}
+	return attemptsPage(r, records), nil
+}
+
+// attemptsPage is the page that begins with these executions.
+func attemptsPage(r *taskv1.ListTaskAttemptsRequest, records []task.Record) *taskv1.ListTaskAttemptsResponse {
 	size := int(r.PageSize)
 	if size == 0 {
 		size = defaultPage
 	}
 	size = min(size, maxPage)
 	out := &taskv1.ListTaskAttemptsResponse{}
-	var last task.Key
-	for _, record := range task.Records(history) {
-		if after != nil && record.Key.Compare(*after) <= 0 {
-			continue
-		}
-		if len(out.Attempts) == size {
-			out.NextPageToken = pageToken(r.TaskId, last)
+	bytes := 0
+	for i := range records {
+		m := attemptToProto(&records[i])
+		bytes += proto.Size(m)
+		if i == size || i > 0 && bytes > maxPageBytes {
+			out.NextPageToken = pageToken(r.TaskId, records[i-1].Key)
 			break
 		}
-		out.Attempts, last = append(out.Attempts, attemptToProto(&record)), record.Key
+		out.Attempts = append(out.Attempts, m)
 	}
-	return out, nil
+	return out
 }
 
 // show renders a task as the view asks.
 func (s *TaskService) show(ctx context.Context, t task.Task, view taskv1.TaskView) (*taskv1.Task, error) {
-	m := taskToProto(&t)
+	m := taskToProto(&t, s.cfg.Names)
 	if view != taskv1.TaskView_TASK_VIEW_FULL {
 		return m, nil
 	}
@@ -137,14 +151,26 @@ func (s *TaskService) show(ctx context.Context, t task.Task, view taskv1.TaskVie
 		}
 		m.Payload = anyOf(taskType.Input, body)
 	}
-	if t.ResultNumber != 0 {
-		body, err := s.cfg.Store.Body(ctx, t.ID, t.ResultNumber)
-		if err != nil {
-			return nil, readError(err)
-		}
-		m.Result = anyOf(taskType.Output, body)
+	if err := s.addEnd(ctx, m, &t, taskType); err != nil {
+		return nil, err
 	}
 	return m, nil
+}
+
+// addEnd adds what the call that ended a task answered.
+func (s *TaskService) addEnd(ctx context.Context, m *taskv1.Task, t *task.Task, taskType catalogue.TaskType) error {
+	if t.State != task.StateSucceeded && t.State != task.StateDeadLettered {
+		return nil
+	}
+	end, err := s.cfg.Store.Event(ctx, t.ID, t.Decided)
+	if err != nil {
+		return readError(err)
+	}
+	if t.State == task.StateSucceeded {
+		m.Result = anyOf(taskType.Output, end.Message)
+	}
+	m.ResponseHeaders, m.ResponseTrailers = metadataToProto(end.Headers), metadataToProto(end.Trailers)
+	return nil
 }
 
 // typeOf gives the type that an accepted task's messages have. It is unknown

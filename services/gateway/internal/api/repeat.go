@@ -14,8 +14,8 @@ import (
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
-// maxLookup bounds the question whether a repeated submission is known already:
-// its answer saves work, no more.
+// maxLookup bounds the questions of one call whether its repeated submissions are
+// known already: their answers save work, no more.
 const maxLookup = 2 * time.Second
 
 // known answers a submission whose task id the store has already: with the task,
@@ -25,8 +25,8 @@ const maxLookup = 2 * time.Second
 //
 // What else is asked for is not looked at: it was in order when the task was
 // accepted.
-func (s *TaskService) known(ctx context.Context, taskType string, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
-	lookup, cancel := context.WithTimeout(ctx, maxLookup)
+func (s *TaskService) known(ctx context.Context, lookupEnd time.Time, taskType string, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
+	lookup, cancel := context.WithDeadline(ctx, lookupEnd)
 	defer cancel()
 	t, err := s.cfg.Store.Task(lookup, r.TaskId)
 	switch {
@@ -47,7 +47,7 @@ func (s *TaskService) known(ctx context.Context, taskType string, r *taskv1.Subm
 	case !bytes.Equal(t.PayloadSHA256, digest[:]):
 		return nil, conflict(t.ID, "payload", "the task with this id has another payload")
 	}
-	return &taskv1.SubmitTaskResponse{Task: taskToProto(&t), AlreadySubmitted: true}, nil
+	return &taskv1.SubmitTaskResponse{Task: taskToProto(&t, s.cfg.Names), AlreadySubmitted: true}, nil
 }
 
 func conflict(id, field, problem string) error {

@@ -27,8 +27,9 @@ const scope = "github.com/warrenmq/warren/services/gateway"
 
 // Publisher puts tasks into their queues, or among the dead letters.
 type Publisher interface {
+	Ready() error
 	AwaitReady(ctx context.Context) error
-	PublishTask(ctx context.Context, m *broker.TaskMessage) error
+	PublishTasks(ctx context.Context, ms []*broker.TaskMessage) []error
 	PublishDead(ctx context.Context, m *broker.TaskMessage, death broker.Death) error
 }
 
@@ -139,9 +140,13 @@ const answerTime = 100 * time.Millisecond
 // beforeDeadline bounds work so that its outcome reaches the caller before the
 // caller's deadline does, and by atMost in any case.
 func beforeDeadline(ctx context.Context, atMost time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, untilAnswer(ctx, atMost))
+}
+
+func untilAnswer(ctx context.Context, atMost time.Duration) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
-		atMost = min(atMost, left-min(answerTime, left/5))
+		return min(atMost, left-min(answerTime, left/5))
 	}
-	return context.WithTimeout(ctx, atMost)
+	return atMost
 }

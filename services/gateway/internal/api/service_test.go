@@ -70,14 +70,17 @@ type fakes struct {
 
 func (f *fakes) AwaitReady(context.Context) error { return f.notReady }
 
-func (f *fakes) PublishTask(_ context.Context, m *broker.TaskMessage) error {
-	f.published = append(f.published, m)
-	if len(f.errs) == 0 {
-		return nil
+func (f *fakes) Ready() error { return f.notReady }
+
+func (f *fakes) PublishTasks(_ context.Context, ms []*broker.TaskMessage) []error {
+	errs := make([]error, len(ms))
+	for i, m := range ms {
+		f.published = append(f.published, m)
+		if len(f.errs) > 0 {
+			errs[i], f.errs = f.errs[0], f.errs[1:]
+		}
 	}
-	err := f.errs[0]
-	f.errs = f.errs[1:]
-	return err
+	return errs
 }
 
 func (f *fakes) PublishDead(_ context.Context, m *broker.TaskMessage, death broker.Death) error {

@@ -2,199 +2,197 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
-	"github.com/warrenmq/warren/pkg/catalogue"
-	"github.com/warrenmq/warren/pkg/policy"
-	"github.com/warrenmq/warren/pkg/rpc"
-	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
-// maxSubmit bounds a submission whose caller sets no deadline.
-const maxSubmit = 10 * time.Second
+const (
+	// maxSubmit bounds a submission whose caller sets no deadline.
+	maxSubmit = 10 * time.Second
+	// maxReconnect is how long a submission waits for a broker that is away.
+	maxReconnect = 2 * time.Second
+	// fullDelay is after how long a submission to a full queue is worth another
+	// try: a few samples of its depth later.
+	fullDelay = time.Second
+)
 
 // SubmitTask implements warren.task.v1.TaskService.
 func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
-	taskType, err := s.taskType(r.Type)
+	call, err := newCall(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkPayload(taskType, r); err != nil {
-		return nil, err
-	}
-	// A caller who hangs up does not stop a submission halfway: its deadline
-	// bounds it, not its cancellation.
-	bounded, cancel := beforeDeadline(ctx, maxSubmit)
+	bounded, cancel := submitting(ctx)
 	defer cancel()
-	if r.TaskId != "" {
-		if known, err := s.known(bounded, taskType.Name, r); known != nil || err != nil {
-			return known, err
+	sub, known, err := s.prepare(bounded, call, r)
+	if known != nil || err != nil {
+		return known, err
+	}
+	s.submit(bounded, []*submission{sub})
+	if sub.err != nil {
+		return nil, sub.err
+	}
+	return &taskv1.SubmitTaskResponse{Task: sub.task}, nil
+}
+
+// call is what all submissions of one call share.
+type call struct {
+	// metadata travels with each of them.
+	metadata map[string][][]byte
+	// lookupEnd is when it is not asked any more which of them are known.
+	lookupEnd time.Time
+}
+
+func newCall(ctx context.Context) (call, error) {
+	metadata, err := callerMetadata(ctx)
+	return call{metadata, time.Now().Add(maxLookup)}, err
+}
+
+// submitting bounds a submission. A caller who hangs up does not stop one halfway:
+// its deadline bounds it, not its cancellation.
+func submitting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), untilAnswer(ctx, maxSubmit))
+}
+
+// submit has tasks and then their QUEUED events confirmed, all of them at once, and
+// enters into each what became of it. In this order a crash in between leaves
+// neither an accepted id unknown nor a row that stays QUEUED for ever.
+func (s *TaskService) submit(ctx context.Context, subs []*submission) {
+	for _, sub := range subs {
+		s.trace(ctx, sub)
+	}
+	if err := s.awaitBroker(ctx); err != nil {
+		for _, sub := range subs {
+			sub.err = err
 		}
+	} else {
+		room, full := s.enter(subs)
+		s.publish(ctx, room)
+		s.tellQueued(ctx, room)
+		s.overflow(ctx, full)
 	}
-	sub, err := s.submission(taskType, r, time.Now())
-	if err != nil {
-		return nil, err
+	for _, sub := range subs {
+		if sub.err != nil {
+			telemetry.Fail(sub.span, code.Code(status.Code(sub.err)).String(), sub.err.Error())
+		}
+		sub.span.End()
 	}
-	deadline, _ := bounded.Deadline()
-	work, cancelWork := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-	defer cancelWork()
-	return s.traced(work, sub)
 }
 
-// submission is a task on its way into its queue.
-type submission struct {
-	message *broker.TaskMessage
-	// limit is the queue's.
-	limit *taskv1.QueueLimit
-}
-
-// submission makes a task of what is asked for and of what is in force for its
-// type.
-func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskRequest, now time.Time) (*submission, error) {
-	options, rules, ok := s.cfg.Types.Effective(t.Name)
-	if !ok {
-		return nil, s.unknownType(t.Name)
-	}
-	if _, err := rules.Submission(r.Timeout, r.Retry); err != nil {
-		return nil, badField(err)
-	}
-	now = now.Truncate(time.Microsecond)
-	expire, err := expireTime(r, options, now)
-	if err != nil {
-		return nil, err
-	}
-	m := &broker.TaskMessage{
-		ID: strings.ToLower(r.TaskId), Type: t.Name, Payload: r.Payload.GetValue(), Run: 1, Copy: task.NewCopy(), Resend: r.TaskId != "",
-		CreateTime: now, RunTime: now, Priority: int(r.Priority), Labels: r.Labels,
-		// The broker gives up by itself only what is the one message of its run.
-		ExpireTime: expire, ExpireInBroker: r.TaskId == "", Timeout: r.Timeout, Retry: r.Retry,
-	}
-	if m.ID == "" {
-		m.ID = task.NewID()
-	}
-	if m.Priority == 0 {
-		m.Priority = int(options.GetPriority())
-	}
-	return &submission{message: m, limit: options.GetQueueLimit()}, nil
-}
-
-// expireTime is the one that was asked for, else the type's own; zero is never.
-func expireTime(r *taskv1.SubmitTaskRequest, options *taskv1.TaskOptions, now time.Time) (time.Time, error) {
-	switch {
-	case r.ExpireTime == nil && options.GetExpiry() == nil:
-		return time.Time{}, nil
-	case r.ExpireTime == nil:
-		return now.Add(options.GetExpiry().AsDuration()), nil
-	case r.ExpireTime.CheckValid() != nil:
-		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be a valid google.protobuf.Timestamp"})
-	}
-	at := r.ExpireTime.AsTime().Truncate(time.Microsecond)
-	if !at.After(now) {
-		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be later than now, " + now.UTC().Format(time.RFC3339Nano)})
-	}
-	return at, nil
-}
-
-// badField says which field of a request makes no sense.
-func badField(err error) error {
-	var bad *policy.FieldError
-	if !errors.As(err, &bad) {
-		return rpc.Internal(err)
-	}
-	return rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request is not valid: %s", valid(bad.Error())).
-		Field(bad.Field, valid(bad.Problem))
-}
-
-// traced submits within a span that travels with the task.
-func (s *TaskService) traced(ctx context.Context, sub *submission) (*taskv1.SubmitTaskResponse, error) {
-	ctx, span, headers := telemetry.StartPublish(ctx, s.tracer, telemetry.Message{
-		Exchange: s.cfg.Names.Tasks(), TaskID: sub.message.ID, TaskType: sub.message.Type, BodySize: len(sub.message.Payload),
+// trace starts the span that travels with a task.
+func (s *TaskService) trace(ctx context.Context, sub *submission) {
+	m := sub.message
+	_, sub.span, m.Trace = telemetry.StartPublish(ctx, s.tracer, telemetry.Message{
+		Exchange: s.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, BodySize: len(m.Payload),
 	})
-	defer span.End()
-	sub.message.Trace = headers
-	shown, err := s.submit(ctx, sub)
-	if err != nil {
-		telemetry.Fail(span, code.Code(status.Code(err)).String(), err.Error())
-		return nil, err
-	}
-	return &taskv1.SubmitTaskResponse{Task: shown}, nil
+	sub.queued = queued(m)
 }
 
-func (s *TaskService) taskType(name string) (catalogue.TaskType, error) {
-	t, ok := s.cfg.Catalogue.Type(name)
-	if ok {
-		return t, nil
-	}
-	if !s.cfg.CatalogueLoaded() {
-		return t, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_NOT_SUBMITTED,
-			"nothing was submitted: this gateway has not loaded its task types yet; call again")
-	}
-	return t, s.unknownType(name)
-}
-
-func (s *TaskService) unknownType(name string) error {
-	return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
-		"no worker has ever registered the task type %q; start one that serves it, or check the name: it is a method's full name, package.Service.Method", name).
-		Field("type", "unknown task type")
-}
-
-func (s *TaskService) checkPayload(t catalogue.TaskType, r *taskv1.SubmitTaskRequest) error {
-	if size := len(r.Payload.GetValue()); size > s.cfg.MaxPayloadBytes {
-		return rpc.Errorf(codes.ResourceExhausted, taskv1.ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE,
-			"the payload has %d bytes, the limit is %d; send a reference to large data instead", size, s.cfg.MaxPayloadBytes).
-			With("limit_bytes", fmt.Sprint(s.cfg.MaxPayloadBytes)).Field("payload", "too large")
-	}
-	err := t.ValidateAny(r.Payload)
-	if err == nil {
+func (s *TaskService) awaitBroker(ctx context.Context) error {
+	if s.cfg.Publisher.Ready() == nil {
 		return nil
 	}
-	reason, field := taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, "payload.value"
-	if errors.Is(err, catalogue.ErrPayloadType) {
-		reason, field = taskv1.ErrorReason_ERROR_REASON_PAYLOAD_TYPE_MISMATCH, "payload.type_url"
+	ctx, cancel := context.WithTimeout(ctx, maxReconnect)
+	defer cancel()
+	if err := s.cfg.Publisher.AwaitReady(ctx); err != nil {
+		return notSubmitted(err)
 	}
-	var bad *catalogue.PayloadError
-	if errors.As(err, &bad) && bad.Field != "" {
-		field = "payload." + bad.Field
-	}
-	return rpc.Errorf(codes.InvalidArgument, reason, "%s", valid(err.Error())).Field(field, valid(err.Error()))
+	return nil
 }
 
-func queued(m *broker.TaskMessage) *task.Event {
-	digest := sha256.Sum256(m.Payload)
-	payload := &task.Payload{Bytes: m.Payload, Size: int64(len(m.Payload)), SHA256: digest[:]}
-	if len(m.Payload) > task.MaxPayloadInStatus {
-		payload.Bytes, payload.Omitted = nil, true
+// enter tells those for which there is room in their queue from the others.
+func (s *TaskService) enter(subs []*submission) (room, full []*submission) {
+	for _, sub := range subs {
+		var ok bool
+		sub.leave, ok = s.cfg.Depth.Enter(sub.message.Type, sub.limit.GetMaxLength())
+		switch {
+		case ok:
+			room = append(room, sub)
+		case sub.message.Resend:
+			// The message before may be in the queue: its task is neither to be refused
+			// nor to end as a dead letter. So this one overshoots the limit.
+			sub.leave = func(bool) {}
+			room = append(room, sub)
+		default:
+			full = append(full, sub)
+		}
 	}
-	return &task.Event{
-		TaskID: m.ID, Type: m.Type, Time: m.CreateTime,
-		Key:     task.Key{Run: m.Run, Attempt: 1, Phase: task.PhaseQueued, Copy: m.Copy},
-		Head:    &task.Head{CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace), ExpireTime: m.ExpireTime},
-		Payload: payload,
+	return room, full
+}
+
+// publish has messages confirmed by their queues. One whose queue is missing is
+// tried again with the queue declared anew: somebody has deleted it, or the
+// broker was set up anew.
+func (s *TaskService) publish(ctx context.Context, subs []*submission) {
+	errs := s.publishAll(ctx, subs)
+	var again []*submission
+	for i, sub := range subs {
+		if !errors.Is(errs[i], broker.ErrUnroutable) {
+			s.published(sub, errs[i])
+		} else if err := s.redeclare(ctx, sub.message.Type); err != nil {
+			s.published(sub, err)
+		} else {
+			again = append(again, sub)
+		}
+	}
+	for i, err := range s.publishAll(ctx, again) {
+		s.published(again[i], err)
 	}
 }
 
-// accepted is the task before its first event, so that a watch from its resume
-// token shows all of them.
-func accepted(e *task.Event) *taskv1.Task {
-	return &taskv1.Task{
-		TaskId: e.TaskID, Type: e.Type, State: taskv1.TaskState_TASK_STATE_QUEUED, Run: int32(e.Key.Run),
-		Priority: taskv1.Priority(e.Head.Priority), Labels: e.Head.Labels,
-		CreateTime: timestamppb.New(e.Time), UpdateTime: timestamppb.New(e.Time),
-		ResumeToken: resumeToken(e.TaskID, 0), PayloadSize: e.Payload.Size, PayloadSha256: e.Payload.SHA256,
-		PayloadOmitted: e.Payload.Omitted, TraceId: e.Head.TraceID, ExpireTime: timestamp(e.Head.ExpireTime),
+func (s *TaskService) publishAll(ctx context.Context, subs []*submission) []error {
+	if len(subs) == 0 {
+		return nil
+	}
+	messages := make([]*broker.TaskMessage, len(subs))
+	for i, sub := range subs {
+		messages[i] = sub.message
+	}
+	return s.cfg.Publisher.PublishTasks(ctx, messages)
+}
+
+// published enters what publishing a message has come to.
+func (s *TaskService) published(sub *submission, err error) {
+	sub.leave(!nothingSent(err))
+	m := sub.message
+	switch {
+	case nothingSent(err):
+		sub.err = notSubmitted(err)
+	case err != nil && s.cfg.Depth.AtLimit(m.Type, sub.limit.GetMaxLength()):
+		sub.err = submissionUnknown(codes.ResourceExhausted, m.ID, err).RetryAfter(fullDelay)
+	case err != nil:
+		sub.err = submissionUnknown(codes.Unavailable, m.ID, err)
 	}
 }
 
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+// tellQueued has the QUEUED events of what was published confirmed.
+func (s *TaskService) tellQueued(ctx context.Context, subs []*submission) {
+	receipts := make([]*broker.Receipt, len(subs))
+	for i, sub := range subs {
+		if sub.err != nil {
+			continue
+		}
+		var err error
+		if receipts[i], err = s.cfg.Status.Write(ctx, sub.queued); err != nil {
+			sub.err = submissionUnknown(codes.Unavailable, sub.message.ID, err)
+		}
+	}
+	for i, sub := range subs {
+		if sub.err != nil {
+			continue
+		}
+		if err := receipts[i].Wait(ctx); err != nil {
+			sub.err = submissionUnknown(codes.Unavailable, sub.message.ID, err)
+			continue
+		}
+		sub.task = accepted(sub.queued)
+	}
+}

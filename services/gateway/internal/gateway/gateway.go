@@ -36,7 +36,7 @@ const topologyService = "warren.topology"
 // declareTimeout bounds the wait of one connection for the other.
 const declareTimeout = 5 * time.Second
 
-// overhead is what a message may have besides a payload of the largest size.
+// overhead is what a request may have besides payloads of the largest size.
 const overhead = 4 << 20
 
 // gateway is one gateway process.
@@ -96,7 +96,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	}
 	var err error
 	g.server, err = rpc.NewServer(rpc.ServerConfig{
-		Logger: cfg.Logger, MaxMessageBytes: cfg.MaxPayloadBytes + overhead, MaxPayloadBytes: cfg.MaxPayloadBytes,
+		Logger: cfg.Logger, MaxMessageBytes: max(cfg.MaxPayloadBytes, api.MaxBatchBytes) + overhead, MaxPayloadBytes: cfg.MaxPayloadBytes,
 		LongCalls: []string{taskv1.TaskService_WaitTask_FullMethodName}, Stopping: g.stopping,
 	})
 	if err != nil {

@@ -1,0 +1,154 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/policy"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// submission is a task on its way into its queue.
+type submission struct {
+	message *broker.TaskMessage
+	// queued is its QUEUED event.
+	queued *task.Event
+	// limit is the queue's; leave is called once it is known whether the queue has
+	// the message.
+	limit *taskv1.QueueLimit
+	leave func(published bool)
+	span  trace.Span
+
+	// task is what was accepted, err why nothing was, once that is known.
+	task *taskv1.Task
+	err  error
+}
+
+// prepare checks what is asked for and makes a task of it; or it gives the answer,
+// if the task is known already.
+func (s *TaskService) prepare(ctx context.Context, c call, r *taskv1.SubmitTaskRequest) (*submission, *taskv1.SubmitTaskResponse, error) {
+	taskType, err := s.taskType(r.Type)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.checkPayload(taskType, r); err != nil {
+		return nil, nil, err
+	}
+	if r.TaskId != "" {
+		if known, err := s.known(ctx, c.lookupEnd, taskType.Name, r); known != nil || err != nil {
+			return nil, known, err
+		}
+	}
+	sub, err := s.submission(taskType, r, time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	sub.message.Metadata = c.metadata
+	return sub, nil, nil
+}
+
+// submission makes a task of what is asked for and of what is in force for its
+// type.
+func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskRequest, now time.Time) (*submission, error) {
+	options, rules, ok := s.cfg.Types.Effective(t.Name)
+	if !ok {
+		return nil, s.unknownType(t.Name)
+	}
+	if _, err := rules.Submission(r.Timeout, r.Retry); err != nil {
+		return nil, badField(err)
+	}
+	now = now.Truncate(time.Microsecond)
+	expire, err := expireTime(r, options, now)
+	if err != nil {
+		return nil, err
+	}
+	m := &broker.TaskMessage{
+		ID: strings.ToLower(r.TaskId), Type: t.Name, Payload: r.Payload.GetValue(), Run: 1, Copy: task.NewCopy(), Resend: r.TaskId != "",
+		CreateTime: now, RunTime: now, Priority: int(r.Priority), Labels: r.Labels,
+		// The broker gives up by itself only what is the one message of its run.
+		ExpireTime: expire, ExpireInBroker: r.TaskId == "", Timeout: r.Timeout, Retry: r.Retry,
+	}
+	if m.ID == "" {
+		m.ID = task.NewID()
+	}
+	if m.Priority == 0 {
+		m.Priority = int(options.GetPriority())
+	}
+	return &submission{message: m, limit: options.GetQueueLimit()}, nil
+}
+
+// expireTime is the one that was asked for, else the type's own; zero is never.
+func expireTime(r *taskv1.SubmitTaskRequest, options *taskv1.TaskOptions, now time.Time) (time.Time, error) {
+	switch {
+	case r.ExpireTime == nil && options.GetExpiry() == nil:
+		return time.Time{}, nil
+	case r.ExpireTime == nil:
+		return now.Add(options.GetExpiry().AsDuration()), nil
+	case r.ExpireTime.CheckValid() != nil:
+		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be a valid google.protobuf.Timestamp"})
+	}
+	at := r.ExpireTime.AsTime().Truncate(time.Microsecond)
+	if !at.After(now) {
+		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be later than now, " + now.UTC().Format(time.RFC3339Nano)})
+	}
+	return at, nil
+}
+
+// badField says which field of a request makes no sense.
+func badField(err error) error {
+	var bad *policy.FieldError
+	if !errors.As(err, &bad) {
+		return rpc.Internal(err)
+	}
+	return rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request is not valid: %s", valid(bad.Error())).
+		Field(bad.Field, valid(bad.Problem))
+}
+
+func (s *TaskService) taskType(name string) (catalogue.TaskType, error) {
+	t, ok := s.cfg.Catalogue.Type(name)
+	if ok {
+		return t, nil
+	}
+	if !s.cfg.CatalogueLoaded() {
+		return t, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_NOT_SUBMITTED,
+			"nothing was submitted: this gateway has not loaded its task types yet; call again")
+	}
+	return t, s.unknownType(name)
+}
+
+func (s *TaskService) unknownType(name string) error {
+	return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
+		"no worker has ever registered the task type %q; start one that serves it, or check the name: it is a method's full name, package.Service.Method", name).
+		Field("type", "unknown task type")
+}
+
+func (s *TaskService) checkPayload(t catalogue.TaskType, r *taskv1.SubmitTaskRequest) error {
+	if size := len(r.Payload.GetValue()); size > s.cfg.MaxPayloadBytes {
+		return rpc.Errorf(codes.ResourceExhausted, taskv1.ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE,
+			"the payload has %d bytes, the limit is %d; send a reference to large data instead", size, s.cfg.MaxPayloadBytes).
+			With("limit_bytes", fmt.Sprint(s.cfg.MaxPayloadBytes)).Field("payload", "too large")
+	}
+	err := t.ValidateAny(r.Payload)
+	if err == nil {
+		return nil
+	}
+	reason, field := taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, "payload.value"
+	if errors.Is(err, catalogue.ErrPayloadType) {
+		reason, field = taskv1.ErrorReason_ERROR_REASON_PAYLOAD_TYPE_MISMATCH, "payload.type_url"
+	}
+	var bad *catalogue.PayloadError
+	if errors.As(err, &bad) && bad.Field != "" {
+		field = "payload." + bad.Field
+	}
+	return rpc.Errorf(codes.InvalidArgument, reason, "%s", valid(err.Error())).Field(field, valid(err.Error()))
+}
