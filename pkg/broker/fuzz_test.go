@@ -22,6 +22,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		{TaskID: id, Type: "a.B.C", Key: queued, Payload: &task.Payload{Size: 1, Bytes: []byte("p")}, Head: &task.Head{Labels: map[string]string{"a": "b"}, TraceID: "0a"}},
 		{TaskID: id, Type: "a.B.C", Key: progress, Progress: &task.ProgressReport{Fraction: 0.5, Message: "half"}},
 		{TaskID: id, Type: "a.B.C", Key: key, Failure: &task.Failure{Code: 5, Details: []task.Detail{{TypeURL: "t", Value: []byte{1}}}}, Execution: &task.Execution{Host: "h"}},
+		{TaskID: id, Type: "a.B.C", Key: key, Headers: task.Metadata{"a": {"1", "2"}}, Trailers: task.Metadata{"b-bin": {"\xff"}}},
 	} {
 		b, err := broker.EncodeEvent(&e)
 		require.NoError(f, err)

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +35,7 @@ func eventToProto(e *task.Event) (*brokerv1.StatusEvent, error) {
 		Time: timestamppb.New(e.Time), WorkerId: e.WorkerID, Message: e.Message,
 		Failure: FailureToProto(e.Failure), Cause: taskv1.Cause(e.Cause), Decision: utf8(e.Decision),
 		NextAttempt: int32(e.NextAttempt), NextAttemptTime: fromTime(e.NextAttemptTime),
+		ResponseHeaders: metadataToProto(e.Headers), ResponseTrailers: metadataToProto(e.Trailers),
 	}
 	if h := e.Head; h != nil {
 		trace, err := hex.DecodeString(h.TraceID)
@@ -81,6 +84,7 @@ func eventFromProto(m *brokerv1.StatusEvent) (task.Event, error) {
 		Time: asTime(m.Time), WorkerID: m.WorkerId, Message: m.Message,
 		Failure: FailureFromProto(m.Failure), Cause: task.Cause(m.Cause), Decision: m.Decision,
 		NextAttempt: int(m.NextAttempt), NextAttemptTime: asTime(m.NextAttemptTime),
+		Headers: metadataFromProto(m.ResponseHeaders), Trailers: metadataFromProto(m.ResponseTrailers),
 	}
 	if h := m.Head; h != nil {
 		e.Head = &task.Head{
@@ -104,6 +108,41 @@ func eventFromProto(m *brokerv1.StatusEvent) (task.Event, error) {
 		return task.Event{}, fmt.Errorf("a status event that can't be applied: %w", err)
 	}
 	return e, nil
+}
+
+// metadataToProto is the wire form of metadata, in the order of its keys; nil for
+// none.
+func metadataToProto(md task.Metadata) []*brokerv1.MetadataEntry {
+	if len(md) == 0 {
+		return nil
+	}
+	entries := make([]*brokerv1.MetadataEntry, 0, len(md))
+	for _, key := range slices.Sorted(maps.Keys(md)) {
+		values := make([][]byte, len(md[key]))
+		for i, v := range md[key] {
+			values[i] = []byte(v)
+		}
+		entries = append(entries, &brokerv1.MetadataEntry{Key: utf8(key), Values: values})
+	}
+	return entries
+}
+
+// metadataFromProto is the inverse of metadataToProto. Entries without values say
+// nothing; those of one key are joined.
+func metadataFromProto(entries []*brokerv1.MetadataEntry) task.Metadata {
+	var md task.Metadata
+	for _, e := range entries {
+		if len(e.Values) == 0 {
+			continue
+		}
+		if md == nil {
+			md = make(task.Metadata, len(entries))
+		}
+		for _, v := range e.Values {
+			md[e.Key] = append(md[e.Key], string(v))
+		}
+	}
+	return md
 }
 
 func asTime(t *timestamppb.Timestamp) time.Time {

@@ -173,6 +173,9 @@ func drawEvent(t *rapid.T) task.Event {
 		e.NextAttemptTime = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "next time"), 0).UTC()
 		e.Decision = rapid.String().Draw(t, "decision")
 	}
+	if rapid.Bool().Draw(t, "has metadata") {
+		e.Headers, e.Trailers = drawMetadata(t, "headers"), drawMetadata(t, "trailers")
+	}
 	if e.Key.Phase == task.PhaseProgress {
 		e.Progress = &task.ProgressReport{
 			Fraction: rapid.OneOf(rapid.Just(-1.0), rapid.Float64Range(0, 1)).Draw(t, "fraction"),
@@ -180,6 +183,12 @@ func drawEvent(t *rapid.T) task.Event {
 		}
 	}
 	return e
+}
+
+// drawMetadata draws values of any bytes, as those of -bin keys are.
+func drawMetadata(t *rapid.T, label string) task.Metadata {
+	value := rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 20), func(b []byte) string { return string(b) })
+	return task.Metadata(orNil(t, label, rapid.MapOfN(rapid.StringMatching(`[a-z0-9._-]{1,20}`), rapid.SliceOfN(value, 1, 3), 1, 4)))
 }
 
 func drawFailure(t *rapid.T) *task.Failure {

@@ -16,6 +16,8 @@ const (
 	AdviceRetryAfter
 	// AdviceSnooze: nothing failed, come again after a delay.
 	AdviceSnooze
+	// AdviceNotBegun: the handler could not begin.
+	AdviceNotBegun
 )
 
 // Permanent marks a failure that no other attempt can cure: the task becomes a
@@ -32,6 +34,13 @@ func RetryAfter(err error, d time.Duration) error { return advised(err, AdviceRe
 //
 //	return nil, task.Snooze(time.Minute)
 func Snooze(d time.Duration) error { return &advice{errSnooze, AdviceSnooze, d} }
+
+// NotBegun marks a failure that kept the handler from beginning: nothing was
+// done. The task is given back, to be started by whoever takes it about a second
+// later, and no attempt is spent, however often that happens; of a type that runs
+// at most once this was no start. A stream that has sent a message has begun: its
+// failure is an ordinary one. It returns nil for nil.
+func NotBegun(err error) error { return advised(err, AdviceNotBegun, 0) }
 
 var errSnooze = errors.New("the handler asked to be called again later")
 

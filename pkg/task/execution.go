@@ -39,6 +39,8 @@ type Record struct {
 	StartTime, EndTime time.Time
 	Outcome            Outcome
 	Failure            *Failure
+	// Headers and Trailers are those of the handler's call.
+	Headers, Trailers Metadata
 	// Decision says what was decided after it, and why.
 	Decision string
 	// NextAttemptTime is when the next attempt was due; zero if none was.
@@ -47,6 +49,11 @@ type Record struct {
 	// follows an execution which spent no attempt is not.
 	Extra bool
 }
+
+// NotBegun says whether the event tells of a start whose handler could not begin:
+// nothing was done. A worker that drains gives back without a word of why what it
+// may have begun.
+func (e *Event) NotBegun() bool { return e.Key.Phase == PhaseReleased && e.Decision != "" }
 
 // Records derives the executions of a task from its history, oldest first.
 // Messages of response streams in it are passed over.
@@ -61,7 +68,7 @@ func Records(history []NumberedEvent) []Record {
 			records = append(records, started(e))
 		case PhaseRetrying, PhaseReleased, PhaseLost, PhaseDeadLettered, PhaseCancelled, PhaseSucceeded:
 			// An execution can say LOST and still end: the handler went on.
-			if was := ends[deliveryOf(e.Key)]; was == nil || was.Key.Phase.order() < e.Key.Phase.order() {
+			if was := ends[deliveryOf(e.Key)]; was == nil || was.weight() < e.weight() {
 				ends[deliveryOf(e.Key)] = e
 			}
 		default:
@@ -75,20 +82,36 @@ func Records(history []NumberedEvent) []Record {
 		// An execution has spent its attempt unless what was decided after it says
 		// otherwise.
 		r, spent := &records[i], true
+		if i == 0 || !r.Key.sameAttempt(records[i-1].Key) {
+			before = false
+		}
+		r.Extra = r.Extra || before
 		if e := ends[deliveryOf(r.Key)]; e != nil {
 			r.EndTime, r.Outcome, r.Failure = e.Time, outcomeOf(e), e.Failure
+			r.Headers, r.Trailers = e.Headers, e.Trailers
 			r.Decision, r.NextAttemptTime = e.Decision, e.NextAttemptTime
 			spent = e.Key.Phase != PhaseRetrying || e.NextAttempt > e.Key.Attempt
+			if e.NotBegun() {
+				spent = before // what held before it still holds
+			}
 		} else if slices.ContainsFunc(seen, r.Key.lostBy) {
 			r.Outcome = OutcomeLost
-		}
-		if i > 0 && records[i-1].Key.Run == r.Key.Run && records[i-1].Key.Attempt == r.Key.Attempt {
-			r.Extra = r.Extra || before
 		}
 		before = spent
 	}
 	return records
 }
+
+// weight orders the ends of one execution by how much they say: that it was not
+// begun is more than that its connection was lost, and less than an outcome.
+func (e *Event) weight() int {
+	if e.NotBegun() {
+		return 2*PhaseLost.order() + 1
+	}
+	return 2 * e.Key.Phase.order()
+}
+
+func (k Key) sameAttempt(o Key) bool { return k.Run == o.Run && k.Attempt == o.Attempt }
 
 // delivery is one hand-over of one message of a task.
 type delivery struct {

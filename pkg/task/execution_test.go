@@ -11,7 +11,7 @@ import (
 func TestRecordsOfAnyHistory(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		_, history := join(drawEvents(t))
+		history := drawHistory(t)
 		records := Records(history)
 		var starts []Key
 		for _, e := range history {
@@ -29,9 +29,39 @@ func TestRecordsOfAnyHistory(t *testing.T) {
 			require.Equal(t, spent[number] || r.Redelivered, r.Extra)
 			retried := !r.NextAttemptTime.IsZero()
 			require.Equal(t, retried && r.Failure == nil, r.Outcome == OutcomeSnoozed)
+			if r.Outcome == OutcomeReleased && r.Decision != "" {
+				continue // nothing was begun: what holds of the attempt is what held before
+			}
 			spent[number] = r.Outcome != OutcomeSnoozed
 		}
 	})
+}
+
+// drawHistory draws any history, in which some handlers could not begin.
+func drawHistory(t *rapid.T) []NumberedEvent {
+	events := drawEvents(t)
+	for i, e := range events {
+		if e.Key.Phase == PhaseReleased && rapid.Bool().Draw(t, "not begun") {
+			events[i] = notBegun(e)
+		}
+	}
+	_, history := join(events)
+	return history
+}
+
+func TestRecordsDoNotDependOnTheOrderOfArrival(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		history := drawHistory(t)
+		shuffled := rapid.Permutation(history).Draw(t, "shuffled")
+		require.Equal(t, Records(history), Records(shuffled))
+	})
+}
+
+// notBegun makes a RELEASED event that of a start whose handler could not begin.
+func notBegun(e Event) Event {
+	e.Decision = "not begun: no connection"
+	return e
 }
 
 func TestRecords(t *testing.T) {
@@ -58,6 +88,33 @@ func TestRecords(t *testing.T) {
 		"released, then started again": {
 			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseReleased), at(1, 1, 2, PhaseStarted)},
 			[]outcome{{OutcomeReleased, false}, {OutcomeRunning, true}},
+		},
+		"not begun, then started again": {
+			[]Event{at(1, 1, 1, PhaseStarted), notBegun(at(1, 1, 1, PhaseReleased)), at(1, 1, 2, PhaseStarted)},
+			[]outcome{{OutcomeReleased, false}, {OutcomeRunning, false}},
+		},
+		"not begun twice, then released": {
+			[]Event{
+				at(1, 1, 1, PhaseStarted), notBegun(at(1, 1, 1, PhaseReleased)), at(1, 1, 2, PhaseStarted), notBegun(at(1, 1, 2, PhaseReleased)),
+				at(1, 1, 3, PhaseStarted), at(1, 1, 3, PhaseReleased), at(1, 1, 4, PhaseStarted),
+			},
+			[]outcome{{OutcomeReleased, false}, {OutcomeReleased, false}, {OutcomeReleased, false}, {OutcomeRunning, true}},
+		},
+		"lost, then not begun": {
+			[]Event{
+				at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseLost), at(1, 1, 2, PhaseStarted), notBegun(at(1, 1, 2, PhaseReleased)), at(1, 1, 3, PhaseStarted),
+			},
+			[]outcome{{OutcomeLost, false}, {OutcomeReleased, true}, {OutcomeRunning, true}},
+		},
+		"not begun in an attempt that follows a failed one": {
+			[]Event{
+				at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseRetrying), at(1, 2, 2, PhaseStarted), notBegun(at(1, 2, 2, PhaseReleased)), at(1, 2, 3, PhaseStarted),
+			},
+			[]outcome{{OutcomeFailed, false}, {OutcomeReleased, false}, {OutcomeRunning, false}},
+		},
+		"not begun, and its connection was lost": {
+			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 1, PhaseLost), notBegun(at(1, 1, 1, PhaseReleased)), at(1, 1, 2, PhaseStarted)},
+			[]outcome{{OutcomeReleased, false}, {OutcomeRunning, false}},
 		},
 		"delivered again without a word of the first": {
 			[]Event{at(1, 1, 1, PhaseStarted), at(1, 1, 2, PhaseStarted)},
@@ -158,6 +215,17 @@ func TestRecordOfARetry(t *testing.T) {
 		Key: start.Key, WorkerID: "w", Execution: Execution{Host: "h", Version: "v", Alone: true},
 		StartTime: start.Time, EndTime: end.Time, Outcome: OutcomeFailed, Failure: end.Failure,
 		Decision: end.Decision, NextAttemptTime: end.NextAttemptTime,
+	}}, Records(history))
+}
+
+func TestRecordOfAStartThatWasNotBegun(t *testing.T) {
+	t.Parallel()
+	start := event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseStarted})
+	end := notBegun(event(Key{Run: 1, Attempt: 1, Delivery: 1, Phase: PhaseReleased}))
+	_, history := join([]Event{start, end})
+	require.Equal(t, []Record{{
+		Key: start.Key, WorkerID: "w", Execution: *start.Execution, StartTime: start.Time, EndTime: end.Time,
+		Outcome: OutcomeReleased, Decision: end.Decision,
 	}}, Records(history))
 }
 

@@ -24,7 +24,8 @@ type Task struct {
 	Version int64
 
 	// Decided is the key of the event that decided the state, Started that of
-	// the latest start in this run.
+	// the latest start in this run. What came with the former besides, such as the
+	// headers and trailers of the call that ended the task, is in the history.
 	Decided, Started Key
 
 	// PayloadNumber and ResultNumber are the numbers of the events that carry

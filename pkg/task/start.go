@@ -1,5 +1,7 @@
 package task
 
+import "slices"
+
 // StartRequest asks whether a delivery may be started that may not be its
 // task's only one: a redelivery, a resend, a replay, or one of a type that runs
 // at most once.
@@ -14,7 +16,7 @@ type StartRequest struct {
 	// never.
 	Delivery, SettledDelivery int64
 	// PutOffFrom and PutOffTo are the last deliveries in a row that workers put off
-	// without starting them, 0 for none.
+	// without a handler that has begun, 0 for none.
 	PutOffFrom, PutOffTo int64
 	// Failed is the broker's count of failed deliveries since then.
 	Failed int64
@@ -84,7 +86,7 @@ func DecideStart(r StartRequest, t *Task, history []NumberedEvent, claim *Claim)
 	if d.outcome != nil {
 		return StartAnswer{Verdict: VerdictRepeat, Outcome: d.outcome}, held
 	}
-	if r.AtMostOnce && !held.allows(r) {
+	if r.AtMostOnce && !held.allows(r, history) {
 		return StartAnswer{Verdict: VerdictGiveUp}, held
 	}
 	if r.Delivery > held.Delivery {
@@ -99,10 +101,19 @@ func DecideStart(r StartRequest, t *Task, history []NumberedEvent, claim *Claim)
 
 // allows says whether no other start than this one can have come of the last
 // permit: there was none, it is this request's, or the worker that got it has put
-// the message off.
-func (c Claim) allows(r StartRequest) bool {
+// the message off, or has said that its handler could not begin.
+func (c Claim) allows(r StartRequest, history []NumberedEvent) bool {
 	putOff := c.Delivery >= r.PutOffFrom && c.Delivery <= r.PutOffTo
-	return c.Delivery == 0 || c.RequestID == r.RequestID || putOff
+	return c.Delivery == 0 || c.RequestID == r.RequestID || putOff || r.Delivery > c.Delivery && c.notBegun(r.Run, history)
+}
+
+// notBegun says whether nothing came of the last permit, however its delivery was
+// settled.
+func (c Claim) notBegun(run int, history []NumberedEvent) bool {
+	return slices.ContainsFunc(history, func(e NumberedEvent) bool {
+		k := e.Key
+		return k.Run == run && k.Copy == c.Copy && k.Delivery == c.Delivery && e.NotBegun()
+	})
 }
 
 // Holder is the claim on a run once the message with the copy has asked for it:

@@ -14,7 +14,8 @@ import (
 // late. Whatever happens:
 //
 //   - at most one message gets START; of a type that runs at most once, once,
-//     unless the worker that was permitted has settled the message;
+//     unless the worker that was permitted has settled the message, or has said
+//     that its handler could not begin;
 //   - an attempt that was decided is not started again by the same message;
 //   - no message is the last to be dropped before the run has ended.
 func TestStartsOfAnyRun(t *testing.T) {
@@ -28,6 +29,7 @@ func TestStartsOfAnyRun(t *testing.T) {
 			"start unasked": w.startsUnasked,
 			"finish":        w.finishes,
 			"give back":     w.givesBack,
+			"not begin":     w.doesNotBegin,
 			"die":           w.dies,
 			"go on":         w.goesOn,
 			"resend":        w.resends,
@@ -47,7 +49,8 @@ type startModel struct {
 	asked, permits []StartRequest
 	// lost are deliveries whose workers were cut off, and may go on.
 	lost []Key
-	// settled are deliveries that their workers have settled.
+	// settled are deliveries that their workers have settled, or have said that
+	// nothing was begun.
 	settled map[Key]bool
 }
 
@@ -285,6 +288,22 @@ func (w *startModel) givesBack(t *rapid.T) {
 		w.say(event(m.key(PhaseReleased)))
 	}
 	m.taken = false
+}
+
+// doesNotBegin has a worker say that its handler could not begin, and put the
+// message off unless it dies.
+func (w *startModel) doesNotBegin(t *rapid.T) {
+	m := w.some(t, executing)
+	if m == nil {
+		return
+	}
+	w.say(notBegun(event(m.key(PhaseReleased))))
+	w.settled[deliveryKey(m.copy, m.delivery)] = true
+	if rapid.Bool().Draw(t, "settles") {
+		m.putOff()
+	} else {
+		m.lose()
+	}
 }
 
 // dies has a connection be lost, of a worker that may go on.

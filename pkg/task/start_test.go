@@ -159,6 +159,36 @@ func TestDecideStart(t *testing.T) {
 			claim: &Claim{a, 3, "then"}, ask: ask(a, 4, once, putOff(2, 2)), verdict: VerdictGiveUp, held: Claim{a, 3, "then"},
 		},
 
+		"at most once, and not begun": {
+			history: []Event{of(a, 1, PhaseStarted), notBegun(of(a, 1, PhaseReleased))}, claim: &Claim{a, 1, "then"}, ask: ask(a, 2, once, putOff(1, 1)),
+			verdict: VerdictStart, held: Claim{a, 2, "now"},
+		},
+		"at most once, and not begun, but the settlement was lost": {
+			history: []Event{of(a, 1, PhaseStarted), notBegun(of(a, 1, PhaseReleased)), of(a, 1, PhaseLost)}, claim: &Claim{a, 1, "then"}, ask: ask(a, 2, once, failed(1)),
+			verdict: VerdictStart, held: Claim{a, 2, "now"},
+		},
+		"at most once, and given back by a worker that drained": {
+			history: []Event{of(a, 1, PhaseStarted), of(a, 1, PhaseReleased)}, claim: &Claim{a, 1, "then"}, ask: ask(a, 2, once),
+			verdict: VerdictGiveUp, held: Claim{a, 1, "then"},
+		},
+		"at most once, and not begun before it was permitted again": {
+			history: []Event{of(a, 1, PhaseStarted), notBegun(of(a, 1, PhaseReleased))}, claim: &Claim{a, 2, "then"}, ask: ask(a, 3, once, putOff(1, 1)),
+			verdict: VerdictGiveUp, held: Claim{a, 2, "then"},
+		},
+		"at most once, and asked late by whose turn has passed": {
+			history: []Event{of(a, 2, PhaseStarted), notBegun(of(a, 2, PhaseReleased))}, claim: &Claim{a, 2, "then"}, ask: ask(a, 1, once),
+			verdict: VerdictGiveUp, held: Claim{a, 2, "then"},
+		},
+		"at most once, and not begun in another run": {
+			history: []Event{event(Key{Run: 2, Attempt: 1, Phase: PhaseQueued, Copy: a}), notBegun(of(a, 1, PhaseReleased))},
+			claim:   &Claim{a, 1, "then"}, ask: ask(a, 2, once, run(2)), verdict: VerdictGiveUp, held: Claim{a, 1, "then"},
+		},
+		"a replay that was not begun": {
+			history: []Event{replayed, event(Key{Run: 2, Attempt: 1, Delivery: 1, Phase: PhaseStarted, Copy: c}),
+				notBegun(event(Key{Run: 2, Attempt: 1, Delivery: 1, Phase: PhaseReleased, Copy: c}))},
+			claim: &Claim{c, 1, "then"}, ask: ask(c, 2, run(2), putOff(1, 1)), verdict: VerdictStart, held: Claim{c, 2, "now"},
+		},
+
 		"crashes": {
 			history: []Event{of(a, 1, PhaseStarted)}, ask: ask(a, 3, failed(2)), verdict: VerdictStart, crashes: 2, held: Claim{a, 3, "now"},
 		},
@@ -192,6 +222,10 @@ func TestDecideStart(t *testing.T) {
 		"released alone": {
 			history: []Event{alone(of(a, 3, PhaseStarted)), of(a, 3, PhaseReleased)}, ask: ask(a, 4, failed(1)),
 			verdict: VerdictStart, crashes: 1, held: Claim{a, 4, "now"},
+		},
+		"not begun alone": {
+			history: []Event{alone(of(a, 3, PhaseStarted)), notBegun(of(a, 3, PhaseReleased))}, ask: ask(a, 4, failed(2), putOff(3, 3)),
+			verdict: VerdictStart, crashes: 2, held: Claim{a, 4, "now"},
 		},
 		"crashed alone before it was settled": {
 			history: []Event{alone(of(a, 3, PhaseStarted))}, ask: ask(a, 5, settled(4), attempt(2), failed(1)),

@@ -72,9 +72,11 @@ func (x *execution) lastChecks() (*verdict, error) {
 func (x *execution) overtaken() *verdict {
 	switch {
 	case x.w.draining.Err() != nil:
-		return &verdict{x.event(task.PhaseReleased), x.delivery.Release}
+		return x.notBegun("the worker drains")
 	case x.tooLate():
 		return x.expired()
+	case x.w.gate.paused():
+		return x.notBegun("the worker was paused")
 	}
 	return nil
 }
@@ -115,7 +117,8 @@ func (x *execution) askPermit() (crashes int, instead *verdict) {
 	answer, err := x.w.permit(ctx, x.startRequest())
 	switch {
 	case err != nil && (x.w.draining.Err() != nil || x.attached.Err() != nil):
-		return 0, &verdict{settle: x.delivery.Release}
+		// A permit may be on its way: put off, it counts for nothing.
+		return 0, x.postpone(notBegunPause)
 	case err != nil && (x.msg.Run > 1 || x.rules.AtMostOnce()):
 		x.w.cfg.Logger.Warn("no gateway permits the start of a task, it waits", "task_id", x.msg.ID, "type", x.taskType, "error", err)
 		return 0, x.postpone(permitPause)
@@ -212,7 +215,7 @@ func (x *execution) exhausted() *verdict {
 // isolate waits until nothing else runs in this process, and keeps it so. nil
 // says that it is so; else others are to have the task.
 func (x *execution) isolate() *verdict {
-	if !x.w.isolation.claim() {
+	if !x.w.gate.claim() {
 		return x.postpone(suspectPause)
 	}
 	x.w.cfg.Logger.Warn("a task is suspected of taking workers down: it runs alone in this process, others wait", "task_id", x.msg.ID, "type", x.taskType)
@@ -220,10 +223,18 @@ func (x *execution) isolate() *verdict {
 	defer cancel()
 	stop := context.AfterFunc(x.w.stopTaking, cancel)
 	defer stop()
-	if x.w.isolation.await(ctx, func(_ bool, executing int) bool { return executing == 1 }) {
+	paused := false
+	cleared := x.w.gate.await(ctx, func(s gateState) bool {
+		paused = s.paused
+		return paused || s.clear()
+	})
+	if cleared && !paused {
 		x.alone = true
 		return nil
 	}
-	x.w.isolation.yield()
+	x.w.gate.yield()
+	if paused {
+		return x.postpone(suspectPause)
+	}
 	return x.postpone(clearingPause)
 }

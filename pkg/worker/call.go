@@ -6,26 +6,27 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/proto" // the codec of handlers' messages
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/warrenmq/warren/pkg/frame"
 )
 
 // call runs a method's handler on an encoded input, outside a grpc.Server. It
 // uses what grpc-go calls experimental: NewContextWithServerTransportStream and
-// the packages mem and encoding.
+// the package mem.
 type call struct {
 	method *method
 	input  []byte
 	// send takes a message of a response stream; it may refuse it.
 	send func(message []byte) error
+	// sent has the headers and trailers that the handler sets.
+	sent *transportStream
 }
 
 // errUndecodable marks an input that is not of the method's type: no handler
@@ -36,10 +37,9 @@ var errUndecodable = errors.New("the payload can't be decoded")
 func (c *call) run(ctx context.Context, w *Worker, md metadata.MD) ([]byte, error) {
 	ctx = metadata.NewIncomingContext(ctx, md)
 	ctx = peer.NewContext(ctx, &peer.Peer{Addr: queueAddr{}})
-	headers := &transportStream{method: c.method.fullMethod}
-	ctx = grpc.NewContextWithServerTransportStream(ctx, headers)
+	ctx = grpc.NewContextWithServerTransportStream(ctx, c.sent)
 	if c.method.stream != nil {
-		return nil, c.runStream(ctx, w, headers)
+		return nil, c.runStream(ctx, w)
 	}
 	reply, err := c.method.unary.Handler(c.method.impl, ctx, c.decode, w.unary)
 	if err != nil {
@@ -48,8 +48,8 @@ func (c *call) run(ctx context.Context, w *Worker, md metadata.MD) ([]byte, erro
 	return encode(reply)
 }
 
-func (c *call) runStream(ctx context.Context, w *Worker, headers *transportStream) error {
-	ss := &serverStream{ctx: ctx, call: c, headers: headers}
+func (c *call) runStream(ctx context.Context, w *Worker) error {
+	ss := &serverStream{ctx: ctx, call: c}
 	if w.stream == nil {
 		return c.method.stream.Handler(c.method.impl, ss)
 	}
@@ -58,14 +58,14 @@ func (c *call) runStream(ctx context.Context, w *Worker, headers *transportStrea
 }
 
 func (c *call) decode(v any) error {
-	if err := encoding.GetCodecV2("proto").Unmarshal(mem.BufferSlice{mem.SliceBuffer(c.input)}, v); err != nil {
+	if err := frame.Codec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(c.input)}, v); err != nil {
 		return fmt.Errorf("%w: %w", errUndecodable, err)
 	}
 	return nil
 }
 
 func encode(v any) ([]byte, error) {
-	data, err := encoding.GetCodecV2("proto").Marshal(v)
+	data, err := frame.Codec().Marshal(v)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "encode the reply: %v", err)
 	}
@@ -78,7 +78,6 @@ func encode(v any) ([]byte, error) {
 type serverStream struct {
 	ctx      context.Context
 	call     *call
-	headers  *transportStream
 	received bool
 }
 
@@ -100,53 +99,13 @@ func (s *serverStream) SendMsg(v any) error {
 	if err != nil {
 		return err
 	}
-	s.headers.sendFirst()
+	s.call.sent.sendFirst()
 	return s.call.send(b)
 }
 
 func (s *serverStream) SetHeader(md metadata.MD) error  { return grpc.SetHeader(s.ctx, md) }
 func (s *serverStream) SendHeader(md metadata.MD) error { return grpc.SendHeader(s.ctx, md) }
 func (s *serverStream) SetTrailer(md metadata.MD)       { _ = grpc.SetTrailer(s.ctx, md) }
-
-// transportStream lets handlers set headers and trailers as in a server.
-type transportStream struct {
-	method string
-
-	mu   sync.Mutex
-	sent bool
-}
-
-func (t *transportStream) Method() string { return t.method }
-
-func (t *transportStream) SetHeader(metadata.MD) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.sent {
-		return errHeadersSent
-	}
-	return nil
-}
-
-func (t *transportStream) SendHeader(metadata.MD) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.sent {
-		return errHeadersSent
-	}
-	t.sent = true
-	return nil
-}
-
-// sendFirst sends the headers with the first message, as a server does.
-func (t *transportStream) sendFirst() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.sent = true
-}
-
-func (t *transportStream) SetTrailer(metadata.MD) error { return nil }
-
-var errHeadersSent = errors.New("the headers have been sent already")
 
 // queueAddr is the peer's address as handlers see it.
 type queueAddr struct{}

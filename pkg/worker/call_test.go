@@ -75,16 +75,19 @@ type outcome struct {
 	reply    []byte
 	messages [][]byte
 	err      error
+	// headers and trailers are what comes back with the task.
+	headers, trailers task.Metadata
 }
 
 // invoke calls a method as an execution does.
 func invoke(ctx context.Context, w *Worker, method string, input []byte, md metadata.MD) outcome {
 	var o outcome
-	c := &call{method: w.methods[method], input: input, send: func(b []byte) error {
+	c := &call{method: w.methods[method], input: input, sent: &transportStream{method: w.methods[method].fullMethod}, send: func(b []byte) error {
 		o.messages = append(o.messages, b)
 		return nil
 	}}
 	o.reply, o.err = c.run(ctx, w, md)
+	o.headers, o.trailers = c.sent.response()
 	return o
 }
 
@@ -166,8 +169,11 @@ func TestHandlerFindsWhatAServerGives(t *testing.T) {
 		}), Config{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		require.NoError(t, invoke(ctx, w, method, request(t), metadata.Pairs("x-key", "a", "x-key", "b")).err)
+		o := invoke(ctx, w, method, request(t), metadata.Pairs("x-key", "a", "x-key", "b"))
+		require.NoError(t, o.err)
 		require.True(t, called)
+		require.Equal(t, task.Metadata{"a": {"1", "2"}}, o.headers, "in the order in which they were set")
+		require.Equal(t, task.Metadata{"t": {"1"}}, o.trailers)
 	})
 }
 
@@ -179,11 +185,17 @@ func TestStreamHasHeadersOfItsOwn(t *testing.T) {
 		require.NoError(t, ss.SendHeader(metadata.Pairs("a", "2")))
 		require.Error(t, ss.SendHeader(metadata.Pairs("a", "3")))
 		ss.SetTrailer(metadata.Pairs("t", "1"))
-		return ss.Send(&taskv1.WatchTaskResponse{})
+		if err := ss.Send(&taskv1.WatchTaskResponse{}); err != nil {
+			return err
+		}
+		ss.SetTrailer(metadata.Pairs("t", "2"))
+		return nil
 	}}, Config{})
 	o := invoke(t.Context(), w, streamMethod, request(t), nil)
 	require.NoError(t, o.err)
 	require.Len(t, o.messages, 1)
+	require.Equal(t, task.Metadata{"a": {"1", "2"}}, o.headers)
+	require.Equal(t, task.Metadata{"t": {"1", "2"}}, o.trailers)
 }
 
 func TestHeadersMayBeSetConcurrently(t *testing.T) {
@@ -444,7 +456,7 @@ func TestSendPassesOnWhatRefusesTheMessage(t *testing.T) {
 	w := workerOf(t, &server{stream: func(_ *taskv1.WatchTaskRequest, ss grpc.ServerStreamingServer[taskv1.WatchTaskResponse]) error {
 		return ss.Send(&taskv1.WatchTaskResponse{})
 	}}, Config{})
-	c := &call{method: w.methods[streamMethod], input: request(t), send: func([]byte) error { return refused }}
+	c := &call{method: w.methods[streamMethod], input: request(t), sent: &transportStream{}, send: func([]byte) error { return refused }}
 	_, err := c.run(t.Context(), w, nil)
 	require.ErrorIs(t, err, refused)
 }

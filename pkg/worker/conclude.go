@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -18,7 +19,7 @@ import (
 // conclude says what the handler's return means for the task.
 func (x *execution) conclude(r returned) verdict {
 	if r.err == nil {
-		e := x.event(task.PhaseSucceeded)
+		e := x.answered(task.PhaseSucceeded, r)
 		e.Message = r.reply
 		return verdict{e, x.delivery.Accept}
 	}
@@ -27,11 +28,39 @@ func (x *execution) conclude(r returned) verdict {
 		return verdict{x.event(phase), x.delivery.Release}
 	}
 	advice, delay := task.AdviceOf(r.err)
+	if advice == task.AdviceNotBegun && !x.stream.begun() {
+		return *x.notBegun(r.err.Error())
+	}
 	a := policy.Attempt{Advice: advice, Delay: delay}
 	if advice == task.AdviceSnooze {
-		return *x.decided(x.event(task.PhaseRetrying), nil, a, nil)
+		return *x.decided(x.answered(task.PhaseRetrying, r), nil, a, nil)
 	}
-	return *x.decided(x.event(task.PhaseRetrying), x.failureOf(r), a, nil)
+	return *x.decided(x.answered(task.PhaseRetrying, r), x.failureOf(r), a, nil)
+}
+
+// answered is the event of a handler's return, with the headers and trailers that
+// it has set.
+func (x *execution) answered(phase task.Phase, r returned) *task.Event {
+	e := x.event(phase)
+	e.Headers, e.Trailers = r.headers, r.trailers
+	return e
+}
+
+const (
+	// notBegunPause is how long a task waits whose handler could not begin.
+	notBegunPause = time.Second
+	// maxDecision bounds, in bytes, what of a handler's error goes into a decision.
+	maxDecision = 1 << 10
+)
+
+// notBegun gives a task back of which nothing was done: neither its attempt nor
+// the permit of its start is spent.
+func (x *execution) notBegun(why string) *verdict {
+	e := x.event(task.PhaseReleased)
+	e.Decision = cut("not begun: "+valid(why), maxDecision)
+	v := x.postpone(notBegunPause)
+	v.event = e
+	return v
 }
 
 // decided has the policy decide what follows an attempt. e is the event of a

@@ -46,6 +46,10 @@ type Config struct {
 	MaxStuck int
 	// Version is reported with each attempt. Default the main module's version.
 	Version string
+	// Descriptors are an encoded google.protobuf.FileDescriptorProto of every file
+	// that the registered services need, imports first; they are announced as they
+	// are. Default those that are linked into the program.
+	Descriptors [][]byte
 	// Logger is where the worker reports. Default slog's default.
 	Logger *slog.Logger
 	// TracerProvider makes the spans of attempts. Default otel's global one.

@@ -8,8 +8,8 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 )
 
-// maxHeld is how long a message may wait here for a free slot, or for the
-// process to itself, before others get it.
+// maxHeld is how long a message may wait here for a free slot before others get
+// it.
 const maxHeld = time.Hour
 
 // consumption takes the tasks of one type while it is attached to their queue.
@@ -62,26 +62,24 @@ func (c *consumption) close() {
 	}
 }
 
-// take starts tasks as slots become free, until ctx ends or the link does. When
-// one is to be alone in the process it takes none.
+// take starts tasks as slots become free, until ctx ends or the link does. While
+// the gate is shut it takes none.
 func (c *consumption) take(ctx context.Context) error {
-	for ctx.Err() == nil {
+	for c.w.gate.await(ctx, gateState.open) && ctx.Err() == nil {
 		if err := c.credit.extend(); err != nil {
 			return err
 		}
-		if err := c.takeShared(ctx); err != nil || ctx.Err() != nil {
+		if err := c.takeOpen(ctx); err != nil || ctx.Err() != nil {
 			return err
 		}
 		c.giveBack()
-		c.w.isolation.await(ctx, func(alone bool, _ int) bool { return !alone })
 	}
 	return nil
 }
 
-// takeShared starts tasks until one wants to be alone, or ctx ends: neither is
-// an error.
-func (c *consumption) takeShared(ctx context.Context) error {
-	ctx, cancel := c.w.isolation.untilAlone(ctx)
+// takeOpen starts tasks until the gate is shut, or ctx ends: neither is an error.
+func (c *consumption) takeOpen(ctx context.Context) error {
+	ctx, cancel := c.w.gate.untilShut(ctx)
 	defer cancel()
 	for {
 		d, err := c.receiver.Receive(ctx)
@@ -120,7 +118,7 @@ func (c *consumption) start(ctx context.Context, d *broker.WorkDelivery) error {
 // begin counts an execution that begins; false when none may.
 func (c *consumption) begin() (begun bool) {
 	c.w.whileTaking(func() {
-		if begun = c.w.isolation.enter(); begun {
+		if begun = c.w.gate.enter(); begun {
 			c.w.running.Add(1)
 		}
 	})

@@ -15,5 +15,7 @@
 //
 // Handlers run outside a grpc.Server: grpc.SetHeader, grpc.SendHeader,
 // grpc.SetTrailer and grpc.Method work, grpc.SetSendCompressor does not, and no
-// stats handler is called.
+// stats handler is called. The headers and trailers that a handler has set come
+// back with its outcome, at most [task.MaxResponseMetadata] bytes of each and
+// only what [task.Travels] allows.
 package worker

@@ -41,7 +41,7 @@ func (c *consumption) execution(d *broker.WorkDelivery) *execution {
 	x.sayLost = sync.OnceFunc(x.reportLost)
 	x.share = sync.OnceFunc(func() {
 		if x.alone {
-			c.w.isolation.yield()
+			c.w.gate.yield()
 		}
 	})
 	return x
@@ -76,7 +76,7 @@ func (c *consumption) execute(d *broker.WorkDelivery) {
 // end frees what the execution holds while its handler runs, or could.
 func (x *execution) end() {
 	x.pool.release()
-	x.w.isolation.leave()
+	x.w.gate.leave()
 }
 
 // settlement tells the broker what became of a delivery.

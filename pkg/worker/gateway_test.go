@@ -55,6 +55,8 @@ type gateway struct {
 	mute bool
 	// unheard are events that never arrive, as if who says them were gone.
 	unheard task.Phase
+	// suspect has all who ask for a start be told that it may take its worker down.
+	suspect bool
 	// again makes the next heartbeat's answer ask for a registration.
 	again bool
 }
@@ -184,6 +186,9 @@ func (g *gateway) decide(r task.StartRequest) task.StartAnswer {
 	}
 	answer, next := task.DecideStart(r, t, history, claim)
 	g.claims[key] = next
+	if g.suspect && answer.Verdict == task.VerdictStart {
+		answer.Crashes = suspicious
+	}
 	return answer
 }
 
@@ -271,6 +276,16 @@ func (g *gateway) await(t testing.TB, id string, phase task.Phase) task.Event {
 	return g.of(id, phase)[0]
 }
 
+// awaitAsked waits until a start is asked for that has not been answered.
+func (g *gateway) awaitAsked(t testing.TB) {
+	t.Helper()
+	brokertest.Eventually(t, patience, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.asked) > 0
+	})
+}
+
 func (g *gateway) snapshot() (requests []*brokerv1.WorkerRequest, beats []*brokerv1.Heartbeat) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -339,6 +354,12 @@ func run(t testing.TB, f *faults, cfg Config) (w *Worker, stop func()) {
 	w, err := New(cfg)
 	require.NoError(t, err)
 	demov1.RegisterFaultServiceServer(w, f)
+	return w, serve(t, w)
+}
+
+// serve runs a worker until stop, which waits for its end, is called or the test ends.
+func serve(t testing.TB, w *Worker) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -352,5 +373,5 @@ func run(t testing.TB, f *faults, cfg Config) (w *Worker, stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	return w, stop
+	return stop
 }

@@ -29,6 +29,8 @@ type returned struct {
 	err   error
 	// cause is why its context ended, nil if it had not.
 	cause error
+	// headers and trailers are what it has set.
+	headers, trailers task.Metadata
 	// stuck: it was written off.
 	stuck bool
 }
@@ -54,11 +56,13 @@ func (x *execution) handle(ctx context.Context) returned {
 			x.end()
 		}()
 		r := returned{err: errGoexit}
+		sent := &transportStream{method: x.w.methods[x.taskType].fullMethod}
 		defer func() {
 			r.cause = context.Cause(hctx)
+			r.headers, r.trailers = sent.response()
 			ended <- r
 		}()
-		r.reply, r.err = recovered(func() ([]byte, error) { return x.call(hctx) })
+		r.reply, r.err = recovered(func() ([]byte, error) { return x.call(hctx, sent) })
 	}()
 	writeOff := time.NewTimer(x.rules.Timeout() + x.w.patience)
 	defer writeOff.Stop()
@@ -112,7 +116,7 @@ func lostCause(attached context.Context) error {
 	return broker.ErrDeliveryLost
 }
 
-func (x *execution) call(ctx context.Context) ([]byte, error) {
+func (x *execution) call(ctx context.Context, sent *transportStream) ([]byte, error) {
 	m := x.w.methods[x.taskType]
 	md := metadata.MD{}
 	for k, vs := range x.msg.Metadata {
@@ -120,7 +124,7 @@ func (x *execution) call(ctx context.Context) ([]byte, error) {
 			md.Append(k, string(v))
 		}
 	}
-	c := &call{method: m, input: x.msg.Payload, send: func(b []byte) error { return x.send(ctx, b) }}
+	c := &call{method: m, input: x.msg.Payload, send: func(b []byte) error { return x.send(ctx, b) }, sent: sent}
 	reply, err := c.run(ctx, x.w, md)
 	if m.stream != nil {
 		var failed error

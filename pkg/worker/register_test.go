@@ -3,6 +3,7 @@ package worker
 import (
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,39 @@ func TestRunNeedsDescriptors(t *testing.T) {
 		ServiceName: "acme.v1.Unlinked", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{MethodName: "Do"}},
 	}, &server{})
 	require.ErrorContains(t, w.Run(t.Context()), "acme.v1.Unlinked")
+}
+
+func TestRegisterNeedsNoHandlerType(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, Config{})
+	w.RegisterService(&grpc.ServiceDesc{ServiceName: "acme.v1.Unlinked", Methods: []grpc.MethodDesc{{MethodName: "Do"}}}, &server{})
+	w.RegisterService(&grpc.ServiceDesc{ServiceName: "acme.v1.Other", Methods: []grpc.MethodDesc{{MethodName: "Do"}}}, nil)
+	require.ElementsMatch(t, []string{"acme.v1.Unlinked.Do", "acme.v1.Other.Do"}, w.taskTypes())
+}
+
+func TestGivenDescriptorsAreAnnouncedAsTheyAre(t *testing.T) {
+	t.Parallel()
+	linked := newWorker(t, Config{})
+	demov1.RegisterFaultServiceServer(linked, demov1.UnimplementedFaultServiceServer{})
+	collected, err := linked.announcement()
+	require.NoError(t, err)
+	// A field that nobody knows, 1000, is kept.
+	files := slices.Clone(collected.Files)
+	files[0] = append(slices.Clone(files[0]), 0xc2, 0x3e, 0x01, 'x')
+
+	w := newWorker(t, Config{Descriptors: files})
+	demov1.RegisterFaultServiceServer(w, demov1.UnimplementedFaultServiceServer{})
+	a, err := w.announcement()
+	require.NoError(t, err)
+	require.Equal(t, []string{"demo.v1.FaultService"}, a.Services)
+	require.Equal(t, files, a.Files)
+
+	demov1.RegisterImageServiceServer(w, demov1.UnimplementedImageServiceServer{})
+	require.ErrorContains(t, w.Run(t.Context()), "demo.v1.ImageService")
+
+	w = newWorker(t, Config{Descriptors: [][]byte{{0xff}}})
+	demov1.RegisterFaultServiceServer(w, demov1.UnimplementedFaultServiceServer{})
+	require.ErrorContains(t, w.Run(t.Context()), "descriptor 1 of 1")
 }
 
 func TestAnnouncementCanBeBuilt(t *testing.T) {

@@ -29,7 +29,9 @@ import (
 type place struct {
 	*gateway
 	broker brokertest.Broker
-	stop   func()
+	// proxy has the worker's connections.
+	proxy *brokertest.Proxy
+	stop  func()
 }
 
 // workplace starts both. Retries come after 20 ms, edit changes the options.
@@ -38,8 +40,9 @@ func workplace(t testing.TB, handler func(context.Context) error, edit ...func(*
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	g.setOptions(typeDelay, edit...)
-	_, stop := run(t, &faults{delay: handler}, Config{AMQPURLs: []string{b.URL}})
-	return place{g, b, stop}
+	proxy := brokertest.NewProxy(t, b.URL)
+	_, stop := run(t, &faults{delay: handler}, Config{AMQPURLs: []string{proxy.URL()}})
+	return place{g, b, proxy, stop}
 }
 
 func (g *gateway) setOptions(taskType string, edit ...func(*taskv1.TaskOptions)) {
@@ -209,7 +212,7 @@ func TestAtMostOnceAsksForEveryStart(t *testing.T) {
 	})
 	id := p.submit(t, typeDelay)
 	p.await(t, id, task.PhaseStarted)
-	p.broker.CloseConnections(t)
+	p.proxy.Drop()
 	dead := p.await(t, id, task.PhaseDeadLettered)
 	require.Equal(t, task.CauseDeliveryLimit, dead.Cause)
 	require.Equal(t, "AT_MOST_ONCE", policy.Reason(dead.Failure))
@@ -322,7 +325,7 @@ func TestAttemptThatTookItsWorkerDownIsSpent(t *testing.T) {
 			}
 		}
 	})
-	p.broker.CloseConnections(t)
+	p.proxy.Drop()
 	retry := p.await(t, id, task.PhaseRetrying)
 	require.Equal(t, e.Key.Delivery, retry.Key.Delivery, "it is the crashed execution that is decided about")
 	require.Equal(t, 2, retry.NextAttempt)
@@ -359,7 +362,7 @@ func TestLostConnectionIsNoCrash(t *testing.T) {
 	id := p.submit(t, typeDelay)
 	for n := range 3 {
 		brokertest.Eventually(t, patience, func() bool { return len(p.of(id, task.PhaseStarted)) == n+1 })
-		p.broker.CloseConnections(t)
+		p.proxy.Drop()
 	}
 	end := p.await(t, id, task.PhaseSucceeded)
 	require.Equal(t, 1, end.Key.Attempt)

@@ -75,6 +75,13 @@ func (s *responseStream) end() ([]byte, error) {
 	return s.last, s.failed
 }
 
+// begun says whether a message was sent.
+func (s *responseStream) begun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.messages > 0
+}
+
 // close takes no more messages: they would follow the task's end.
 func (s *responseStream) close() {
 	s.mu.Lock()

@@ -42,7 +42,7 @@ type Worker struct {
 	status    *broker.StatusWriter
 	answers   answers[*brokerv1.RegistrationAnswer]
 	starts    answers[*brokerv1.StartAnswer]
-	isolation *isolation
+	gate      *gate
 	clock     clock
 
 	// taking guards the step from taking tasks to taking no more: once stopTaking
@@ -89,7 +89,7 @@ func New(cfg Config) (*Worker, error) {
 		identity: &brokerv1.WorkerIdentity{
 			WorkerId: id, Host: valid(hostname()), Pid: int64(os.Getpid()), Version: valid(cfg.Version), StartTime: timestamppb.Now(),
 		},
-		idle: make(chan struct{}), isolation: newIsolation(), tooManyStuck: make(chan struct{}),
+		idle: make(chan struct{}), gate: newGate(), tooManyStuck: make(chan struct{}),
 		patience: ignoresItsEnd,
 	}
 	w.giveUp = sync.OnceFunc(func() { close(w.tooManyStuck) })
