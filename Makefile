@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build demo run test race generate lint verify breaking tidy clean
+.PHONY: help build demo run bench test race generate lint verify breaking tidy clean
 
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/warrenmq/warren/pkg/buildinfo.version=$(VERSION)
@@ -21,13 +21,18 @@ help: ## list the targets
 
 build: ## build the binaries into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./services/gateway ./services/deadletter ./services/demo ./services/playground
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./services/gateway ./services/deadletter ./services/worker ./services/demo ./services/playground
 
 demo: build ## start everything, run real tasks, check the results, stop everything
 	@exec bin/playground demo --bin-dir bin
 
 run: build ## leave the platform up on the default ports; Ctrl-C stops it
 	@exec bin/playground run --bin-dir bin
+
+# BENCHFLAGS are flags of `bin/bench --help`, such as BENCHFLAGS='--rounds 3'.
+bench: build ## measure Warren against the raw broker: rates, latencies, CPU
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./services/bench
+	@exec bin/bench --bin-dir bin $(BENCHFLAGS)
 
 test: ## run every test against a RabbitMQ that the tests start themselves
 	go test $(RACE) -timeout 20m $$(go list ./... | grep -v /services/e2e)

@@ -1,0 +1,146 @@
+//go:build unix
+
+package cmd
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/warrenmq/warren/services/bench/internal/load"
+	"github.com/warrenmq/warren/services/bench/internal/rawbroker"
+	"github.com/warrenmq/warren/services/bench/internal/report"
+	"github.com/warrenmq/warren/services/bench/internal/rounds"
+	"github.com/warrenmq/warren/services/bench/internal/stats"
+)
+
+// Names of measures, and of what they find.
+const (
+	deepPipeline = "L1"
+	callers64    = "L64"
+	unary        = "unary"
+	bulk         = "bulk"
+	latency      = "latency"
+
+	rate     = "rate"
+	accepted = "accepted"
+	done     = "done"
+)
+
+// The raw measures are several times as fast as Warren's: with more messages
+// they take about as long.
+const (
+	deepPipelineTimes = 4
+	callers64Times    = 2
+	// warmShare of a round's tasks warm up.
+	warmShare = 5
+)
+
+// comparisons are Warren's rates as shares of the broker's.
+func comparisons() []report.Comparison {
+	return []report.Comparison{
+		{Measure: callers64, Name: rate, Of: deepPipeline, NameOfOther: rate},
+		{Measure: unary, Name: done, Of: callers64, NameOfOther: rate},
+		{Measure: unary, Name: done, Of: deepPipeline, NameOfOther: rate},
+		{Measure: bulk, Name: accepted, Of: deepPipeline, NameOfOther: rate},
+		{Measure: bulk, Name: done, Of: deepPipeline, NameOfOther: rate},
+	}
+}
+
+// measures are all that can be measured.
+type measures struct {
+	raw    *rawbroker.Limits
+	load   *load.Load
+	tasks  int
+	during time.Duration
+}
+
+// named are those of the names, in the order of a round: what is compared comes
+// one after the other.
+func (m measures) named(names []string) []rounds.Measure {
+	all := []rounds.Measure{
+		m.limit(deepPipeline, deepPipelineTimes*m.tasks, m.raw.Deep),
+		m.throughput(bulk, m.load.Bulk),
+		m.limit(callers64, callers64Times*m.tasks, m.raw.Callers64),
+		m.throughput(unary, m.load.Unary),
+		m.latency(),
+	}
+	return slices.DeleteFunc(all, func(r rounds.Measure) bool { return !slices.Contains(names, r.Name) })
+}
+
+func (m measures) limit(name string, n int, run func(context.Context, int) (time.Duration, error)) rounds.Measure {
+	return rounds.Measure{
+		Name: name, Tasks: n,
+		Warm: func(ctx context.Context) error {
+			_, err := run(ctx, max(n/warmShare, 1))
+			return err
+		},
+		Run: func(ctx context.Context) ([]rounds.Value, error) {
+			took, err := run(ctx, n)
+			return []rounds.Value{{Name: rate, Unit: "messages/s", Number: perSecond(n, took)}}, err
+		},
+	}
+}
+
+func (m measures) throughput(name string, run func(context.Context, int) (load.Rates, error)) rounds.Measure {
+	return rounds.Measure{
+		Name: name, Tasks: m.tasks,
+		Warm: func(ctx context.Context) error {
+			_, err := run(ctx, max(m.tasks/warmShare, 1))
+			return err
+		},
+		Run: func(ctx context.Context) ([]rounds.Value, error) {
+			took, err := run(ctx, m.tasks)
+			return []rounds.Value{
+				{Name: accepted, Unit: "tasks/s", Number: perSecond(m.tasks, took.Accepted)},
+				{Name: done, Unit: "tasks/s", Number: perSecond(m.tasks, took.Done)},
+			}, err
+		},
+	}
+}
+
+func (m measures) latency() rounds.Measure {
+	return rounds.Measure{
+		Name: latency, Tasks: int(m.during.Seconds() * load.Rate),
+		Run: func(ctx context.Context) ([]rounds.Value, error) {
+			found, err := m.load.Latencies(ctx, m.during)
+			if err != nil {
+				return nil, err
+			}
+			var values []rounds.Value
+			for _, part := range []struct {
+				name string
+				of   func(load.Latency) time.Duration
+			}{
+				{accepted, func(l load.Latency) time.Duration { return l.Accepted }},
+				{"start", func(l load.Latency) time.Duration { return l.Started }},
+				{done, func(l load.Latency) time.Duration { return l.Seen }},
+			} {
+				values = append(values, percentiles(part.name, found, part.of)...)
+			}
+			return values, nil
+		},
+	}
+}
+
+func percentiles(name string, found []load.Latency, of func(load.Latency) time.Duration) []rounds.Value {
+	all := make([]float64, len(found))
+	for i, l := range found {
+		all[i] = float64(of(l)) / float64(time.Millisecond)
+	}
+	var values []rounds.Value
+	for _, p := range []struct {
+		name string
+		p    float64
+	}{{" p50", 50}, {" p90", 90}, {" p99", 99}} {
+		values = append(values, rounds.Value{Name: name + p.name, Unit: "ms", Number: stats.Percentile(all, p.p)})
+	}
+	return values
+}
+
+func perSecond(n int, took time.Duration) float64 {
+	if took <= 0 {
+		return 0
+	}
+	return float64(n) / took.Seconds()
+}

@@ -1,0 +1,219 @@
+//go:build unix
+
+// Package platform runs what is measured: a broker, and a gateway and a worker as
+// processes of their own.
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/services/bench/internal/noop"
+	"github.com/warrenmq/warren/services/bench/internal/usage"
+)
+
+const (
+	startTimeout = 60 * time.Second
+	grace        = 10 * time.Second
+	// patience is for a process that is to end, beyond the grace that it gives what
+	// is under way.
+	patience = 20 * time.Second
+	// maxMessageBytes lets answers to large batches through.
+	maxMessageBytes = 32 << 20
+)
+
+// Config says what to run.
+type Config struct {
+	// Broker is the broker. Required.
+	Broker *Broker
+	// Namespace is for Warren's names in the broker. Required.
+	Namespace string
+	// Gateway and Worker are programs: the gateway's, and this one's, which is a
+	// worker with the argument "work". Required.
+	Gateway, Worker string
+	// Dir gets the gateway's store and the logs. Required.
+	Dir string
+	// Concurrency is how many tasks the worker runs at the same time. Required.
+	Concurrency int
+	// Connections is how many gRPC connections submissions share. Required.
+	Connections int
+}
+
+// Platform is a gateway and a worker that run.
+type Platform struct {
+	// Tasks are clients of the gateway, each with a connection of its own.
+	Tasks []taskv1.TaskServiceClient
+	// Reports are the worker's.
+	Reports *noop.Listener
+	// Meters are those of the processes, this one included, by name; empty where
+	// the system does not tell.
+	Meters map[string]usage.Meter
+
+	cfg       Config
+	gateway   *child
+	worker    *child
+	conns     []*grpc.ClientConn
+	listening chan struct{}
+}
+
+// Names of processes in [Platform.Meters].
+const (
+	ProcessGateway = "gateway"
+	ProcessWorker  = "worker"
+	ProcessBroker  = "broker"
+	ProcessBench   = "bench"
+)
+
+// Start starts the processes, and returns once the gateway accepts tasks. The
+// caller must Stop the platform, which is not nil after an error either.
+func Start(ctx context.Context, cfg Config) (*Platform, error) {
+	p := &Platform{cfg: cfg, Reports: noop.NewListener(), listening: make(chan struct{})}
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it took more than %v", startTimeout))
+	defer cancel()
+	if err := p.start(ctx); err != nil {
+		return p, fmt.Errorf("start Warren: %w", err)
+	}
+	return p, nil
+}
+
+func (p *Platform) start(ctx context.Context) error {
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.startGateway(address); err != nil {
+		return err
+	}
+	if err := p.startWorker(); err != nil {
+		return err
+	}
+	if err := p.connect(address); err != nil {
+		return err
+	}
+	p.measureProcesses()
+	ctx, cancel := p.Guard(ctx)
+	defer cancel()
+	return awaitType(ctx, p.Tasks[0])
+}
+
+// settings of the broker are variables, since others on this machine can read
+// arguments, and a URL may have a password.
+func (p *Platform) settings() []string {
+	return []string{"WARREN_AMQP_URL=" + p.cfg.Broker.URL, "WARREN_NAMESPACE=" + p.cfg.Namespace}
+}
+
+func (p *Platform) startGateway(address string) (err error) {
+	p.gateway, err = program{
+		name: "the gateway", path: p.cfg.Gateway, settings: p.settings(), log: p.log(ProcessGateway),
+		args: []string{
+			"--listen=" + address, "--metrics-listen=", "--store-url=sqlite:" + filepath.Join(p.cfg.Dir, "gateway.db"),
+			"--grace=" + grace.String(),
+		},
+	}.start()
+	return err
+}
+
+// startWorker starts the worker, whose standard output are its reports.
+func (p *Platform) startWorker() error {
+	reports, out, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make a pipe: %w", err)
+	}
+	defer out.Close()
+	worker, err := program{
+		name: "the worker", path: p.cfg.Worker, settings: p.settings(), log: p.log(ProcessWorker), stdout: out,
+		args: []string{"work", "--concurrency=" + strconv.Itoa(p.cfg.Concurrency), "--grace=" + grace.String()},
+	}.start()
+	if err != nil {
+		return errors.Join(err, reports.Close())
+	}
+	p.worker = worker
+	go func() {
+		defer close(p.listening)
+		defer reports.Close()
+		p.Reports.Listen(reports)
+	}()
+	return nil
+}
+
+func (p *Platform) connect(address string) error {
+	for range p.cfg.Connections {
+		conn, err := grpc.NewClient(address,
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
+			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}),
+		)
+		if err != nil {
+			return fmt.Errorf("connect to the gateway: %w", err)
+		}
+		p.conns = append(p.conns, conn)
+		p.Tasks = append(p.Tasks, taskv1.NewTaskServiceClient(conn))
+	}
+	return nil
+}
+
+func (p *Platform) measureProcesses() {
+	if !usage.Readable() {
+		return
+	}
+	process := func(pid int) usage.Meter { return func() (time.Duration, error) { return usage.Process(pid) } }
+	p.Meters = map[string]usage.Meter{
+		ProcessGateway: process(p.gateway.pid()), ProcessWorker: process(p.worker.pid()), ProcessBench: process(os.Getpid()),
+	}
+	if broker := p.cfg.Broker.meter(); broker != nil {
+		p.Meters[ProcessBroker] = broker
+	}
+}
+
+// Guard is a context that also ends when a process has ended by itself, and then
+// says so as its cause.
+func (p *Platform) Guard(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	for _, c := range p.children() {
+		go func() {
+			select {
+			case <-c.done:
+				end(c.died())
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, func() { end(context.Canceled) }
+}
+
+// Stop ends the processes, the worker first, in a minute at most.
+func (p *Platform) Stop() error {
+	var failed []error
+	for _, conn := range p.conns {
+		failed = append(failed, conn.Close())
+	}
+	for _, c := range p.children() {
+		failed = append(failed, c.stop(patience))
+	}
+	if p.worker != nil {
+		<-p.listening
+	}
+	return errors.Join(failed...)
+}
+
+// children are the processes that were started, in the order to stop them in.
+func (p *Platform) children() []*child {
+	var started []*child
+	for _, c := range []*child{p.worker, p.gateway} {
+		if c != nil {
+			started = append(started, c)
+		}
+	}
+	return started
+}
+
+func (p *Platform) log(process string) string { return filepath.Join(p.cfg.Dir, process+".log") }

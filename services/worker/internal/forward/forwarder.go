@@ -1,0 +1,85 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/warrenmq/warren/pkg/frame"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/worker/internal/discovery"
+	"github.com/warrenmq/warren/services/worker/internal/target"
+)
+
+// maxAnswer is far above any limit that a gateway has for results, so that the
+// worker refuses what is too large, with the reason that says so.
+const maxAnswer = 64 << 20
+
+// Forwarder calls the target for tasks.
+type Forwarder struct {
+	Target *target.Target
+	Logger *slog.Logger
+}
+
+// Register registers the services of the schema, with handlers that forward.
+func (f *Forwarder) Register(r grpc.ServiceRegistrar, schema *discovery.Schema) {
+	for _, service := range schema.Services {
+		r.RegisterService(f.describe(service), nil)
+	}
+}
+
+func (f *Forwarder) describe(service discovery.Service) *grpc.ServiceDesc {
+	d := &grpc.ServiceDesc{ServiceName: service.Name}
+	for _, m := range service.Methods {
+		method := "/" + service.Name + "/" + m.Name
+		if !m.ClientStreams && !m.ServerStreams {
+			d.Methods = append(d.Methods, grpc.MethodDesc{MethodName: m.Name, Handler: f.unary(method)})
+			continue
+		}
+		d.Streams = append(d.Streams, grpc.StreamDesc{
+			StreamName: m.Name, Handler: f.stream(method), ServerStreams: m.ServerStreams, ClientStreams: m.ClientStreams,
+		})
+	}
+	return d
+}
+
+// options are those of every call. A call that can't be sent at once fails: then
+// its task is given back, and others may take it.
+func options(more ...grpc.CallOption) []grpc.CallOption {
+	return append(more, grpc.ForceCodecV2(frame.Codec()), grpc.MaxCallRecvMsgSize(maxAnswer), grpc.WaitForReady(false))
+}
+
+// outgoing is the context of a call: the task's deadline and metadata, what says
+// which attempt it is, and a note of whether it left.
+func (f *Forwarder) outgoing(ctx context.Context) (context.Context, *target.Departure) {
+	incoming, _ := metadata.FromIncomingContext(ctx)
+	md := metadata.MD{}
+	for key, values := range task.Travelling(incoming) {
+		if !f.Target.Sets(key) {
+			md[key] = values
+		}
+	}
+	addTask(ctx, md)
+	return target.Track(metadata.NewOutgoingContext(ctx, md))
+}
+
+// outcome is what a call that failed means for the task. A status is that of the
+// attempt, the target's own or, like a connection that broke, one that leaves open
+// what the target did. A call that never left was no attempt.
+func (f *Forwarder) outcome(ctx context.Context, d *target.Departure, err error) error {
+	code := status.Code(err)
+	ended := code == codes.Canceled || code == codes.DeadlineExceeded
+	if cause := ctx.Err(); cause != nil && ended {
+		err = cause
+	}
+	if d.Left() || code != codes.Unavailable && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	f.Target.Recheck()
+	return task.NotBegun(err)
+}

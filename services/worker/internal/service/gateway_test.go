@@ -1,0 +1,139 @@
+package service
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// gateway takes every registration, with the types that it was started for, and
+// keeps what it hears.
+type gateway struct {
+	types     []string
+	publisher *broker.Publisher
+
+	mu            sync.Mutex
+	registrations []*brokerv1.Registration
+	events        []task.Event
+}
+
+func startGateway(t *testing.T, b brokertest.Broker, types ...string) *gateway {
+	t.Helper()
+	cfg := broker.Config{URLs: []string{b.URL}, Name: "a test's gateway", Logger: quiet()}
+	require.NoError(t, cfg.Validate())
+	publish := broker.NewConnection(cfg, "publish", nil)
+	g := &gateway{types: types, publisher: broker.NewPublisher(publish)}
+	consume := broker.NewConnection(cfg, "consume", func(topology *broker.Topology) error {
+		err := topology.DeclareShared()
+		for _, name := range types {
+			if err == nil {
+				err = topology.DeclareWork(name)
+			}
+		}
+		return err
+	})
+	consume.Subscribe(broker.Subscription{Queue: cfg.Names().Requests(), Handle: g.onRequests})
+	consume.Subscribe(broker.Subscription{Queue: cfg.Names().Status(), MaxBatch: 100, Prefetch: 100, Handle: g.onStatus})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { publish.Run(ctx) })
+	running.Go(func() { consume.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	ready, cancelReady := context.WithTimeout(t.Context(), patience)
+	defer cancelReady()
+	require.NoError(t, g.publisher.AwaitReady(ready))
+	require.NoError(t, consume.Do(ready, func(*broker.Topology) error { return nil }))
+	return g
+}
+
+func (g *gateway) onRequests(ctx context.Context, batch []broker.Delivery) error {
+	for _, d := range batch {
+		r := &brokerv1.WorkerRequest{}
+		if err := proto.Unmarshal(d.Body, r); err != nil {
+			return err
+		}
+		if r.GetRegistration() == nil {
+			continue
+		}
+		g.mu.Lock()
+		g.registrations = append(g.registrations, r.GetRegistration())
+		g.mu.Unlock()
+		a := &brokerv1.RegistrationAnswer{RequestId: r.RequestId}
+		for _, name := range g.types {
+			a.Types = append(a.Types, &brokerv1.TypePolicy{Type: name, Timeout: durationpb.New(time.Minute), MaxResultBytes: 1 << 20})
+		}
+		m := &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Registration{Registration: a}}
+		if err := g.publisher.PublishControl(ctx, r.Worker.WorkerId, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gateway) onStatus(_ context.Context, batch []broker.Delivery) error {
+	for _, d := range batch {
+		b, err := broker.DecodeStatusBatch(d.Body)
+		if err != nil {
+			return err
+		}
+		for _, encoded := range b.Events {
+			e, err := broker.DecodeEvent(encoded)
+			if err != nil {
+				return err
+			}
+			g.mu.Lock()
+			g.events = append(g.events, e)
+			g.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+func (g *gateway) submit(t *testing.T, taskType string, payload []byte, md map[string][][]byte) string {
+	t.Helper()
+	m := &broker.TaskMessage{
+		ID: task.NewID(), Type: taskType, Payload: payload, Run: 1, Copy: task.NewCopy(),
+		CreateTime: time.Now(), RunTime: time.Now(), Priority: task.PriorityNormal, Metadata: md,
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, g.publisher.PublishTask(ctx, m))
+	return m.ID
+}
+
+// of gives the events of a task with the phase.
+func (g *gateway) of(id string, phase task.Phase) (events []task.Event) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range g.events {
+		if e.TaskID == id && e.Key.Phase == phase {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+func (g *gateway) await(t *testing.T, id string, phase task.Phase) task.Event {
+	t.Helper()
+	brokertest.Eventually(t, patience, func() bool { return len(g.of(id, phase)) > 0 })
+	return g.of(id, phase)[0]
+}
+
+func (g *gateway) registered() []*brokerv1.Registration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.registrations
+}
