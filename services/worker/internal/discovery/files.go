@@ -18,10 +18,12 @@ type files struct {
 	services map[string]*file
 }
 
-// file is one, as it came and decoded.
+// file is one, encoded and decoded.
 type file struct {
-	raw   []byte
-	proto *descriptorpb.FileDescriptorProto
+	// came is what it came as, raw what it is passed on as: the same, unless imports
+	// had to be restored.
+	came, raw []byte
+	proto     *descriptorpb.FileDescriptorProto
 }
 
 func newFiles() *files { return &files{byPath: map[string]*file{}, services: map[string]*file{}} }
@@ -29,14 +31,14 @@ func newFiles() *files { return &files{byPath: map[string]*file{}, services: map
 // add takes in an encoded file. The same one twice is one; another one of the same
 // path is an error.
 func (f *files) add(raw []byte) error {
-	next := &file{raw: raw, proto: &descriptorpb.FileDescriptorProto{}}
+	next := &file{came: raw, raw: raw, proto: &descriptorpb.FileDescriptorProto{}}
 	// Options are left as they are.
 	if err := (proto.UnmarshalOptions{Resolver: (*protoregistry.Types)(nil)}).Unmarshal(raw, next.proto); err != nil {
 		return fmt.Errorf("a file descriptor can't be decoded: %w", err)
 	}
 	path := next.proto.GetName()
 	if known := f.byPath[path]; known != nil {
-		if !bytes.Equal(known.raw, raw) {
+		if !bytes.Equal(known.came, raw) {
 			return fmt.Errorf("two different files are called %q", path)
 		}
 		return nil

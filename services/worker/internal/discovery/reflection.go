@@ -111,6 +111,9 @@ func (t *talk) learn(wanted []string) (*Schema, error) {
 			return nil, fmt.Errorf("the file of service %s: %w", name, err)
 		}
 	}
+	if err := t.files.restoreImports(); err != nil {
+		return nil, err
+	}
 	if err := t.complete(); err != nil {
 		return nil, err
 	}
