@@ -20,6 +20,10 @@ type Subscription struct {
 	// MaxBatch and MaxBatchBytes bound what one call of Handle gets: no message
 	// is added to a batch that has reached either. Defaults 1 and 4 MiB.
 	MaxBatch, MaxBatchBytes int
+	// Linger is how long a batch waits for more once it has LingerBytes, which shows
+	// that the queue is busy: larger batches cost less. Default none.
+	Linger      time.Duration
+	LingerBytes int
 	// Handle takes a batch, in the order of the queue. nil acknowledges it. An
 	// error returns it to the queue and consumes anew after a pause. ctx ends
 	// when the connection is lost: then the batch will come again.
@@ -113,7 +117,7 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 			if !ok {
 				return worked, errors.New("the broker ended the consumer")
 			}
-			if err := s.handle(ctx, ch, s.gather(d, ready)); err != nil {
+			if err := s.handle(ctx, ch, s.gather(ctx, d, ready)); err != nil {
 				return worked, err
 			}
 			worked = true
@@ -150,21 +154,43 @@ func closeConsumer(ch *amqp091.Channel, deliveries <-chan amqp091.Delivery) {
 	<-drained
 }
 
-// gather adds to the first delivery what is there already.
-func (s *Subscription) gather(first amqp091.Delivery, more <-chan amqp091.Delivery) []amqp091.Delivery {
+// gather adds to the first delivery what is there already, and what comes while
+// the batch lingers.
+func (s *Subscription) gather(ctx context.Context, first amqp091.Delivery, more <-chan amqp091.Delivery) []amqp091.Delivery {
 	batch, size := []amqp091.Delivery{first}, len(first.Body)
+	var lingered <-chan time.Time
 	for len(batch) < s.MaxBatch && size < s.MaxBatchBytes {
-		select {
-		case d, ok := <-more:
+		d, ok := next(more)
+		if !ok {
+			if s.Linger == 0 || size < s.LingerBytes {
+				return batch
+			}
+			if lingered == nil {
+				timer := time.NewTimer(s.Linger)
+				defer timer.Stop()
+				lingered = timer.C
+			}
+			select {
+			case d, ok = <-more:
+			case <-lingered:
+			case <-ctx.Done():
+			}
 			if !ok {
 				return batch
 			}
-			batch, size = append(batch, d), size+len(d.Body)
-		default:
-			return batch
 		}
+		batch, size = append(batch, d), size+len(d.Body)
 	}
 	return batch
+}
+
+// next is what is there already; false for nothing.
+func next(deliveries <-chan amqp091.Delivery) (d amqp091.Delivery, ok bool) {
+	select {
+	case d, ok = <-deliveries:
+	default:
+	}
+	return d, ok
 }
 
 func (s *Subscription) handle(ctx context.Context, ch *amqp091.Channel, raw []amqp091.Delivery) error {

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
 // ServerConfig configures a server.
@@ -54,6 +55,9 @@ const (
 	keepaliveMin     = 10 * time.Second
 )
 
+// streamWorkers is how many goroutines are kept for calls; more calls get their own.
+const streamWorkers = 256
+
 // NewServer builds a server. The order of interceptors, from the outside, is
 // logging, errors, recovery, deadline, decoding, validation, for unary calls and
 // streams alike. Health checks and reflection are not traced, and logged only
@@ -73,7 +77,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 		return !slices.Contains(cfg.LongCalls, c.FullMethod())
 	})
 	return grpc.NewServer(
-		grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithFilter(filters.None(
+		grpc.StatsHandler(telemetry.ServerHandler(otelgrpc.WithFilter(filters.None(
 			filters.ServiceName("grpc.health.v1.Health"),
 			filters.ServicePrefix("grpc.reflection."),
 		)))),
@@ -95,6 +99,8 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 			requests.stream,
 			validator.StreamServerInterceptor(protovalidate.GlobalValidator),
 		),
+		// Goroutines that have handled calls have the stack for the next.
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.UnknownServiceHandler(unknownMethod),
 		grpc.ForceServerCodecV2(requests),
 		grpc.MaxRecvMsgSize(max(cfg.MaxMessageBytes, maxRefusedBytes)),

@@ -9,27 +9,40 @@ import (
 )
 
 // credit keeps as many messages asked for as the window allows, those that are
-// held included, but while it is withdrawn.
+// held included, but while it is withdrawn. It asks for several at a time: to the
+// queue each request is a command of its own, to be replicated as a message is.
 type credit struct {
 	receiver *broker.Receiver
 	window   int
+	// step is how many messages are asked for at a time, from 1.
+	step int
 
 	mu sync.Mutex
-	// held counts the messages that were received and are not settled.
-	held int
-	open bool
+	// held counts the messages that were received and are not settled; asked those,
+	// and what was asked for besides.
+	held, asked int
+	open        bool
 }
 
 // extend asks for what the window has left.
 func (c *credit) extend() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.open || c.held >= c.window {
-		c.open = true
+	if c.open {
 		return nil
 	}
-	c.open = true
-	if err := c.receiver.Credit(c.window - c.held); err != nil {
+	c.open, c.asked = true, c.held
+	return c.ask(1)
+}
+
+// ask asks for what the window has left if that is at least so much.
+func (c *credit) ask(atLeast int) error {
+	n := c.window - c.asked
+	if n < atLeast {
+		return nil
+	}
+	c.asked += n
+	if err := c.receiver.Credit(n); err != nil {
 		return fmt.Errorf("ask for tasks: %w", err)
 	}
 	return nil
@@ -54,16 +67,14 @@ func (c *credit) received() {
 	c.held++
 }
 
-// settled asks for another message in the place of one that was settled.
+// settled asks for others in the place of those that were settled.
 func (c *credit) settled() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held--
-	if !c.open || c.held >= c.window {
+	if !c.open {
 		return nil
 	}
-	if err := c.receiver.Credit(1); err != nil {
-		return fmt.Errorf("ask for tasks: %w", err)
-	}
-	return nil
+	c.asked--
+	return c.ask(c.step)
 }

@@ -143,7 +143,8 @@ func (w *Worker) consumeOnce(link context.Context, l *broker.Link, taskType stri
 	pool := w.pools[taskType]
 	c := &consumption{
 		w: w, taskType: taskType, pool: pool, receiver: r, attached: attached,
-		credit: &credit{receiver: r, window: cap(pool.slots) + w.cfg.Prefetch},
+		// With half of the prefetch not asked for, no slot is idle yet.
+		credit: &credit{receiver: r, window: cap(pool.slots) + w.cfg.Prefetch, step: max(1, w.cfg.Prefetch/2)},
 		lose:   func(reason error) { lose(fmt.Errorf("%w: %w", broker.ErrDeliveryLost, reason)) },
 	}
 	return c.run()

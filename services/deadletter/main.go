@@ -34,6 +34,7 @@ type flags struct {
 }
 
 func main() {
+	cli.CollectLess()
 	var f flags
 	if _, err := cli.Parse(&f, "deadletter", "Warren's dead-letter service: understand what failed, and replay it.", buildinfo.Version(), os.Args[1:]); err != nil {
 		cli.Fail("deadletter", err)

@@ -33,6 +33,7 @@ type flags struct {
 }
 
 func main() {
+	cli.CollectLess()
 	var f flags
 	if _, err := cli.Parse(&f, "gateway", "Warren's gateway: durable gRPC on RabbitMQ.", buildinfo.Version(), os.Args[1:]); err != nil {
 		cli.Fail("gateway", err)

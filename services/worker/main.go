@@ -19,6 +19,7 @@ import (
 )
 
 func main() {
+	cli.CollectLess()
 	var f flags
 	if _, err := cli.Parse(&f, "worker", "Carries out tasks by calling a gRPC server, in any language.", buildinfo.Version(), os.Args[1:]); err != nil {
 		cli.Fail("worker", err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/retry"
@@ -22,6 +23,11 @@ const (
 	prefetch      = 32
 	maxBatch      = 32
 	maxBatchBytes = 8 << 20
+	// A batch of lingerBytes, some dozen events, waits for linger: under load the
+	// three events of a task then mostly come together, and share a transaction with
+	// those of many others.
+	lingerBytes = 8 << 10
+	linger      = 10 * time.Millisecond
 )
 
 // Parker sets aside what nobody can apply, in the dead-letter queue.
@@ -47,7 +53,8 @@ func New(s store.Store, hub *watch.Hub, parker Parker, marks Marks, log *slog.Lo
 // one consume at a time.
 func (p *Projection) Subscription(names broker.Names) broker.Subscription {
 	return broker.Subscription{
-		Queue: names.Status(), Prefetch: prefetch, MaxBatch: maxBatch, MaxBatchBytes: maxBatchBytes, Handle: p.Handle,
+		Queue: names.Status(), Prefetch: prefetch, MaxBatch: maxBatch, MaxBatchBytes: maxBatchBytes,
+		Linger: linger, LingerBytes: lingerBytes, Handle: p.Handle,
 	}
 }
 
