@@ -4,10 +4,15 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"time"
 )
 
-// maxGathered bounds what waits to be written, in bytes: writers wait beyond it.
-const maxGathered = 256 << 10
+const (
+	// maxGathered bounds what waits to be written, in bytes: writers wait beyond it.
+	maxGathered = 256 << 10
+	// flushTimeout is for what is pending when the connection is closed.
+	flushTimeout = time.Second
+)
 
 // groupWriter is a connection whose writes are gathered: what is written while
 // earlier bytes are on their way shares the next system call, and mostly the next
@@ -22,9 +27,11 @@ type groupWriter struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	pending []byte
-	// err is why nothing is written any more.
-	err  error
-	done chan struct{}
+	// err is why nothing more is taken; broken says that what is pending can't be
+	// written either.
+	err    error
+	broken bool
+	done   chan struct{}
 }
 
 func newGroupWriter(conn net.Conn) *groupWriter {
@@ -49,12 +56,13 @@ func (w *groupWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Close implements [net.Conn]. What is pending is not written any more.
+// Close implements [net.Conn]. What is pending is written before, if the peer
+// takes it.
 func (w *groupWriter) Close() error {
-	w.end(net.ErrClosed)
-	err := w.Conn.Close()
+	w.end(net.ErrClosed, false)
+	_ = w.SetWriteDeadline(time.Now().Add(flushTimeout))
 	<-w.done
-	return err
+	return w.Conn.Close()
 }
 
 // run writes what is pending until the connection ends.
@@ -66,7 +74,7 @@ func (w *groupWriter) run() {
 		runtime.Gosched()
 		b = w.take(b)
 		if _, err := w.Conn.Write(b); err != nil {
-			w.end(err)
+			w.end(err, true)
 			// A reader that waits would not notice.
 			_ = w.Conn.Close()
 			return
@@ -74,14 +82,14 @@ func (w *groupWriter) run() {
 	}
 }
 
-// await waits until bytes are pending; false when the connection has ended.
+// await waits until bytes are pending; false when none will be.
 func (w *groupWriter) await() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.err == nil && len(w.pending) == 0 {
 		w.changed.Wait()
 	}
-	return w.err == nil
+	return len(w.pending) > 0 && !w.broken
 }
 
 // take gives what is pending, in exchange for a slice whose content is not needed
@@ -98,11 +106,12 @@ func (w *groupWriter) take(used []byte) []byte {
 	return taken
 }
 
-func (w *groupWriter) end(err error) {
+func (w *groupWriter) end(err error, broken bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
 		w.err = err
 	}
+	w.broken = w.broken || broken
 	w.changed.Broadcast()
 }

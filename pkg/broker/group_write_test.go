@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -41,6 +42,9 @@ func (g *gate) Write(b []byte) (int, error) {
 	g.writes = append(g.writes, bytes.Clone(b))
 	return len(b), nil
 }
+
+// SetWriteDeadline ends the write that waits.
+func (g *gate) SetWriteDeadline(time.Time) error { return g.Close() }
 
 func (g *gate) Close() error {
 	g.once.Do(func() { close(g.closed) })
@@ -118,6 +122,34 @@ func TestWritersWaitForRoomAndForNoClosedConnection(t *testing.T) {
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.NoError(t, w.Close(), "twice")
 	require.Len(t, g.written(), 1)
+}
+
+func TestClosingWritesWhatIsPending(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	w := newGroupWriter(here)
+	closed := make(chan error, 1)
+	go func() {
+		for range 3 {
+			_, _ = w.Write([]byte("0123456789"))
+		}
+		closed <- w.Close()
+	}()
+	got, err := io.ReadAll(there)
+	require.NoError(t, err)
+	require.Len(t, got, 30)
+	require.NoError(t, <-closed)
+}
+
+func TestClosingWaitsForNoPeerThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	defer there.Close()
+	w := newGroupWriter(here)
+	write(t, w, []byte("a"))
+	begin := time.Now()
+	require.NoError(t, w.Close())
+	require.Less(t, time.Since(begin), 10*flushTimeout)
 }
 
 // TestEveryByteOnceInOrder writes from one goroutine while the other side reads.
