@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
+	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/pkg/rpc"
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -28,7 +28,7 @@ const (
 // ReplayDeadLetters implements warren.deadletter.v1.DeadLetterService. When the
 // caller's deadline comes first, the answer says what was begun until then.
 func (s *Service) ReplayDeadLetters(ctx context.Context, r *deadletterv1.ReplayDeadLettersRequest) (*deadletterv1.ReplayDeadLettersResponse, error) {
-	f, err := filter.Parse(r.Filter)
+	f, err := store.Fields.Parse(r.Filter)
 	if err != nil {
 		return nil, filterInvalid(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -27,7 +26,7 @@ func (s *Service) ListDeadLetters(ctx context.Context, r *deadletterv1.ListDeadL
 	if err != nil {
 		return nil, err
 	}
-	f, err := filter.Parse(r.Filter)
+	f, err := store.Fields.Parse(r.Filter)
 	if err != nil {
 		return nil, filterInvalid(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
+	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )

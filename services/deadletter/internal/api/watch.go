@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
 const (
@@ -46,7 +46,7 @@ func (h *Hub) next() <-chan struct{} {
 // WatchDeadLetters implements warren.deadletter.v1.DeadLetterService.
 func (s *Service) WatchDeadLetters(r *deadletterv1.WatchDeadLettersRequest, stream grpc.ServerStreamingServer[deadletterv1.WatchDeadLettersResponse]) error {
 	ctx := stream.Context()
-	f, err := filter.Parse(r.Filter)
+	f, err := store.Fields.Parse(r.Filter)
 	if err != nil {
 		return filterInvalid(err)
 	}

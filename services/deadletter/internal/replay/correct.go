@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
+	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -79,8 +79,8 @@ func dueBetween(last, now time.Time) filter.Expr {
 	var windows []filter.Expr
 	for age := correctPeriod; age <= 2*maxCorrection; age *= 2 {
 		windows = append(windows, filter.And{Terms: []filter.Expr{
-			filter.Time{Field: filter.FieldDeadTime, Order: filter.Greater, Value: last.Add(-age)},
-			filter.Time{Field: filter.FieldDeadTime, Order: filter.LessOrEqual, Value: now.Add(-age)},
+			filter.Time{Field: store.FieldDeadTime, Order: filter.Greater, Value: last.Add(-age)},
+			filter.Time{Field: store.FieldDeadTime, Order: filter.LessOrEqual, Value: now.Add(-age)},
 		}})
 	}
 	return filter.Or{Terms: windows}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/pkg/lazy"
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 

@@ -19,7 +19,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
+	"github.com/warrenmq/warren/pkg/filter"
 )
 
 // What a store answers when it can't do as it was asked. Any other error is

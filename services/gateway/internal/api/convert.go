@@ -1,6 +1,10 @@
 package api
 
 import (
+	"encoding/base64"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -14,7 +18,8 @@ import (
 
 // This file is where the domain meets the public API.
 
-func taskToProto(t *task.Task) *taskv1.Task {
+// taskToProto is the BASIC view of a task.
+func taskToProto(t *task.Task, names broker.Names) *taskv1.Task {
 	return &taskv1.Task{
 		TaskId: t.ID, Type: t.Type, State: taskv1.TaskState(t.State), Run: int32(t.Run), Attempt: int32(t.Attempt),
 		Priority: taskv1.Priority(t.Priority), Labels: t.Labels,
@@ -23,6 +28,7 @@ func taskToProto(t *task.Task) *taskv1.Task {
 		PayloadSize: t.PayloadSize, PayloadSha256: t.PayloadSHA256, PayloadOmitted: t.PayloadOmitted, ResultSize: t.ResultSize,
 		Failure: broker.FailureToProto(t.Failure), Cause: taskv1.Cause(t.Cause), Progress: progressToProto(t), TraceId: t.TraceID,
 		NextAttemptTime: timestamp(t.NextAttemptTime), ExpireTime: timestamp(t.ExpireTime),
+		Queue: names.Work(t.Type),
 	}
 }
 
@@ -52,6 +58,7 @@ var eventKinds = map[task.Phase]taskv1.EventKind{
 	task.PhaseSucceeded:    taskv1.EventKind_EVENT_KIND_SUCCEEDED,
 }
 
+// eventToProto is the BASIC view of an event.
 func eventToProto(e *task.NumberedEvent) *taskv1.TaskEvent {
 	m := &taskv1.TaskEvent{
 		Number: e.Number, Time: timestamp(e.Time), Kind: eventKinds[e.Key.Phase], State: taskv1.TaskState(e.State),
@@ -65,6 +72,18 @@ func eventToProto(e *task.NumberedEvent) *taskv1.TaskEvent {
 	return m
 }
 
+// addFull adds what the FULL view of an event has besides. It needs the event's
+// body, and what the messages of its task are.
+func addFull(m *taskv1.TaskEvent, e *task.NumberedEvent, output protoreflect.MessageDescriptor) {
+	switch e.Key.Phase {
+	case task.PhaseMessage:
+		m.Message = anyOf(output, e.Message)
+	case task.PhaseSucceeded:
+		m.Result = anyOf(output, e.Message)
+	}
+	m.ResponseHeaders, m.ResponseTrailers = metadataToProto(e.Headers), metadataToProto(e.Trailers)
+}
+
 func attemptToProto(r *task.Record) *taskv1.TaskAttempt {
 	return &taskv1.TaskAttempt{
 		Run: int32(r.Key.Run), Attempt: int32(r.Key.Attempt), Delivery: r.Key.Delivery,
@@ -72,8 +91,37 @@ func attemptToProto(r *task.Record) *taskv1.TaskAttempt {
 		StartTime: timestamp(r.StartTime), EndTime: timestamp(r.EndTime),
 		Outcome: taskv1.AttemptOutcome(r.Outcome), Failure: broker.FailureToProto(r.Failure), Extra: r.Extra,
 		Decision: r.Decision, NextAttemptTime: timestamp(r.NextAttemptTime), Alone: r.Alone,
+		ResponseHeaders: metadataToProto(r.Headers), ResponseTrailers: metadataToProto(r.Trailers),
 	}
 }
+
+// binarySuffix ends the keys of metadata whose values are raw bytes.
+const binarySuffix = "-bin"
+
+// metadataToProto gives metadata in the order of its keys.
+func metadataToProto(md task.Metadata) []*taskv1.MetadataEntry {
+	if len(md) == 0 {
+		return nil
+	}
+	out := make([]*taskv1.MetadataEntry, 0, len(md))
+	for _, key := range slices.Sorted(maps.Keys(md)) {
+		shown := valid
+		if strings.HasSuffix(key, binarySuffix) {
+			shown = base64OnTheWire
+		}
+		entry := &taskv1.MetadataEntry{Key: valid(key), Values: make([]string, len(md[key]))}
+		for i, v := range md[key] {
+			entry.Values[i] = shown(v)
+		}
+		out = append(out, entry)
+	}
+	return out
+}
+
+// base64OnTheWire is how gRPC asks for binary values to be sent: in standard
+// base64 without padding. See "Binary-Header" in
+// https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+func base64OnTheWire(raw string) string { return base64.RawStdEncoding.EncodeToString([]byte(raw)) }
 
 func timestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {

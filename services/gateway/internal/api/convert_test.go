@@ -1,11 +1,13 @@
 package api
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
@@ -16,7 +18,7 @@ func TestEveryStateHasItsName(t *testing.T) {
 	t.Parallel()
 	seen := map[taskv1.TaskState]bool{taskv1.TaskState_TASK_STATE_UNSPECIFIED: true}
 	for s := task.StateScheduled; s <= task.StateDeadLettered; s++ {
-		m := taskToProto(&task.Task{ID: task.NewID(), State: s})
+		m := taskToProto(&task.Task{ID: task.NewID(), State: s}, names)
 		require.Equal(t, "TASK_STATE_"+s.String(), m.State.String())
 		e := eventToProto(&task.NumberedEvent{Applied: task.Applied{State: s}})
 		require.Equal(t, m.State, e.State)
@@ -47,7 +49,7 @@ func TestEveryCauseHasItsName(t *testing.T) {
 	t.Parallel()
 	seen := map[taskv1.Cause]bool{}
 	for c := range task.Cause(len(taskv1.Cause_name)) {
-		m := taskToProto(&task.Task{ID: task.NewID(), Cause: c})
+		m := taskToProto(&task.Task{ID: task.NewID(), Cause: c}, names)
 		require.Equal(t, "CAUSE_"+c.String(), m.Cause.String())
 		require.Equal(t, m.Cause, eventToProto(&task.NumberedEvent{Event: task.Event{Cause: c}}).Cause)
 		seen[m.Cause] = true
@@ -76,9 +78,9 @@ func TestEveryPriorityHasItsName(t *testing.T) {
 	for p, name := range map[int]string{
 		task.PriorityLow: "LOW", task.PriorityNormal: "NORMAL", task.PriorityHigh: "HIGH", task.PriorityCritical: "CRITICAL",
 	} {
-		require.Equal(t, "PRIORITY_"+name, taskToProto(&task.Task{ID: task.NewID(), Priority: p}).Priority.String())
+		require.Equal(t, "PRIORITY_"+name, taskToProto(&task.Task{ID: task.NewID(), Priority: p}, names).Priority.String())
 	}
-	require.EqualValues(t, 7, taskToProto(&task.Task{ID: task.NewID(), Priority: 7}).Priority)
+	require.EqualValues(t, 7, taskToProto(&task.Task{ID: task.NewID(), Priority: 7}, names).Priority)
 }
 
 func TestTaskToProto(t *testing.T) {
@@ -92,16 +94,16 @@ func TestTaskToProto(t *testing.T) {
 		PayloadOmitted: true, ResultNumber: 8, ResultSize: 11, Failure: failure, Cause: task.CausePermanentFailure,
 		Progress: &task.ProgressReport{Fraction: 0, Message: "p", Time: at(5)}, ProgressKey: task.Key{Run: 2, Attempt: 1},
 		NextAttemptTime: at(6), ExpireTime: at(7),
-	})
-	// Every field but the bodies, which are shown elsewhere, is filled.
+	}, names)
+	// Every field but those of the FULL view alone is filled.
 	fields := got.ProtoReflect().Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		if name := f.Name(); name != "payload" && name != "result" {
-			require.True(t, got.ProtoReflect().Has(f), name)
-		}
+		full := slices.Contains([]protoreflect.Name{"payload", "result", "response_headers", "response_trailers"}, f.Name())
+		require.Equal(t, !full, got.ProtoReflect().Has(f), f.Name())
 	}
 	require.Equal(t, id, got.TaskId)
+	require.Equal(t, "warren.work.a.v1.A.B", got.Queue)
 	require.Equal(t, []int64{1, 2, 3, 4, 6, 7}, []int64{
 		got.CreateTime.Seconds, got.StartTime.Seconds, got.EndTime.Seconds, got.UpdateTime.Seconds,
 		got.NextAttemptTime.Seconds, got.ExpireTime.Seconds,
@@ -118,13 +120,13 @@ func TestTaskToProto(t *testing.T) {
 	require.NotNil(t, got.Progress.Fraction, "0 is known, not unknown")
 	require.EqualValues(t, 1, got.Progress.Attempt)
 
-	bare := taskToProto(&task.Task{ID: id, Progress: &task.ProgressReport{Fraction: -1}})
+	bare := taskToProto(&task.Task{ID: id, Progress: &task.ProgressReport{Fraction: -1}}, names)
 	require.Nil(t, bare.Progress.Fraction)
 	require.Nil(t, bare.CreateTime)
 	require.Nil(t, bare.NextAttemptTime)
 	require.Nil(t, bare.ExpireTime)
 	require.Nil(t, bare.Failure)
-	require.Nil(t, taskToProto(&task.Task{ID: id}).Progress)
+	require.Nil(t, taskToProto(&task.Task{ID: id}, names).Progress)
 }
 
 func TestEventToProto(t *testing.T) {
@@ -158,12 +160,36 @@ func TestAttemptToProto(t *testing.T) {
 		StartTime: time.Unix(1, 0), EndTime: time.Unix(2, 0), Outcome: task.OutcomeFailed, Failure: &task.Failure{Code: 5}, Extra: true,
 		Decision: "next in 3.4 s", NextAttemptTime: time.Unix(3, 0),
 	}
-	r.Alone = true
+	r.Alone, r.Headers, r.Trailers = true, task.Metadata{"h": {"1"}}, task.Metadata{"t": {"2"}}
 	got := attemptToProto(&r)
 	require.True(t, proto.Equal(&taskv1.TaskAttempt{
 		Run: 2, Attempt: 3, Delivery: 4, WorkerId: "w", WorkerHost: "h", WorkerVersion: "v", StartTime: timestamppb.New(r.StartTime),
 		EndTime: timestamppb.New(r.EndTime), Outcome: taskv1.AttemptOutcome_ATTEMPT_OUTCOME_FAILED, Failure: &taskv1.Failure{Code: 5}, Extra: true,
 		Decision: "next in 3.4 s", NextAttemptTime: timestamppb.New(r.NextAttemptTime), Alone: true,
+		ResponseHeaders:  []*taskv1.MetadataEntry{{Key: "h", Values: []string{"1"}}},
+		ResponseTrailers: []*taskv1.MetadataEntry{{Key: "t", Values: []string{"2"}}},
 	}, got))
 	require.Nil(t, attemptToProto(&task.Record{}).EndTime)
+}
+
+func TestMetadataToProto(t *testing.T) {
+	t.Parallel()
+	got := metadataToProto(task.Metadata{
+		"z": {"1", "", "2"}, "a-bin": {"\x00\xff", "\xfb\xff\xfe", ""}, "m": {"no utf-8: \xff."}, "bin": {"text"}, "none": {},
+	})
+	want := []*taskv1.MetadataEntry{
+		// RFC 4648, section 4, without padding.
+		{Key: "a-bin", Values: []string{"AP8", "+//+", ""}},
+		{Key: "bin", Values: []string{"text"}},
+		{Key: "m", Values: []string{"no utf-8: \uFFFD."}},
+		{Key: "none"},
+		{Key: "z", Values: []string{"1", "", "2"}},
+	}
+	require.Len(t, got, len(want))
+	for i := range want {
+		require.True(t, proto.Equal(want[i], got[i]), want[i].Key)
+	}
+	for _, none := range []task.Metadata{nil, {}} {
+		require.Nil(t, metadataToProto(none))
+	}
 }

@@ -56,7 +56,7 @@ func (s *TaskService) overflowOne(ctx context.Context, sub *submission) (*taskv1
 	if err := s.tell(ctx, ended, sub.queued); err != nil {
 		return nil, submissionUnknown(codes.Unavailable, m.ID, err)
 	}
-	return refused(sub.queued, ended), nil
+	return refused(sub.queued, ended, s.cfg.Names), nil
 }
 
 func queueFull(taskType string, limit int64, format string) *rpc.Error {
@@ -74,8 +74,8 @@ func overflowed(queued *task.Event, death *broker.Death) *task.Event {
 }
 
 // refused is an accepted task that is a dead letter at once.
-func refused(queued, ended *task.Event) *taskv1.Task {
-	m := accepted(queued)
+func refused(queued, ended *task.Event, names broker.Names) *taskv1.Task {
+	m := accepted(queued, names)
 	m.State, m.EndTime = taskv1.TaskState_TASK_STATE_DEAD_LETTERED, timestamp(ended.Time)
 	m.Failure, m.Cause = broker.FailureToProto(ended.Failure), taskv1.Cause(ended.Cause)
 	return m

@@ -29,9 +29,9 @@ func queued(m *broker.TaskMessage) *task.Event {
 
 // accepted is the task before its first event, so that a watch from its resume
 // token shows all of them.
-func accepted(e *task.Event) *taskv1.Task {
+func accepted(e *task.Event, names broker.Names) *taskv1.Task {
 	return &taskv1.Task{
-		TaskId: e.TaskID, Type: e.Type, State: taskv1.TaskState_TASK_STATE_QUEUED, Run: int32(e.Key.Run),
+		TaskId: e.TaskID, Type: e.Type, Queue: names.Work(e.Type), State: taskv1.TaskState_TASK_STATE_QUEUED, Run: int32(e.Key.Run),
 		Priority: taskv1.Priority(e.Head.Priority), Labels: e.Head.Labels,
 		CreateTime: timestamppb.New(e.Time), UpdateTime: timestamppb.New(e.Time),
 		ResumeToken: resumeToken(e.TaskID, 0), PayloadSize: e.Payload.Size, PayloadSha256: e.Payload.SHA256,

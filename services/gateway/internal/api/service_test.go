@@ -421,7 +421,7 @@ func TestQueuedEventOfALargePayload(t *testing.T) {
 		require.Equal(t, omitted || size == 0, len(e.Payload.Bytes) == 0)
 		require.Equal(t, task.Key{Run: 1, Attempt: 1, Phase: task.PhaseQueued, Copy: m.Copy}, e.Key)
 		require.Equal(t, "4bf92f3577b34da6a3ce929d0e0e4736", e.Head.TraceID)
-		shown := accepted(e)
+		shown := accepted(e, names)
 		require.Equal(t, omitted, shown.PayloadOmitted)
 		require.Equal(t, e.Payload.SHA256, shown.PayloadSha256)
 		number, err := parseResumeToken(m.ID, shown.ResumeToken)

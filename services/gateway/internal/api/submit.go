@@ -193,6 +193,6 @@ func (s *TaskService) tellQueued(ctx context.Context, subs []*submission) {
 			sub.err = submissionUnknown(codes.Unavailable, sub.message.ID, err)
 			continue
 		}
-		sub.task = accepted(sub.queued)
+		sub.task = accepted(sub.queued, s.cfg.Names)
 	}
 }

@@ -137,7 +137,7 @@ func TestWhatASubmissionAsksForTravelsWithItsTask(t *testing.T) {
 	require.EqualValues(t, 2, m.Retry.MaxAttempts)
 	e := queued(m)
 	require.True(t, expire.Equal(e.Head.ExpireTime))
-	require.True(t, expire.Equal(accepted(e).ExpireTime.AsTime()))
+	require.True(t, expire.Equal(accepted(e, names).ExpireTime.AsTime()))
 }
 
 // queuedAs has the store know a submission as it was accepted.

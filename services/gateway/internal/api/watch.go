@@ -108,7 +108,7 @@ func (w *watcher) sendEvents(ctx context.Context) error {
 		e := &events[i]
 		m := eventToProto(e)
 		if full {
-			w.addBody(m, e)
+			addFull(m, e, w.output)
 		}
 		err := w.send(&taskv1.WatchTaskResponse{
 			Update:      &taskv1.WatchTaskResponse_Event{Event: m},
@@ -120,15 +120,6 @@ func (w *watcher) sendEvents(ctx context.Context) error {
 		w.number = e.Number
 	}
 	return nil
-}
-
-func (w *watcher) addBody(m *taskv1.TaskEvent, e *task.NumberedEvent) {
-	switch e.Key.Phase {
-	case task.PhaseMessage:
-		m.Message = anyOf(w.output, e.Message)
-	case task.PhaseSucceeded:
-		m.Result = anyOf(w.output, e.Message)
-	}
 }
 
 // sendProgress sends the latest progress of a task that has not ended, once.

@@ -27,9 +27,34 @@ func (l lazyStore) Task(ctx context.Context, id string) (task.Task, error) {
 	return lazy.Ask(l.Resource, func(s store.Store) (task.Task, error) { return s.Task(ctx, id) })
 }
 
+// List implements [store.Store].
+func (l lazyStore) List(ctx context.Context, q store.Query) (store.Page, error) {
+	return lazy.Ask(l.Resource, func(s store.Store) (store.Page, error) { return s.List(ctx, q) })
+}
+
+// Feed implements [store.Store].
+func (l lazyStore) Feed(ctx context.Context, q store.FeedQuery) (store.FeedPage, error) {
+	return lazy.Ask(l.Resource, func(s store.Store) (store.FeedPage, error) { return s.Feed(ctx, q) })
+}
+
+// FeedEnd implements [store.Store].
+func (l lazyStore) FeedEnd(ctx context.Context) (store.FeedPosition, error) {
+	return lazy.Ask(l.Resource, func(s store.Store) (store.FeedPosition, error) { return s.FeedEnd(ctx) })
+}
+
+// TrimFeed implements [store.Store].
+func (l lazyStore) TrimFeed(ctx context.Context, before time.Time, limit int) (int, error) {
+	return lazy.Ask(l.Resource, func(s store.Store) (int, error) { return s.TrimFeed(ctx, before, limit) })
+}
+
 // Body implements [store.Store].
 func (l lazyStore) Body(ctx context.Context, id string, number int64) ([]byte, error) {
 	return lazy.Ask(l.Resource, func(s store.Store) ([]byte, error) { return s.Body(ctx, id, number) })
+}
+
+// Event implements [store.Store].
+func (l lazyStore) Event(ctx context.Context, id string, key task.Key) (task.NumberedEvent, error) {
+	return lazy.Ask(l.Resource, func(s store.Store) (task.NumberedEvent, error) { return s.Event(ctx, id, key) })
 }
 
 // Events implements [store.Store].

@@ -1,4 +1,4 @@
-// Package retention forgets tasks that ended long ago.
+// Package retention forgets tasks that ended long ago, and trims the feed.
 package retention
 
 import (
@@ -18,6 +18,9 @@ const (
 	// maxTombstone is how long a purged task's id is remembered, so that a late
 	// event does not revive it.
 	maxTombstone = 7 * 24 * time.Hour
+	// maxFeed is how long events are kept for watches of many tasks, as the API
+	// says.
+	maxFeed = 24 * time.Hour
 )
 
 // Sweeper removes ended tasks by age.
@@ -78,6 +81,10 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	err := all(func() (int, error) { return s.store.PurgeTombstones(ctx, now.Add(-maxTombstone), store.MaxPurge) })
 	if err != nil {
 		return fmt.Errorf("purge tombstones: %w", err)
+	}
+	err = all(func() (int, error) { return s.store.TrimFeed(ctx, now.Add(-maxFeed), store.MaxPurge) })
+	if err != nil {
+		return fmt.Errorf("trim the feed: %w", err)
 	}
 	return nil
 }

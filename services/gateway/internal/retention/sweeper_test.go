@@ -66,6 +66,13 @@ func (p *purger) PurgeTombstones(_ context.Context, before time.Time, limit int)
 	return 0, nil
 }
 
+func (p *purger) TrimFeed(_ context.Context, before time.Time, limit int) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, fmt.Sprintf("feed before %s, %d", time.Since(before), limit))
+	return 0, nil
+}
+
 func TestSweepRunsUntilNothingIsDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -73,7 +80,7 @@ func TestSweepRunsUntilNothingIsDue(t *testing.T) {
 		s := retention.NewSweeper(p, 48*time.Hour, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
 		require.NoError(t, s.Sweep(t.Context()))
 		const due = `ended before 48h0m0s, "" but [], 500`
-		require.Equal(t, []string{due, due, due, "tombstones before 168h0m0s, 500"}, p.noted())
+		require.Equal(t, []string{due, due, due, "tombstones before 168h0m0s, 500", "feed before 24h0m0s, 500"}, p.noted())
 	})
 }
 
@@ -83,18 +90,18 @@ func TestSweepByType(t *testing.T) {
 		p := &purger{ended: []int{500, 1}}
 		ages := map[string]time.Duration{"b.v1.B.M": 96 * time.Hour, "a.v1.A.M": time.Hour}
 		s := retention.NewSweeper(p, 48*time.Hour, func() (map[string]time.Duration, bool) { return ages, true }, slog.New(slog.NewTextHandler(io.Discard, nil)))
-		const tombstones = "tombstones before 168h0m0s, 500"
+		const tombstones, feed = "tombstones before 168h0m0s, 500", "feed before 24h0m0s, 500"
 		require.NoError(t, s.Sweep(t.Context()))
 		require.Equal(t, []string{
 			`ended before 1h0m0s, "a.v1.A.M" but [], 500`,
 			`ended before 1h0m0s, "a.v1.A.M" but [], 500`,
 			`ended before 96h0m0s, "b.v1.B.M" but [], 500`,
 			`ended before 48h0m0s, "" but ["a.v1.A.M" "b.v1.B.M"], 500`,
-			tombstones,
+			tombstones, feed,
 		}, p.noted())
 		ages = nil
 		require.NoError(t, s.Sweep(t.Context()))
-		require.Equal(t, []string{`ended before 48h0m0s, "" but [], 500`, tombstones}, p.noted())
+		require.Equal(t, []string{`ended before 48h0m0s, "" but [], 500`, tombstones, feed}, p.noted())
 	})
 }
 
@@ -116,7 +123,7 @@ func TestRunSweepsEachMinute(t *testing.T) {
 		for minute := 1; minute <= 3; minute++ {
 			<-time.After(time.Minute)
 			synctest.Wait()
-			require.Len(t, p.noted(), 2, "minute %d", minute)
+			require.Len(t, p.noted(), 3, "minute %d", minute)
 		}
 		cancel()
 		<-ended

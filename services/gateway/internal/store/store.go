@@ -1,6 +1,6 @@
 // Package store is the contract of the gateway's store: tasks with their
-// numbered histories and claims, tombstones of purged tasks, the catalogue's
-// bundles and operators' overrides.
+// numbered histories and claims, the feed of all events, tombstones of purged
+// tasks, the catalogue's bundles and operators' overrides.
 // It speaks the types of pkg/task and knows nothing of SQL; engines live
 // beside it, and every engine passes the suite in storetest.
 //
@@ -35,6 +35,10 @@ var (
 	// ErrBadEvent: one of the events can't be stored, and never will be. Who
 	// wants to know which one halves the batch.
 	ErrBadEvent = errors.New("an event cannot be stored")
+	// ErrFeedPosition: the position is none of this store's feed.
+	ErrFeedPosition = errors.New("it is no position of this feed")
+	// ErrFeedTrimmed: events after the position are not kept any more.
+	ErrFeedTrimmed = errors.New("the feed does not reach back so far")
 )
 
 // Bounds that hold in every engine.
@@ -43,8 +47,8 @@ const (
 	MaxEventBytes = 4 << 20
 	// MaxEvents bounds the events of one answer of Events.
 	MaxEvents = 1000
-	// MaxPurge bounds the rows that one call of PurgeEnded or PurgeTombstones
-	// removes.
+	// MaxPurge bounds the rows that one call of PurgeEnded, PurgeTombstones or
+	// TrimFeed removes.
 	MaxPurge = 500
 )
 
@@ -62,6 +66,9 @@ type Store interface {
 	// An event may create its task. A task that comes back after a purge, with a
 	// higher run, goes on with the numbers that follow its old ones.
 	//
+	// The events that enter a history are the next ones of the feed, in their
+	// order.
+	//
 	// It returns one change for each task that is not as it was, in the order in
 	// which the events first name them. Errors: ErrUnavailable, ErrBadEvent, the context's.
 	Apply(ctx context.Context, events []task.Event) ([]Change, error)
@@ -70,11 +77,36 @@ type Store interface {
 	// result. Errors: ErrNotFound, ErrUnavailable, the context's.
 	Task(ctx context.Context, id string) (task.Task, error)
 
+	// List returns a page of tasks by their ids, which are UUIDv7, descending: the
+	// newest first. Whatever else happens to the store, a task that is there all the
+	// time is on exactly one page. Errors: ErrUnavailable, the context's.
+	List(ctx context.Context, q Query) (Page, error)
+
+	// Feed returns the events that were stored after a place in the order in which
+	// that was done, those of each task by their numbers: each once, whatever else
+	// happens to the store. Events of purged tasks are passed over. Errors:
+	// ErrFeedPosition, ErrFeedTrimmed, ErrUnavailable, the context's.
+	Feed(ctx context.Context, q FeedQuery) (FeedPage, error)
+
+	// FeedEnd is the place after the last event of the feed. Errors:
+	// ErrUnavailable, the context's.
+	FeedEnd(ctx context.Context) (FeedPosition, error)
+
+	// TrimFeed forgets the oldest rows of the feed, of those that were stored
+	// before a given time by the store's clock; the last row stays. Limit, result
+	// and errors are as of PurgeEnded.
+	TrimFeed(ctx context.Context, before time.Time, limit int) (int, error)
+
 	// Body returns the payload, message or result that a QUEUED, MESSAGE or
 	// SUCCEEDED event carries; it may be empty. ErrNotFound says that there is
 	// no such task or event, that the event carries nothing, or that its payload
 	// was omitted. Other errors: ErrUnavailable, the context's.
 	Body(ctx context.Context, id string, number int64) ([]byte, error)
+
+	// Event returns the event of a task that has this key, with its body; its head
+	// is not kept. Errors: ErrNotFound for an unknown task or event, ErrUnavailable,
+	// the context's.
+	Event(ctx context.Context, id string, key task.Key) (task.NumberedEvent, error)
 
 	// Events returns a task's events with numbers above after, ascending and
 	// without a gap: at most limit (bounded by MaxEvents) and, with bodies, at

@@ -1,5 +1,5 @@
-// Package watch wakes those who wait for a task when the projection has
-// committed something new about it.
+// Package watch wakes those who wait for a task, or for any, when the projection
+// has committed something new about it.
 package watch
 
 import "sync"
@@ -9,24 +9,28 @@ import "sync"
 type Hub struct {
 	mu    sync.Mutex
 	tasks map[string]map[*Subscription]struct{}
+	// all wait for any task.
+	all map[*Subscription]struct{}
 }
 
 // NewHub makes a hub.
-func NewHub() *Hub { return &Hub{tasks: map[string]map[*Subscription]struct{}{}} }
+func NewHub() *Hub {
+	return &Hub{tasks: map[string]map[*Subscription]struct{}{}, all: map[*Subscription]struct{}{}}
+}
 
-// Subscription waits for one task.
+// Subscription waits for one task, or for any.
 type Subscription struct {
 	// C gets a value when there may be news since it was last read.
 	C    <-chan struct{}
 	wake chan struct{}
 	hub  *Hub
-	id   string
+	// id is the task's, empty for any.
+	id string
 }
 
 // Subscribe starts waiting for a task. Close must be called.
 func (h *Hub) Subscribe(taskID string) *Subscription {
-	c := make(chan struct{}, 1)
-	s := &Subscription{C: c, wake: c, hub: h, id: taskID}
+	s := h.newSubscription(taskID)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.tasks[taskID] == nil {
@@ -36,22 +40,42 @@ func (h *Hub) Subscribe(taskID string) *Subscription {
 	return s
 }
 
+// SubscribeAll starts waiting for any task. Close must be called.
+func (h *Hub) SubscribeAll() *Subscription {
+	s := h.newSubscription("")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all[s] = struct{}{}
+	return s
+}
+
+func (h *Hub) newSubscription(id string) *Subscription {
+	c := make(chan struct{}, 1)
+	return &Subscription{C: c, wake: c, hub: h, id: id}
+}
+
 // Close ends the subscription.
 func (s *Subscription) Close() {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	delete(h.all, s)
 	delete(h.tasks[s.id], s)
 	if len(h.tasks[s.id]) == 0 {
 		delete(h.tasks, s.id)
 	}
 }
 
-// Wake wakes everyone who waits for a task. It never blocks.
+// Wake wakes everyone who waits for a task, or for any. It never blocks.
 func (h *Hub) Wake(taskID string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for s := range h.tasks[taskID] {
+	wake(h.tasks[taskID])
+	wake(h.all)
+}
+
+func wake(subscriptions map[*Subscription]struct{}) {
+	for s := range subscriptions {
 		select {
 		case s.wake <- struct{}{}:
 		default:

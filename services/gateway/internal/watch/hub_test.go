@@ -32,6 +32,26 @@ func TestWakeReachesAllWhoWaitForTheTask(t *testing.T) {
 	h.Wake("nobody's")
 }
 
+func TestWakeReachesThoseWhoWaitForAny(t *testing.T) {
+	t.Parallel()
+	h := NewHub()
+	all, a := h.SubscribeAll(), h.Subscribe("a")
+	for _, id := range []string{"a", "b", ""} {
+		h.Wake(id)
+		require.True(t, woken(all))
+		require.False(t, woken(all), "once")
+	}
+	require.True(t, woken(a))
+	all.Close()
+	h.Wake("a")
+	require.False(t, woken(all))
+	require.True(t, woken(a))
+	all.Close() // twice does nothing
+	a.Close()
+	require.Empty(t, h.tasks)
+	require.Empty(t, h.all)
+}
+
 func TestWakeUpsAreKeptUntilRead(t *testing.T) {
 	t.Parallel()
 	h := NewHub()

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -17,9 +16,9 @@ func TestStatementsUseIndices(t *testing.T) {
 	s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	open, err := filter.Parse(`state = OPEN AND message:"timeout" AND labels.customer = "acme"`)
+	open, err := store.Fields.Parse(`state = OPEN AND message:"timeout" AND labels.customer = "acme"`)
 	require.NoError(t, err)
-	filtered := selection(store.Query{Filter: open}).sql()
+	filtered := selection(store.Query{Filter: open}).SQL()
 	const list = `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE `
 	for _, query := range []string{
 		selectLastChange, selectHead, selectDeadLetter, selectOccurrences, selectMessage, selectAudit,

@@ -8,7 +8,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
+	"github.com/warrenmq/warren/pkg/filter"
+	"github.com/warrenmq/warren/pkg/sqldb"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -41,9 +42,9 @@ func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 	order := "d.sequence DESC"
 	if q.OldestFirst {
 		order = "d.sequence"
-		c.and("d.sequence > ?", q.After)
+		c.And("d.sequence > ?", q.After)
 	} else if q.After != 0 {
-		c.and("d.sequence < ?", q.After)
+		c.And("d.sequence < ?", q.After)
 	}
 	err := s.read(ctx, "list dead letters", func(tx *sql.Tx) (err error) {
 		page.DeadLetters, page.More, err = load(ctx, tx, c, order, q.Limit, q.Full)
@@ -57,18 +58,18 @@ func (s *Store) Count(ctx context.Context, q store.Query) (int64, error) {
 	var n int64
 	c := selection(q)
 	err := s.read(ctx, "count dead letters", func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT count(*) FROM dead_letters d WHERE `+c.sql(), c.args...).Scan(&n)
+		return tx.QueryRowContext(ctx, `SELECT count(*) FROM dead_letters d WHERE `+c.SQL(), c.Args()...).Scan(&n)
 	})
 	return n, err
 }
 
 // selection is the condition of what a query selects.
-func selection(q store.Query) *condition {
-	c := &condition{}
+func selection(q store.Query) *sqldb.Condition {
+	c := &sqldb.Condition{}
 	if q.State != 0 {
-		c.and("d.state = ?", int64(q.State))
+		c.And("d.state = ?", int64(q.State))
 	}
-	c.filter(q.Filter)
+	c.Filter(q.Filter, columns)
 	return c
 }
 
@@ -78,9 +79,9 @@ func (s *Store) Changes(ctx context.Context, after int64, f filter.Expr, limit i
 	if limit <= 0 {
 		return page, nil
 	}
-	c := &condition{}
-	c.and("d.change > ?", after)
-	c.filter(f)
+	c := &sqldb.Condition{}
+	c.And("d.change > ?", after)
+	c.Filter(f, columns)
 	err := s.read(ctx, "read changes", func(tx *sql.Tx) error {
 		var last int64
 		err := tx.QueryRowContext(ctx, selectLastChange).Scan(&last)
@@ -110,13 +111,13 @@ func (s *Store) LatestChange(ctx context.Context) (int64, error) {
 }
 
 // load reads a page of dead letters, and whether others follow.
-func load(ctx context.Context, tx *sql.Tx, c *condition, order string, limit int, full bool) ([]store.DeadLetter, bool, error) {
+func load(ctx context.Context, tx *sql.Tx, c *sqldb.Condition, order string, limit int, full bool) ([]store.DeadLetter, bool, error) {
 	limit = bounded(limit)
 	if limit == 0 {
 		return nil, false, nil
 	}
-	query := `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE ` + c.sql() + ` ORDER BY ` + order + ` LIMIT ?`
-	page, err := collect(ctx, tx, scanDeadLetter, query, append(c.args, limit+1)...)
+	query := `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE ` + c.SQL() + ` ORDER BY ` + order + ` LIMIT ?`
+	page, err := collect(ctx, tx, scanDeadLetter, query, c.Args(limit+1)...)
 	if err != nil {
 		return nil, false, err
 	}

@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/pkg/task"
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -201,7 +201,7 @@ func ids(all []store.DeadLetter) []string {
 
 func parse(t test, text string) filter.Expr {
 	t.Helper()
-	e, err := filter.Parse(text)
+	e, err := store.Fields.Parse(text)
 	require.NoError(t, err, text)
 	return e
 }

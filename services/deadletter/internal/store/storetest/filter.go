@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/pkg/task"
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -21,7 +21,7 @@ var filterRules = map[string]func(*testing.T, store.Store){
 	"Filter/as long as it may be":                takesLongFilter,
 	"Filter/names states as the store does": func(t *testing.T, _ store.Store) {
 		for state := store.StateOpen; state <= store.StateDiscarded; state++ {
-			require.Equal(t, filter.Enum{Field: filter.FieldState, Value: int(state)}, parse(t, "state = "+state.String()))
+			require.Equal(t, filter.Enum{Field: store.FieldState, Value: int(state)}, parse(t, "state = "+state.String()))
 			parsed, ok := store.ParseState(state.String())
 			require.True(t, ok)
 			require.Equal(t, state, parsed)

@@ -64,18 +64,29 @@ func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change,
 	return changes, nil
 }
 
+// updateTrace is for the rare task whose trace is learned after its row was made.
+// That saving a task leaves it alone spares the index of traces nearly all of its
+// writes.
+const updateTrace = `UPDATE tasks SET trace_id = ? WHERE id = ?`
+
 // batch is a transaction of Apply.
 type batch struct {
 	entries
-	saveTask, insertEvent, insertBody *sql.Stmt
+	saveTask, saveTrace, insertEvent, insertBody, insertFeed *sql.Stmt
+	// now is when the transaction began, by the store's clock.
+	now  int64
+	feed feedRows
 }
 
 func (s *Store) newBatch(ctx context.Context, tx *sql.Tx) *batch {
 	return &batch{
 		entries:     s.newEntries(ctx, tx),
 		saveTask:    tx.StmtContext(ctx, s.stmts.saveTask),
+		saveTrace:   tx.StmtContext(ctx, s.stmts.saveTrace),
 		insertEvent: tx.StmtContext(ctx, s.stmts.insertEvent),
 		insertBody:  tx.StmtContext(ctx, s.stmts.insertBody),
+		insertFeed:  tx.StmtContext(ctx, s.stmts.insertFeed),
+		now:         s.clock().UnixMicro(),
 	}
 }
 
@@ -98,6 +109,7 @@ func (b *batch) apply(ctx context.Context, e task.Event) error {
 	fresh, err := b.insert(ctx, id, &e, applied)
 	if err == nil && fresh {
 		t.task, t.changed = joined, true
+		b.feed.add(id, applied.Number)
 	}
 	return err
 }
@@ -143,7 +155,7 @@ func (b *batch) insert(ctx context.Context, id uuid.UUID, e *task.Event, a task.
 	return true, err
 }
 
-// save writes the rows of the tasks that changed.
+// save writes the rows of the tasks that changed, and of the feed.
 func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 	var changes []store.Change
 	for _, t := range b.order {
@@ -157,9 +169,19 @@ func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 		if _, err := b.saveTask.ExecContext(ctx, args...); err != nil {
 			return nil, fmt.Errorf("task %s: %w", t.id, err)
 		}
+		if t.known && t.task.TraceID != t.traceID {
+			if _, err := b.saveTrace.ExecContext(ctx, t.task.TraceID, t.id[:]); err != nil {
+				return nil, fmt.Errorf("trace of task %s: %w", t.id, err)
+			}
+		}
 		changes = append(changes, store.Change{
 			TaskID: t.id.String(), Version: t.task.Version, State: t.task.State, Progress: t.progress,
 		})
+	}
+	for _, entries := range b.feed {
+		if _, err := b.insertFeed.ExecContext(ctx, b.now, entries); err != nil {
+			return nil, fmt.Errorf("feed: %w", err)
+		}
 	}
 	return changes, nil
 }

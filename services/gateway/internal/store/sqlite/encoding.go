@@ -65,6 +65,59 @@ func decodeFailure(column sql.Null[string]) (*task.Failure, error) {
 	return f, nil
 }
 
+// metadataJSON is how an event's metadata is stored. Names stay; fields may be
+// added. Values need not be text.
+type metadataJSON struct {
+	Headers  map[string][][]byte `json:"headers,omitempty"`
+	Trailers map[string][][]byte `json:"trailers,omitempty"`
+}
+
+// encodeMetadata returns the column of an event's metadata: NULL for none.
+func encodeMetadata(e *task.Event) (any, error) {
+	if len(e.Headers) == 0 && len(e.Trailers) == 0 {
+		return nil, nil
+	}
+	return marshal(metadataJSON{Headers: bytesOf(e.Headers), Trailers: bytesOf(e.Trailers)})
+}
+
+func decodeMetadata(column sql.Null[string], e *task.Event) error {
+	if !column.Valid {
+		return nil
+	}
+	var j metadataJSON
+	if err := json.Unmarshal([]byte(column.V), &j); err != nil {
+		return fmt.Errorf("decode metadata: %w", err)
+	}
+	e.Headers, e.Trailers = metadataOf(j.Headers), metadataOf(j.Trailers)
+	return nil
+}
+
+func bytesOf(md task.Metadata) map[string][][]byte {
+	if len(md) == 0 {
+		return nil
+	}
+	out := make(map[string][][]byte, len(md))
+	for key, values := range md {
+		for _, v := range values {
+			out[key] = append(out[key], []byte(v))
+		}
+	}
+	return out
+}
+
+func metadataOf(columns map[string][][]byte) task.Metadata {
+	if len(columns) == 0 {
+		return nil
+	}
+	md := make(task.Metadata, len(columns))
+	for key, values := range columns {
+		for _, v := range values {
+			md[key] = append(md[key], string(v))
+		}
+	}
+	return md
+}
+
 // encodeLabels returns the labels' column: NULL for none.
 func encodeLabels(labels map[string]string) (any, error) {
 	if len(labels) == 0 {

@@ -15,15 +15,15 @@ const (
 	// A conflict on the key is a duplicate; one on the number is a fault.
 	insertEvent = `INSERT INTO task_events (task_id, number, key, phase, time, state, correction, worker_id,
 	host, version, redelivered, alone, payload_size, payload_sha256, payload_omitted,
-	failure, cause, decision, next_attempt, next_attempt_time, body_size)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	failure, cause, decision, next_attempt, next_attempt_time, body_size, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (task_id, key) DO NOTHING`
 
 	insertBody = `INSERT INTO task_bodies (task_id, number, body) VALUES (?, ?, ?)`
 
 	eventColumns = `e.number, e.key, e.time, e.state, e.correction, e.worker_id,
 	e.host, e.version, e.redelivered, e.alone, e.payload_size, e.payload_sha256, e.payload_omitted,
-	e.failure, e.cause, e.decision, e.next_attempt, e.next_attempt_time, e.body_size`
+	e.failure, e.cause, e.decision, e.next_attempt, e.next_attempt_time, e.body_size, e.metadata`
 
 	// Events are there for longer than their task while it is being purged: those
 	// up to purged_version belong to nothing any more.
@@ -31,6 +31,9 @@ ON CONFLICT (task_id, key) DO NOTHING`
 `
 	withBodies = `LEFT JOIN task_bodies b ON b.task_id = e.task_id AND b.number = e.number
 `
+
+	selectEvent = `SELECT ` + eventColumns + `, b.body, t.type` + ofTask + withBodies +
+		`WHERE t.id = ? AND e.key = ? AND e.number > t.purged_version`
 
 	selectEvents = `SELECT ` + eventColumns + `, NULL` + ofTask +
 		`WHERE t.id = ? AND e.number > max(t.purged_version, ?) ORDER BY e.number LIMIT ?`
@@ -67,6 +70,29 @@ func (s *Store) Body(ctx context.Context, id string, number int64) ([]byte, erro
 		return nil, translate(ctx, what, err)
 	}
 	return orEmpty(body), nil
+}
+
+// Event implements [store.Store].
+func (s *Store) Event(ctx context.Context, id string, key task.Key) (task.NumberedEvent, error) {
+	if err := s.enter(); err != nil {
+		return task.NumberedEvent{}, err
+	}
+	defer s.leave()
+	what := fmt.Sprintf("an event of task %q", id)
+	u, ok := parseID(id)
+	if !ok {
+		return task.NumberedEvent{}, fmt.Errorf("%s: %w", what, store.ErrNotFound)
+	}
+	var taskType string
+	e, _, err := scanEvent(s.stmts.event.QueryRowContext(ctx, u[:], packKey(key)), true, &taskType)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return task.NumberedEvent{}, translate(ctx, what, err)
+	}
+	e.TaskID, e.Type = u.String(), taskType
+	return e, nil
 }
 
 // Events implements [store.Store].
@@ -134,18 +160,21 @@ func scanEvents(rows *sql.Rows, bodies bool) ([]task.NumberedEvent, error) {
 	return events, rows.Err()
 }
 
-// scanEvent returns an event and the size of its body.
-func scanEvent(rows *sql.Rows, bodies bool) (task.NumberedEvent, int64, error) {
+// scanEvent reads eventColumns, a body and what else a statement selects. It
+// returns an event and the size of its body.
+func scanEvent(row interface{ Scan(...any) error }, bodies bool, more ...any) (task.NumberedEvent, int64, error) {
 	var (
 		e                                  task.NumberedEvent
 		at, next, payloadSize, bodySize    sql.Null[int64]
 		key, hash, body                    []byte
-		host, version, failure             sql.Null[string]
+		host, version, failure, metadata   sql.Null[string]
 		redelivered, alone, payloadOmitted sql.Null[bool]
 	)
-	err := rows.Scan(&e.Number, &key, &at, &e.State, &e.Correction, &e.WorkerID,
+	err := row.Scan(append([]any{
+		&e.Number, &key, &at, &e.State, &e.Correction, &e.WorkerID,
 		&host, &version, &redelivered, &alone, &payloadSize, &hash, &payloadOmitted,
-		&failure, &e.Cause, &e.Decision, &e.NextAttempt, &next, &bodySize, &body)
+		&failure, &e.Cause, &e.Decision, &e.NextAttempt, &next, &bodySize, &metadata, &body,
+	}, more...)...)
 	if err != nil {
 		return e, 0, err
 	}
@@ -153,6 +182,9 @@ func scanEvent(rows *sql.Rows, bodies bool) (task.NumberedEvent, int64, error) {
 		return e, 0, err
 	}
 	if e.Failure, err = decodeFailure(failure); err != nil {
+		return e, 0, err
+	}
+	if err = decodeMetadata(metadata, &e.Event); err != nil {
 		return e, 0, err
 	}
 	e.Time, e.NextAttemptTime = fromMicros(at), fromMicros(next)
@@ -199,6 +231,10 @@ func eventArgs(id uuid.UUID, e *task.Event, a task.Applied) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	metadata, err := encodeMetadata(e)
+	if err != nil {
+		return nil, err
+	}
 	var host, version, redelivered, alone, payloadSize, hash, omitted, bodySize any
 	if x := e.Execution; x != nil {
 		host, version, redelivered, alone = x.Host, x.Version, x.Redelivered, x.Alone
@@ -212,6 +248,6 @@ func eventArgs(id uuid.UUID, e *task.Event, a task.Applied) ([]any, error) {
 	return []any{
 		id[:], a.Number, packKey(e.Key), int64(e.Key.Phase), micros(e.Time), int64(a.State), a.Correction, e.WorkerID,
 		host, version, redelivered, alone, payloadSize, hash, omitted,
-		failure, int64(e.Cause), e.Decision, int64(e.NextAttempt), micros(e.NextAttemptTime), bodySize,
+		failure, int64(e.Cause), e.Decision, int64(e.NextAttempt), micros(e.NextAttemptTime), bodySize, metadata,
 	}, nil
 }

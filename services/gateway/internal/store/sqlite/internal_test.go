@@ -49,6 +49,7 @@ func TestStatementsUseIndices(t *testing.T) {
 	for _, query := range []string{
 		selectTask, selectTasks, selectTombstones, selectExists, selectBody, selectEvents, selectEventsWithBodies, selectHistory,
 		selectNextType, selectOldestEnded, selectUnfinished, deleteTask, deleteEvents, deleteBodies, deleteTombstones,
+		selectFeed, deleteFeed,
 		selectClaims, upsertClaim, deleteClaims, loosenClaims, deleteLooseClaims,
 	} {
 		for _, step := range plan(t, s, query) {

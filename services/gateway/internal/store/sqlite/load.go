@@ -32,6 +32,9 @@ type entry struct {
 	id uuid.UUID
 	// task has no ID as long as it is not known.
 	task task.Task
+	// traceID is the stored task's, if known.
+	traceID string
+	known   bool
 	// purgedRun is that of the task's tombstone: events of it, and of earlier
 	// runs, were purged.
 	purgedRun int
@@ -108,6 +111,7 @@ func (e *entries) scanTask(rows *sql.Rows) error {
 		return err
 	}
 	e.tasks[id].task, e.tasks[id].purgedRun = t, purgedRun
+	e.tasks[id].traceID, e.tasks[id].known = t.TraceID, true
 	return nil
 }
 

@@ -14,12 +14,14 @@ import (
 type statements struct {
 	// On the writer.
 	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
+	insertFeed, saveTrace                                        *sql.Stmt
 	loadHistory, loadClaims, saveClaim                           *sql.Stmt
 	nextType, oldestEnded                                        *sql.Stmt
 	saveTombstone, deleteTask, deleteEvents, deleteBodies        *sql.Stmt
 	deleteClaims, loosenClaims                                   *sql.Stmt
 	// On the reader.
-	task, exists, body, events, eventsWithBodies, history, readCheck *sql.Stmt
+	task, exists, body, event, events, eventsWithBodies, history, readCheck *sql.Stmt
+	feedBounds, feedRows                                                    *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
@@ -33,6 +35,8 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.saveTask, db.Writer, upsertTask},
 		{&s.insertEvent, db.Writer, insertEvent},
 		{&s.insertBody, db.Writer, insertBody},
+		{&s.insertFeed, db.Writer, insertFeed},
+		{&s.saveTrace, db.Writer, updateTrace},
 		{&s.loadHistory, db.Writer, selectHistory},
 		{&s.loadClaims, db.Writer, selectClaims},
 		{&s.saveClaim, db.Writer, upsertClaim},
@@ -47,9 +51,12 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.task, db.Reader, selectTask},
 		{&s.exists, db.Reader, selectExists},
 		{&s.body, db.Reader, selectBody},
+		{&s.event, db.Reader, selectEvent},
 		{&s.events, db.Reader, selectEvents},
 		{&s.eventsWithBodies, db.Reader, selectEventsWithBodies},
 		{&s.history, db.Reader, selectHistory},
+		{&s.feedBounds, db.Reader, selectFeedBounds},
+		{&s.feedRows, db.Reader, selectFeed},
 		{&s.readCheck, db.Reader, readCheck},
 	} {
 		var err error
@@ -63,10 +70,10 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 func (s *statements) close() error {
 	var errs []error
 	for _, stmt := range []*sql.Stmt{
-		s.loadTasks, s.loadTombstones, s.saveTask, s.insertEvent, s.insertBody,
+		s.loadTasks, s.loadTombstones, s.saveTask, s.insertEvent, s.insertBody, s.insertFeed, s.saveTrace,
 		s.loadHistory, s.loadClaims, s.saveClaim, s.nextType, s.oldestEnded,
 		s.saveTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies, s.deleteClaims, s.loosenClaims,
-		s.task, s.exists, s.body, s.events, s.eventsWithBodies, s.history, s.readCheck,
+		s.task, s.exists, s.body, s.event, s.events, s.eventsWithBodies, s.history, s.feedBounds, s.feedRows, s.readCheck,
 	} {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())

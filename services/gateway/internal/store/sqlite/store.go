@@ -20,7 +20,7 @@ var migrations embed.FS
 
 // Options are what Open can do without.
 type Options struct {
-	// Clock dates tombstones. Defaults to time.Now.
+	// Clock dates tombstones and the feed. Defaults to time.Now.
 	Clock func() time.Time
 }
 
@@ -29,6 +29,8 @@ type Store struct {
 	db    *sqldb.DB
 	clock func() time.Time
 	stmts statements
+	// identity tells the store from others.
+	identity [8]byte
 
 	// closing is held for reading by calls under way.
 	closing sync.RWMutex
@@ -56,7 +58,19 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err := s.stmts.prepare(ctx, db); err != nil {
 		return nil, errors.Join(translate(ctx, "open the store", err), db.Close())
 	}
+	if err := s.identify(ctx); err != nil {
+		return nil, errors.Join(translate(ctx, "open the store", err), s.Close())
+	}
 	return s, nil
+}
+
+func (s *Store) identify(ctx context.Context) error {
+	var id []byte
+	if err := s.db.Reader.QueryRowContext(ctx, selectIdentity).Scan(&id); err != nil {
+		return fmt.Errorf("read its identity: %w", err)
+	}
+	copy(s.identity[:], id)
+	return nil
 }
 
 // Close implements [store.Store].
@@ -88,7 +102,7 @@ func translate(ctx context.Context, what string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrBadEvent), errors.Is(err, store.ErrChanged),
-		errors.Is(err, store.ErrUnavailable):
+		errors.Is(err, store.ErrFeedPosition), errors.Is(err, store.ErrFeedTrimmed), errors.Is(err, store.ErrUnavailable):
 		return fmt.Errorf("%s: %w", what, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", what, ctx.Err())

@@ -36,7 +36,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?,
 	?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
 	type = excluded.type, state = excluded.state, run = excluded.run, attempt = excluded.attempt,
-	priority = excluded.priority, labels = excluded.labels, trace_id = excluded.trace_id,
+	priority = excluded.priority, labels = excluded.labels,
 	create_time = excluded.create_time, start_time = excluded.start_time,
 	end_time = excluded.end_time, update_time = excluded.update_time, version = excluded.version,
 	decided_run = excluded.decided_run, decided_key = excluded.decided_key, started_key = excluded.started_key,

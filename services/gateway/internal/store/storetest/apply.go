@@ -18,6 +18,7 @@ var applyRules = map[string]func(*testing.T, store.Store){
 	"Apply/any order and repetition is the join": anyHistory,
 	"Apply/keeps all that is known of a task":    keepsAll,
 	"Apply/keeps all that is known of a retry":   keepsRetry,
+	"Apply/keeps a call's headers and trailers":  keepsMetadata,
 	"Apply/folds a task's events of a batch":     foldsBatch,
 	"Apply/drops an event of a known key":        dropsKnown,
 	"Apply/drops the second of a key in a batch": dropsSecond,
@@ -59,6 +60,34 @@ func keepsAll(t *testing.T, s store.Store) {
 	}
 	require.NotNil(t, want.Failure)
 	require.Equal(t, history, all(t, s, id))
+}
+
+func keepsMetadata(t *testing.T, s store.Store) {
+	id := task.NewID()
+	full := strings.Repeat("\xff", task.MaxResponseMetadata)
+	none, some, most := delivered(id, task.PhaseReleased), delivered(id, task.PhaseRetrying), succeeded(id)
+	most.Headers, most.Trailers = task.Metadata{"a-bin": {full}}, task.Metadata{"b": {full, full}, "c": {""}}
+	apply(t, s, none, some, most)
+	for _, bodies := range []bool{false, true} {
+		events, err := s.Events(t.Context(), id, 0, 10, bodies)
+		require.NoError(t, err)
+		require.Len(t, events, 3)
+		for i, want := range []task.Event{none, some, most} {
+			require.Equal(t, want.Headers, events[i].Headers)
+			require.Equal(t, want.Trailers, events[i].Trailers)
+		}
+	}
+	history, err := s.History(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, most.Headers, history[2].Headers)
+
+	// What has no keys is none.
+	empty := event(id, task.Key{Run: 1, Attempt: 1, Delivery: 2, Phase: task.PhaseRetrying})
+	empty.Headers, empty.Trailers = task.Metadata{}, task.Metadata{}
+	apply(t, s, empty)
+	last := all(t, s, id)[3]
+	require.Nil(t, last.Headers)
+	require.Nil(t, last.Trailers)
 }
 
 func keepsRetry(t *testing.T, s store.Store) {

@@ -48,15 +48,20 @@ func event(id string, k task.Key) task.Event {
 		e.Message = []byte{'m', byte(k.Sequence)}
 	case task.PhaseSucceeded:
 		e.Message = []byte{'r', byte(k.Delivery)}
+		if k.Delivery%2 == 1 {
+			e.Headers = task.Metadata{"x-served-by": {"a", "", "<&> ü"}, "x-raw-bin": {"\x00\xff"}}
+		}
 	case task.PhaseRetrying:
 		e.NextAttempt, e.NextAttemptTime = k.Attempt, e.Time.Add(time.Minute)
 		e.Decision = "asked for: \x00 <&> ü"
 		if k.Delivery%2 == 1 {
 			e.NextAttempt++
 			e.Failure = &task.Failure{Code: 14, Message: "away", Stack: "goroutine 2", Kind: task.KindPanic}
+			e.Headers, e.Trailers = task.Metadata{"x-try": {"1"}}, task.Metadata{"x-try": {"2"}}
 		}
 	case task.PhaseDeadLettered:
 		e.Cause, e.Decision = task.CausePermanentFailure, "INTERNAL is permanent"
+		e.Trailers = task.Metadata{"x-detail": {"no utf-8: \xff"}}
 		e.Failure = &task.Failure{
 			Code: 13, Kind: task.KindTimeout, Message: "broken: \x00 <&> ü", Stack: "goroutine 1",
 			Details: []task.Detail{{TypeURL: "type.googleapis.com/a.B", Value: []byte{0, 255}}, {TypeURL: "c"}},

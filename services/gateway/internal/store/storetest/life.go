@@ -33,6 +33,10 @@ func closeMakesCallsFail(t *testing.T, s store.Store) {
 	for name, call := range map[string]func() error{
 		"Apply":           func() error { _, err := s.Apply(ctx, []task.Event{queued(id)}); return err },
 		"Task":            func() error { _, err := s.Task(ctx, id); return err },
+		"List":            func() error { _, err := s.List(ctx, store.Query{Limit: 1}); return err },
+		"Feed":            func() error { _, err := s.Feed(ctx, store.FeedQuery{Limit: 1}); return err },
+		"FeedEnd":         func() error { _, err := s.FeedEnd(ctx); return err },
+		"TrimFeed":        func() error { _, err := s.TrimFeed(ctx, epoch, 1); return err },
 		"Body":            func() error { _, err := s.Body(ctx, id, 1); return err },
 		"Events":          func() error { _, err := s.Events(ctx, id, 0, 1, true); return err },
 		"History":         func() error { _, err := s.History(ctx, id); return err },

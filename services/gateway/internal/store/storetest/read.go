@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,9 @@ var readRules = map[string]func(*testing.T, store.Store){
 	"Read/of an unknown task is ErrNotFound":       readsUnknown,
 	"Read/of a body":                               readsBody,
 	"Read/of an event without a body":              readsNoBody,
+	"Event/by its key":                             readsByKey,
+	"Event/of a run that was purged is gone":       readsNoPurged,
+	"Event/fails once the store is closed":         eventFailsWhenClosed,
 	"Events/pages":                                 pages,
 	"Events/keeps to the limits of their number":   keepsToMaxEvents,
 	"Events/keeps to the limits of their bodies":   keepsToMaxBytes,
@@ -63,6 +67,50 @@ func readsNoBody(t *testing.T, s store.Store) {
 	require.Nil(t, events[1].Message)
 	require.NotNil(t, events[2].Message)
 	require.Empty(t, events[2].Message)
+}
+
+func readsByKey(t *testing.T, s store.Store) {
+	id, other := task.NewID(), task.NewID()
+	events := []task.Event{queued(id), started(id), numbered(id, task.PhaseMessage, 1), succeeded(id)}
+	apply(t, s, append(events, queued(other))...)
+	for i, want := range all(t, s, id) {
+		for _, spelling := range []string{id, strings.ToUpper(id)} {
+			got, err := s.Event(t.Context(), spelling, events[i].Key)
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+	}
+	got, err := s.Event(t.Context(), id, get(t, s, id).Decided)
+	require.NoError(t, err)
+	require.Equal(t, succeeded(id).Headers, got.Headers)
+	for _, unknown := range []string{other, task.NewID(), "", "x"} {
+		_, err := s.Event(t.Context(), unknown, succeeded(id).Key)
+		require.ErrorIs(t, err, store.ErrNotFound)
+	}
+	_, err = s.Event(t.Context(), id, task.Key{})
+	require.ErrorIs(t, err, store.ErrNotFound)
+}
+
+func readsNoPurged(t *testing.T, s store.Store) {
+	id := task.NewID()
+	apply(t, s, queued(id), succeeded(id))
+	// A row less than there are, so that one is left.
+	_, err := s.PurgeEnded(t.Context(), store.Ended{Before: at(1_000_000)}, 2)
+	require.NoError(t, err)
+	apply(t, s, inRun(2, queued(id)))
+	for _, gone := range []task.Event{queued(id), succeeded(id)} {
+		_, err := s.Event(t.Context(), id, gone.Key)
+		require.ErrorIs(t, err, store.ErrNotFound)
+	}
+	got, err := s.Event(t.Context(), id, inRun(2, queued(id)).Key)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, got.Number)
+}
+
+func eventFailsWhenClosed(t *testing.T, s store.Store) {
+	require.NoError(t, s.Close())
+	_, err := s.Event(t.Context(), task.NewID(), queued(task.NewID()).Key)
+	require.ErrorIs(t, err, store.ErrUnavailable)
 }
 
 // stream makes a task that sends so many messages of a size.
@@ -180,7 +228,7 @@ func historyGivesRecords(t *testing.T, s store.Store) {
 		{
 			Key: again.Key, WorkerID: "w-1", Execution: task.Execution{Host: "host-1", Version: "v1", Redelivered: true},
 			StartTime: again.Time, EndTime: dead.Time, Outcome: task.OutcomeTimedOut, Failure: dead.Failure, Extra: true,
-			Decision: dead.Decision,
+			Decision: dead.Decision, Trailers: dead.Trailers,
 		},
 	}, records)
 }

@@ -22,9 +22,9 @@ const (
 // error that wraps it says where or what, for people.
 var ErrInvalid = errors.New("invalid filter")
 
-// Parse reads a filter; nil is the empty one, which everything matches. Errors:
+// Parse reads a filter of the schema's fields; nil is the empty one, which everything matches. Errors:
 // ErrInvalid.
-func Parse(text string) (Expr, error) {
+func (s Schema) Parse(text string) (Expr, error) {
 	// The parser's positions count from here.
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -40,7 +40,7 @@ func Parse(text string) (Expr, error) {
 	if err != nil {
 		return nil, syntaxError(err)
 	}
-	e, err := convert(parsed.GetExpr())
+	e, err := s.convert(parsed.GetExpr())
 	if err != nil {
 		return nil, err
 	}
@@ -114,25 +114,25 @@ func syntaxError(err error) error {
 	return invalid("%s at column %d", place.Message(), place.Position().Column)
 }
 
-func convert(e *expr.Expr) (Expr, error) {
+func (s Schema) convert(e *expr.Expr) (Expr, error) {
 	call := e.GetCallExpr()
 	if call == nil {
 		return nil, invalid("%s stands alone; compare a field with a value", show(e))
 	}
 	switch name, args := call.GetFunction(), call.GetArgs(); name {
 	case filtering.FunctionAnd, filtering.FunctionOr:
-		return convertMany(name, e)
+		return s.convertMany(name, e)
 	case filtering.FunctionNot:
 		if len(args) != 1 {
 			return nil, invalid("NOT takes one term")
 		}
-		term, err := convert(args[0])
+		term, err := s.convert(args[0])
 		return Not{term}, err
 	case filtering.FunctionFuzzyAnd:
 		return nil, invalid("two terms follow each other; put AND or OR between them")
 	case filtering.FunctionEquals, filtering.FunctionNotEquals, filtering.FunctionHas,
 		filtering.FunctionLessThan, filtering.FunctionLessEquals, filtering.FunctionGreaterThan, filtering.FunctionGreaterEquals:
-		return convertRestriction(name, args[0], args[1])
+		return s.convertRestriction(name, args[0], args[1])
 	default:
 		return nil, invalid("there is no function %s", cut(name))
 	}
@@ -140,10 +140,10 @@ func convert(e *expr.Expr) (Expr, error) {
 
 // convertMany converts a chain of AND or OR, which the parser nests, into one
 // list.
-func convertMany(name string, e *expr.Expr) (Expr, error) {
+func (s Schema) convertMany(name string, e *expr.Expr) (Expr, error) {
 	var terms []Expr
 	for _, arg := range chain(name, e) {
-		term, err := convert(arg)
+		term, err := s.convert(arg)
 		if err != nil {
 			return nil, err
 		}
@@ -175,8 +175,8 @@ func show(e *expr.Expr) string {
 	if path, ok := path(e); ok {
 		return cut(strings.Join(path, "."))
 	}
-	if s, ok := e.GetConstExpr().GetConstantKind().(*expr.Constant_StringValue); ok {
-		return cut(s.StringValue)
+	if c, ok := e.GetConstExpr().GetConstantKind().(*expr.Constant_StringValue); ok {
+		return cut(c.StringValue)
 	}
 	if e.GetCallExpr() != nil {
 		return "an expression"

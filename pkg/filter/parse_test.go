@@ -7,13 +7,42 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/warrenmq/warren/services/deadletter/internal/filter"
+	"github.com/warrenmq/warren/pkg/filter"
 )
 
+const (
+	fieldState           filter.Field = "state"
+	fieldCause           filter.Field = "cause"
+	fieldCode            filter.Field = "code"
+	fieldType            filter.Field = "type"
+	fieldReason          filter.Field = "reason"
+	fieldMessage         filter.Field = "message"
+	fieldWorkerID        filter.Field = "worker_id"
+	fieldTraceID         filter.Field = "trace_id"
+	fieldTaskID          filter.Field = "task_id"
+	fieldRun             filter.Field = "run"
+	fieldAttempt         filter.Field = "attempt"
+	fieldAttemptCode     filter.Field = "attempt.code"
+	fieldPriority        filter.Field = "priority"
+	fieldOccurrenceCount filter.Field = "occurrence_count"
+	fieldCreateTime      filter.Field = "create_time"
+	fieldDeadTime        filter.Field = "dead_time"
+)
+
+var schema = filter.Schema{
+	fieldState: filter.Names(map[string]int{"OPEN": 1, "IN_REPLAY": 2, "RESOLVED": 3, "DISCARDED": 4}),
+	fieldCause: filter.Causes(), fieldCode: filter.Codes(), fieldAttemptCode: filter.Codes(),
+	fieldType: filter.Texts(), fieldReason: filter.Texts(), fieldMessage: filter.Texts(), fieldWorkerID: filter.Texts(),
+	fieldTraceID: filter.Texts(), fieldTaskID: filter.IDs(),
+	fieldRun: filter.Numbers(nil), fieldAttempt: filter.Numbers(nil), fieldOccurrenceCount: filter.Numbers(nil),
+	fieldPriority:   filter.Numbers(map[string]int{"LOW": 2, "HIGH": 6}),
+	fieldCreateTime: filter.Times(), fieldDeadTime: filter.Times(),
+}
+
 var (
-	open     = filter.Enum{Field: filter.FieldState, Value: 1}
-	run2     = filter.Number{Field: filter.FieldRun, Order: filter.Equal, Value: 2}
-	attempt3 = filter.Number{Field: filter.FieldAttempt, Order: filter.Greater, Value: 3}
+	open     = filter.Enum{Field: fieldState, Value: 1}
+	run2     = filter.Number{Field: fieldRun, Order: filter.Equal, Value: 2}
+	attempt3 = filter.Number{Field: fieldAttempt, Order: filter.Greater, Value: 3}
 )
 
 func text(f filter.Field, kind filter.MatchKind, value string) filter.Text {
@@ -32,39 +61,44 @@ func TestParse(t *testing.T) {
 		`state = OPEN`:              open,
 		`state="OPEN"`:              open,
 		` ( ((state : OPEN) ) ) `:   open,
-		`state != IN_REPLAY`:        filter.Not{Term: filter.Enum{Field: filter.FieldState, Value: 2}},
-		`cause = DELIVERY_LIMIT`:    filter.Enum{Field: filter.FieldCause, Value: 6},
-		`cause = "MAX_LENGTH"`:      filter.Enum{Field: filter.FieldCause, Value: 9},
-		`code = 'UNAVAILABLE'`:      filter.Enum{Field: filter.FieldCode, Value: 14},
-		`code:*`:                    filter.Not{Term: filter.Enum{Field: filter.FieldCode}},
-		`type = a.v1.A.B`:           text(filter.FieldType, filter.MatchEqual, "a.v1.A.B"),
+		`state != IN_REPLAY`:        filter.Not{Term: filter.Enum{Field: fieldState, Value: 2}},
+		`cause = DELIVERY_LIMIT`:    filter.Enum{Field: fieldCause, Value: 6},
+		`cause = "MAX_LENGTH"`:      filter.Enum{Field: fieldCause, Value: 9},
+		`code = 'UNAVAILABLE'`:      filter.Enum{Field: fieldCode, Value: 14},
+		`code:*`:                    filter.Not{Term: filter.Enum{Field: fieldCode}},
+		`type = a.v1.A.B`:           text(fieldType, filter.MatchEqual, "a.v1.A.B"),
 		`type = "a.v1.*"`:           pattern("a.v1.", ""),
 		`type = a.v1.*`:             pattern("a.v1.", ""),
 		`type = "**a**b*"`:          pattern("", "a", "b", ""),
 		`type = *`:                  pattern("", ""),
-		`type:*`:                    text(filter.FieldType, filter.MatchPresent, ""),
-		`type:"A*b É"`:              text(filter.FieldType, filter.MatchContains, "a*b É"),
-		`message:Timed`:             text(filter.FieldMessage, filter.MatchContains, "timed"),
-		`message = "it \"is\" 'x'"`: text(filter.FieldMessage, filter.MatchEqual, `it "is" 'x'`),
-		`message:""`:                text(filter.FieldMessage, filter.MatchContains, ""),
-		`worker_id != "w-1"`:        filter.Not{Term: text(filter.FieldWorkerID, filter.MatchEqual, "w-1")},
-		`reason = SOLD_OUT`:         text(filter.FieldReason, filter.MatchEqual, "SOLD_OUT"),
-		`trace_id = "4bf9"`:         text(filter.FieldTraceID, filter.MatchEqual, "4bf9"),
-		`task_id = "0192F00D-0000-7000-8000-00000000000A"`: text(filter.FieldTaskID, filter.MatchEqual, "0192f00d-0000-7000-8000-00000000000a"),
-		`labels.env = prod`:      label("env", filter.MatchEqual, "prod"),
-		`labels."my-key" = "x"`:  label("my-key", filter.MatchEqual, "x"),
-		`labels.a.b = "x"`:       label("a.b", filter.MatchEqual, "x"),
-		`labels.a:X`:             label("a", filter.MatchContains, "x"),
-		`labels.a:*`:             label("a", filter.MatchPresent, ""),
-		`labels:a`:               label("a", filter.MatchPresent, ""),
-		`labels:"my-key"`:        label("my-key", filter.MatchPresent, ""),
-		`run = 2`:                run2,
-		`attempt > 3`:            attempt3,
-		`occurrence_count <= -1`: filter.Number{Field: filter.FieldOccurrenceCount, Order: filter.LessOrEqual, Value: -1},
-		`run >= 1`:               filter.Number{Field: filter.FieldRun, Order: filter.GreaterOrEqual, Value: 1},
-		`run != 2`:               filter.Not{Term: run2},
-		`dead_time < "2026-01-31T13:00:00.0000009+01:00"`: filter.Time{Field: filter.FieldDeadTime, Order: filter.Less, Value: noon},
-		`create_time = "2026-01-31T12:00:00Z"`:            filter.Time{Field: filter.FieldCreateTime, Order: filter.Equal, Value: noon},
+		`type:*`:                    text(fieldType, filter.MatchPresent, ""),
+		`type:"A*b É"`:              text(fieldType, filter.MatchContains, "a*b É"),
+		`message:Timed`:             text(fieldMessage, filter.MatchContains, "timed"),
+		`message = "it \"is\" 'x'"`: text(fieldMessage, filter.MatchEqual, `it "is" 'x'`),
+		`message:""`:                text(fieldMessage, filter.MatchContains, ""),
+		`worker_id != "w-1"`:        filter.Not{Term: text(fieldWorkerID, filter.MatchEqual, "w-1")},
+		`reason = SOLD_OUT`:         text(fieldReason, filter.MatchEqual, "SOLD_OUT"),
+		`trace_id = "4bf9"`:         text(fieldTraceID, filter.MatchEqual, "4bf9"),
+		`task_id = "0192F00D-0000-7000-8000-00000000000A"`: text(fieldTaskID, filter.MatchEqual, "0192f00d-0000-7000-8000-00000000000a"),
+		`labels.env = prod`:       label("env", filter.MatchEqual, "prod"),
+		`labels."my-key" = "x"`:   label("my-key", filter.MatchEqual, "x"),
+		`labels.a.b = "x"`:        label("a.b", filter.MatchEqual, "x"),
+		`labels.a:X`:              label("a", filter.MatchContains, "x"),
+		`labels.a:*`:              label("a", filter.MatchPresent, ""),
+		`labels:a`:                label("a", filter.MatchPresent, ""),
+		`labels:"my-key"`:         label("my-key", filter.MatchPresent, ""),
+		`run = 2`:                 run2,
+		`attempt > 3`:             attempt3,
+		`occurrence_count <= -1`:  filter.Number{Field: fieldOccurrenceCount, Order: filter.LessOrEqual, Value: -1},
+		`attempt.code = INTERNAL`: filter.Enum{Field: fieldAttemptCode, Value: 13},
+		`attempt."code":*`:        filter.Not{Term: filter.Enum{Field: fieldAttemptCode}},
+		`priority > 4`:            filter.Number{Field: fieldPriority, Order: filter.Greater, Value: 4},
+		`priority >= HIGH`:        filter.Number{Field: fieldPriority, Order: filter.GreaterOrEqual, Value: 6},
+		`priority != "LOW"`:       filter.Not{Term: filter.Number{Field: fieldPriority, Order: filter.Equal, Value: 2}},
+		`run >= 1`:                filter.Number{Field: fieldRun, Order: filter.GreaterOrEqual, Value: 1},
+		`run != 2`:                filter.Not{Term: run2},
+		`dead_time < "2026-01-31T13:00:00.0000009+01:00"`: filter.Time{Field: fieldDeadTime, Order: filter.Less, Value: noon},
+		`create_time = "2026-01-31T12:00:00Z"`:            filter.Time{Field: fieldCreateTime, Order: filter.Equal, Value: noon},
 		`state = OPEN AND run = 2 AND attempt > 3`:        filter.And{Terms: []filter.Expr{open, run2, attempt3}},
 		// OR binds tighter.
 		`state = OPEN AND run = 2 OR attempt > 3`: filter.And{Terms: []filter.Expr{open, filter.Or{Terms: []filter.Expr{run2, attempt3}}}},
@@ -73,20 +107,23 @@ func TestParse(t *testing.T) {
 		`NOT(state = OPEN)`:                       filter.Not{Term: open},
 		`-(run = 2 ) AND(attempt > 3)`:            filter.And{Terms: []filter.Expr{filter.Not{Term: run2}, attempt3}},
 	} {
-		got, err := filter.Parse(give)
+		got, err := schema.Parse(give)
 		require.NoError(t, err, give)
 		require.Equal(t, want, got, give)
 	}
 }
 
 func pattern(segments ...string) filter.Expr {
-	return filter.Text{Field: filter.FieldType, Match: filter.Match{Kind: filter.MatchPattern, Segments: segments}}
+	return filter.Text{Field: fieldType, Match: filter.Match{Kind: filter.MatchPattern, Segments: segments}}
 }
 
 func TestParseSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for give, want := range map[string]string{
-		`colour = "red"`:             `there is no field "colour"; fields are attempt, cause, code, create_time, dead_time, labels.KEY, message,`,
+		`colour = "red"`:             `there is no field "colour"; fields are attempt, attempt.code, cause, code, create_time, dead_time, labels.KEY, message,`,
+		`attempt.x = 1`:              `there is no field "attempt.x"`,
+		`priority = MEDIUM`:          `priority takes whole numbers, without quotes, and LOW, HIGH`,
+		`attempt.code < INTERNAL`:    `"attempt.code" can't be compared by <`,
 		`type.x = 1`:                 `there is no field "type.x"`,
 		`state = CLOSED`:             `"CLOSED" is no value of state; values are OPEN, IN_REPLAY, RESOLVED, DISCARDED`,
 		`state = open`:               `"open" is no value of state`,
@@ -138,7 +175,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		strings.Repeat("-", 4096):    `at column`,
 		strings.Repeat("NOT ", 1000): `at column`,
 	} {
-		e, err := filter.Parse(give)
+		e, err := schema.Parse(give)
 		require.ErrorIs(t, err, filter.ErrInvalid, give)
 		require.ErrorContains(t, err, want, "%.100s", give)
 		require.Nil(t, e)
@@ -149,7 +186,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 
 func TestParseTakesDeepAndLongFilters(t *testing.T) {
 	t.Parallel()
-	e, err := filter.Parse(strings.Repeat("-(", filter.MaxDepth) + "run = 2" + strings.Repeat(")", filter.MaxDepth))
+	e, err := schema.Parse(strings.Repeat("-(", filter.MaxDepth) + "run = 2" + strings.Repeat(")", filter.MaxDepth))
 	require.NoError(t, err)
 	for range filter.MaxDepth {
 		e = e.(filter.Not).Term
@@ -157,7 +194,7 @@ func TestParseTakesDeepAndLongFilters(t *testing.T) {
 	require.Equal(t, run2, e)
 
 	long := strings.TrimSuffix(strings.Repeat("run=2 OR ", filter.MaxBytes/9), " OR ")
-	e, err = filter.Parse(long)
+	e, err = schema.Parse(long)
 	require.NoError(t, err)
 	require.Len(t, e.(filter.Or).Terms, filter.MaxBytes/9)
 }
@@ -181,7 +218,7 @@ func TestMatch(t *testing.T) {
 		{`type:""`, []string{"", "a"}, nil},
 		{`type:*`, []string{"a"}, []string{""}},
 	} {
-		e, err := filter.Parse(c.filter)
+		e, err := schema.Parse(c.filter)
 		require.NoError(t, err)
 		for _, s := range c.yes {
 			require.True(t, e.(filter.Text).Match.Holds(s), "%s: %q", c.filter, s)
@@ -204,7 +241,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		e, err := filter.Parse(text)
+		e, err := schema.Parse(text)
 		if err != nil {
 			require.ErrorIs(t, err, filter.ErrInvalid)
 			require.NotContains(t, err.Error(), "\n")

@@ -3,8 +3,9 @@ package filter
 import "time"
 
 // Expr is a filter that was understood: one of [And], [Or], [Not], [Text],
-// [Label], [Enum], [Number] and [Time]. It is of two values: what a dead letter
-// does not have equals nothing, and no order holds for it.
+// [Label], [Enum], [Number] and [Time]. It is of two values: what something does
+// not have equals nothing, and no order holds for it. A field that has several
+// values, or none, is compared with each: one of them has to match.
 type Expr interface{ expr() }
 
 // And holds if all of its terms do; there are at least two.
@@ -22,15 +23,15 @@ type Text struct {
 	Match Match
 }
 
-// Label holds if the dead letter has the label, and its value matches.
+// Label holds if there is such a label, and its value matches.
 type Label struct {
 	Key   string
 	Match Match
 }
 
-// Enum holds if a field has one of some names, given as its number: that of
-// warren.deadletter.v1.DeadLetterState, warren.task.v1.Cause or google.rpc.Code.
-// 0 is unset.
+// Enum holds if a field has one of its names, given as the number that the
+// [Schema] has for it. 0 holds if the field is unset, or none of its values is
+// set.
 type Enum struct {
 	Field Field
 	Value int
@@ -72,24 +73,6 @@ const (
 	GreaterOrEqual
 )
 
-// Field is what a filter asks about, but for labels.
-type Field int
-
-// The fields.
-const (
-	FieldState Field = iota + 1
-	FieldCause
-	FieldCode
-	FieldType
-	FieldReason
-	FieldMessage
-	FieldWorkerID
-	FieldTraceID
-	FieldTaskID
-	FieldRun
-	FieldAttempt
-	FieldOccurrenceCount
-	FieldCreateTime
-	FieldDeadTime
-	FieldUpdateTime
-)
+// Field is the name of what a filter asks about, but for labels. There may be
+// dots in it.
+type Field string

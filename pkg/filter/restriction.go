@@ -21,18 +21,18 @@ var orders = map[string]Order{
 
 // restriction is a comparison of a field with a value.
 type restriction struct {
-	// field is its name, for errors.
-	field    string
+	schema   Schema
+	field    Field
 	operator string
 	value    *expr.Expr
 }
 
-func convertRestriction(operator string, left, right *expr.Expr) (Expr, error) {
+func (s Schema) convertRestriction(operator string, left, right *expr.Expr) (Expr, error) {
 	names, ok := path(left)
 	if !ok {
-		return nil, invalid("%s is no field; fields are %s", show(left), fieldList())
+		return nil, invalid("%s is no field; fields are %s", show(left), s.fieldList())
 	}
-	r := restriction{field: strings.Join(names, "."), operator: operator, value: right}
+	r := restriction{schema: s, field: Field(strings.Join(names, ".")), operator: operator, value: right}
 	e, err := r.convert(names)
 	if err != nil {
 		return nil, err
@@ -47,20 +47,20 @@ func (r restriction) convert(names []string) (Expr, error) {
 	if names[0] == labelsField {
 		return r.label(names[1:])
 	}
-	d, ok := declarations[r.field]
+	values, ok := r.schema[r.field]
 	if !ok {
-		return nil, invalid("there is no field %s; fields are %s", cut(r.field), fieldList())
+		return nil, invalid("there is no field %s; fields are %s", cut(string(r.field)), r.schema.fieldList())
 	}
-	switch d.kind {
+	switch values.kind {
 	case kindEnum:
-		return r.enum(d)
+		return r.enum(values)
 	case kindNumber:
-		return r.number(d)
+		return r.number(values)
 	case kindTime:
-		return r.time(d)
+		return r.time()
 	default:
-		m, err := r.match(d.field == FieldTaskID)
-		return Text{d.field, m}, err
+		m, err := r.match(values.kind == kindID)
+		return Text{r.field, m}, err
 	}
 }
 
@@ -112,7 +112,7 @@ func equalOrPattern(value string) Match {
 	return Match{Kind: MatchPattern, Segments: slices.Concat(segments[:1], inner, segments[last:])}
 }
 
-func (r restriction) enum(d declaration) (Expr, error) {
+func (r restriction) enum(values Values) (Expr, error) {
 	name, err := r.text()
 	if err != nil {
 		return nil, err
@@ -123,28 +123,35 @@ func (r restriction) enum(d declaration) (Expr, error) {
 		return nil, r.noOperator("=, != and :")
 	}
 	if r.operator == filtering.FunctionHas && name == anyValue {
-		return Not{Enum{d.field, 0}}, nil
+		return Not{Enum{r.field, 0}}, nil
 	}
-	value, ok := d.names[name]
+	value, ok := values.names[name]
 	if !ok {
-		return nil, invalid("%s is no value of %s; values are %s", cut(name), r.field, d.nameList())
+		return nil, invalid("%s is no value of %s; values are %s", cut(name), r.field, values.nameList())
 	}
-	return Enum{d.field, value}, nil
+	return Enum{r.field, value}, nil
 }
 
-func (r restriction) number(d declaration) (Expr, error) {
+func (r restriction) number(values Values) (Expr, error) {
 	order, ok := orders[r.operator]
 	if !ok {
 		return nil, r.noOperator("=, !=, <, <=, > and >=")
 	}
-	n, ok := r.value.GetConstExpr().GetConstantKind().(*expr.Constant_Int64Value)
-	if !ok {
-		return nil, invalid("%s takes whole numbers, without quotes", r.field)
+	if n, ok := r.value.GetConstExpr().GetConstantKind().(*expr.Constant_Int64Value); ok {
+		return Number{r.field, order, n.Int64Value}, nil
 	}
-	return Number{d.field, order, n.Int64Value}, nil
+	if name, err := r.text(); err == nil {
+		if n, ok := values.names[name]; ok {
+			return Number{r.field, order, int64(n)}, nil
+		}
+	}
+	if len(values.names) > 0 {
+		return nil, invalid("%s takes whole numbers, without quotes, and %s", r.field, values.nameList())
+	}
+	return nil, invalid("%s takes whole numbers, without quotes", r.field)
 }
 
-func (r restriction) time(d declaration) (Expr, error) {
+func (r restriction) time() (Expr, error) {
 	order, ok := orders[r.operator]
 	if !ok {
 		return nil, r.noOperator("=, !=, <, <=, > and >=")
@@ -158,11 +165,11 @@ func (r restriction) time(d declaration) (Expr, error) {
 	if err != nil {
 		return nil, invalid("%s takes RFC 3339 times, as %s; %s is none", r.field, example, cut(s.StringValue))
 	}
-	return Time{d.field, order, t.Truncate(time.Microsecond).UTC()}, nil
+	return Time{r.field, order, t.Truncate(time.Microsecond).UTC()}, nil
 }
 
 func (r restriction) noOperator(known string) error {
-	return invalid("%s can't be compared by %s, only by %s", cut(r.field), r.operator, known)
+	return invalid("%s can't be compared by %s, only by %s", cut(string(r.field)), r.operator, known)
 }
 
 // text is a value that is a text or a name, in quotes or without.
@@ -173,7 +180,7 @@ func (r restriction) text() (string, error) {
 	if names, ok := path(r.value); ok {
 		return strings.Join(names, "."), nil
 	}
-	return "", invalid("the value of %s must be a text; put it in quotes", cut(r.field))
+	return "", invalid("the value of %s must be a text; put it in quotes", cut(string(r.field)))
 }
 
 // path is the names of a member, those between its dots.

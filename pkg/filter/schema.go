@@ -1,0 +1,68 @@
+package filter
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// labelsField is the name before the dot of a label.
+const labelsField = "labels"
+
+// Schema is the fields that filters may name, besides labels.KEY, and what their
+// values are.
+type Schema map[Field]Values
+
+// Values are what a field can be compared with. Those of one field are of one
+// kind; the zero value is that of no field.
+type Values struct {
+	kind  kind
+	names map[string]int
+}
+
+// kind is what a field's values are.
+type kind int
+
+const (
+	kindText kind = iota + 1
+	kindID
+	kindEnum
+	kindNumber
+	kindTime
+)
+
+// Texts are the values of a field that becomes [Text].
+func Texts() Values { return Values{kind: kindText} }
+
+// IDs are texts that may be UUIDs: one that = or != compares with may have any
+// spelling.
+func IDs() Values { return Values{kind: kindID} }
+
+// Names are the values of a field that becomes [Enum]: numbers above 0 by their
+// names.
+func Names(numbers map[string]int) Values { return Values{kindEnum, numbers} }
+
+// Numbers are the values of a field that becomes [Number]. Some of them may have
+// names, which can be written in their place; nil is none.
+func Numbers(named map[string]int) Values { return Values{kindNumber, named} }
+
+// Times are the values of a field that becomes [Time].
+func Times() Values { return Values{kind: kindTime} }
+
+// Fields are the names of the fields, sorted, with labels.KEY for labels.
+func (s Schema) Fields() []string {
+	names := []string{labelsField + ".KEY"}
+	for field := range s {
+		names = append(names, string(field))
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (s Schema) fieldList() string { return strings.Join(s.Fields(), ", ") }
+
+// nameList is the names by their numbers.
+func (v Values) nameList() string {
+	names := slices.SortedFunc(maps.Keys(v.names), func(a, b string) int { return v.names[a] - v.names[b] })
+	return strings.Join(names, ", ")
+}
