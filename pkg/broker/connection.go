@@ -188,7 +188,7 @@ func dial091(a address, name string) (*amqp091.Connection, net.Conn, error) {
 			if err != nil {
 				return nil, err
 			}
-			socket = newGroupWriter(conn)
+			socket = newGroupWriter(conn, 0) // a broker that has blocked the connection may take its time
 			return socket, nil
 		},
 	})

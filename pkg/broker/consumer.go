@@ -20,10 +20,12 @@ type Subscription struct {
 	// MaxBatch and MaxBatchBytes bound what one call of Handle gets: no message
 	// is added to a batch that has reached either. Defaults 1 and 4 MiB.
 	MaxBatch, MaxBatchBytes int
-	// Linger is how long a batch waits for more once it has LingerBytes, which shows
-	// that the queue is busy: larger batches cost less. Default none.
-	Linger      time.Duration
-	LingerBytes int
+	// Linger is how long a batch waits for more once it has LingerFrom, as Count has
+	// it of its messages' bodies, which shows that the queue is busy: larger batches
+	// cost less. Default none.
+	Linger     time.Duration
+	LingerFrom int
+	Count      func(body []byte) int
 	// Handle takes a batch, in the order of the queue. nil acknowledges it. An
 	// error returns it to the queue and consumes anew after a pause. ctx ends
 	// when the connection is lost: then the batch will come again.
@@ -162,7 +164,7 @@ func (s *Subscription) gather(ctx context.Context, first amqp091.Delivery, more 
 	for len(batch) < s.MaxBatch && size < s.MaxBatchBytes {
 		d, ok := next(more)
 		if !ok {
-			if s.Linger == 0 || size < s.LingerBytes {
+			if s.Linger == 0 || s.count(batch) < s.LingerFrom {
 				return batch
 			}
 			if lingered == nil {
@@ -182,6 +184,13 @@ func (s *Subscription) gather(ctx context.Context, first amqp091.Delivery, more 
 		batch, size = append(batch, d), size+len(d.Body)
 	}
 	return batch
+}
+
+func (s *Subscription) count(batch []amqp091.Delivery) (n int) {
+	for i := range batch {
+		n += s.Count(batch[i].Body)
+	}
+	return n
 }
 
 // next is what is there already; false for nothing.

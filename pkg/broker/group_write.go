@@ -23,6 +23,8 @@ const (
 // protocols await an answer to everything that matters.
 type groupWriter struct {
 	net.Conn
+	// timeout bounds each write to a peer that takes nothing; 0 is none.
+	timeout time.Duration
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -34,8 +36,8 @@ type groupWriter struct {
 	done   chan struct{}
 }
 
-func newGroupWriter(conn net.Conn) *groupWriter {
-	w := &groupWriter{Conn: conn, done: make(chan struct{})}
+func newGroupWriter(conn net.Conn, timeout time.Duration) *groupWriter {
+	w := &groupWriter{Conn: conn, timeout: timeout, done: make(chan struct{})}
 	w.changed.L = &w.mu
 	go w.run()
 	return w
@@ -56,11 +58,15 @@ func (w *groupWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// SetWriteDeadline implements [net.Conn]. It does nothing: what is written together
+// can't have the deadline of one of its parts.
+func (w *groupWriter) SetWriteDeadline(time.Time) error { return nil }
+
 // Close implements [net.Conn]. What is pending is written before, if the peer
 // takes it.
 func (w *groupWriter) Close() error {
 	w.end(net.ErrClosed, false)
-	_ = w.SetWriteDeadline(time.Now().Add(flushTimeout))
+	_ = w.Conn.SetWriteDeadline(time.Now().Add(flushTimeout))
 	<-w.done
 	return w.Conn.Close()
 }
@@ -72,7 +78,10 @@ func (w *groupWriter) run() {
 	for w.await() {
 		// Who is about to write as well does it before the system call.
 		runtime.Gosched()
-		b = w.take(b)
+		var closing bool
+		if b, closing = w.take(b); w.timeout > 0 && !closing {
+			_ = w.Conn.SetWriteDeadline(time.Now().Add(w.timeout))
+		}
 		if _, err := w.Conn.Write(b); err != nil {
 			w.end(err, true)
 			// A reader that waits would not notice.
@@ -93,17 +102,17 @@ func (w *groupWriter) await() bool {
 }
 
 // take gives what is pending, in exchange for a slice whose content is not needed
-// any more.
-func (w *groupWriter) take(used []byte) []byte {
+// any more, and says whether the connection is being closed.
+func (w *groupWriter) take(used []byte) (taken []byte, closing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	taken := w.pending
+	taken = w.pending
 	if cap(used) > maxGathered {
 		used = nil
 	}
 	w.pending = used[:0]
 	w.changed.Broadcast()
-	return taken
+	return taken, w.err != nil
 }
 
 func (w *groupWriter) end(err error, broken bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func write(t *testing.T, w *groupWriter, b []byte) {
 func TestWritesThatWaitGoOutTogether(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	w := newGroupWriter(g)
+	w := newGroupWriter(g, 0)
 	write(t, w, []byte("a"))
 	<-g.begun
 	b := []byte("b")
@@ -86,7 +87,7 @@ func TestWritesThatWaitGoOutTogether(t *testing.T) {
 func TestAFailedWriteEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	w := newGroupWriter(g)
+	w := newGroupWriter(g, 0)
 	write(t, w, []byte("a"))
 	broken := errors.New("broken")
 	g.let <- broken
@@ -99,7 +100,7 @@ func TestAFailedWriteEndsTheConnection(t *testing.T) {
 func TestWritersWaitForRoomAndForNoClosedConnection(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	w := newGroupWriter(g)
+	w := newGroupWriter(g, 0)
 	write(t, w, []byte("a"))
 	<-g.begun
 	write(t, w, make([]byte, 2*maxGathered)) // a single one may be larger
@@ -127,7 +128,7 @@ func TestWritersWaitForRoomAndForNoClosedConnection(t *testing.T) {
 func TestClosingWritesWhatIsPending(t *testing.T) {
 	t.Parallel()
 	here, there := net.Pipe()
-	w := newGroupWriter(here)
+	w := newGroupWriter(here, 0)
 	closed := make(chan error, 1)
 	go func() {
 		for range 3 {
@@ -145,18 +146,35 @@ func TestClosingWaitsForNoPeerThatTakesNothing(t *testing.T) {
 	t.Parallel()
 	here, there := net.Pipe()
 	defer there.Close()
-	w := newGroupWriter(here)
+	w := newGroupWriter(here, 0)
 	write(t, w, []byte("a"))
 	begin := time.Now()
 	require.NoError(t, w.Close())
 	require.Less(t, time.Since(begin), 10*flushTimeout)
 }
 
+func TestAWriteIsBounded(t *testing.T) {
+	t.Parallel()
+	here, there := net.Pipe()
+	defer there.Close()
+	w := newGroupWriter(here, 50*time.Millisecond)
+	require.NoError(t, w.SetWriteDeadline(time.Now().Add(-time.Hour)), "nobody else's deadline counts")
+	write(t, w, []byte("a"))
+	_, err := there.Read(make([]byte, 1))
+	require.NoError(t, err)
+	write(t, w, []byte("b"))
+	require.Eventually(t, func() bool {
+		_, err := w.Write([]byte("c"))
+		return errors.Is(err, os.ErrDeadlineExceeded)
+	}, 5*time.Second, time.Millisecond)
+	require.NoError(t, w.Close())
+}
+
 // TestEveryByteOnceInOrder writes from one goroutine while the other side reads.
 func TestEveryByteOnceInOrder(t *testing.T) {
 	t.Parallel()
 	here, there := net.Pipe()
-	w := newGroupWriter(here)
+	w := newGroupWriter(here, 0)
 	var want bytes.Buffer
 	go func() {
 		for i := range 5000 {

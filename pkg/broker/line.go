@@ -75,9 +75,10 @@ func publishError(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnknown, err)
 }
 
-// finish frees the slot of a message that was confirmed, and says whether the
-// broker has returned it.
-func (l *line) finish(id string) bool {
+// finish frees what a message that was confirmed held, and says whether the broker
+// has returned it.
+func (l *line) finish(out *outgoing) bool {
+	out.free()
 	<-l.slots
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,24 +89,26 @@ func (l *line) finish(id string) bool {
 		}
 		l.returned[r.CorrelationId] = struct{}{}
 	}
-	_, returned := l.returned[id]
-	delete(l.returned, id)
+	_, returned := l.returned[out.msg.CorrelationId]
+	delete(l.returned, out.msg.CorrelationId)
 	return returned
 }
 
-// abandon waits in the caller's place: the slot is held until the confirm, whether
-// or not the caller waits so long.
-func (l *line) abandon(confirm *amqp091.DeferredConfirmation, id string) {
+// abandon waits in the caller's place: what the message holds is held until the
+// confirm, whether or not the caller waits so long.
+func (l *line) abandon(out *outgoing, confirm *amqp091.DeferredConfirmation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended {
+		out.free()
 		return
 	}
 	l.waiters.Go(func() {
 		select {
 		case <-confirm.Done():
-			l.finish(id)
+			l.finish(out)
 		case <-l.over:
+			out.free()
 		}
 	})
 }

@@ -65,7 +65,7 @@ func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	writer := newGroupWriter(socket)
+	writer := newGroupWriter(socket, linkIdle)
 	conn, err := amqp.NewConn(ctx, writer, &amqp.ConnOptions{
 		SASLType:     amqp.SASLTypePlain(a.Username, a.Password),
 		HostName:     "vhost:" + a.Vhost,

@@ -20,9 +20,14 @@ var (
 	ErrUnroutable = errors.New("no queue for the message")
 )
 
-// maxInFlight bounds the publishes that await their confirm. Each multiple
-// confirm scans all of them, so more is slower.
-const maxInFlight = 512
+// Bounds of the publishes that await their confirm.
+const (
+	// maxInFlight is for all. Each multiple confirm scans them, so more is slower.
+	maxInFlight = 768
+	// maxInLane is for those with one exchange and routing key: a queue that confirms
+	// nothing, having lost its majority, must leave room for others.
+	maxInLane = maxInFlight / 3
+)
 
 // Publisher publishes with confirms, through one channel of one connection.
 // It is safe for concurrent use.
@@ -30,6 +35,7 @@ type Publisher struct {
 	names Names
 	conn  *Connection
 	queue chan *outgoing
+	lanes lanes
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -40,7 +46,7 @@ type Publisher struct {
 // NewPublisher attaches a publisher to a connection that nothing else uses: a
 // blocked connection stalls everything on it.
 func NewPublisher(conn *Connection) *Publisher {
-	p := &Publisher{names: conn.cfg.Names(), conn: conn, queue: make(chan *outgoing), changed: make(chan struct{})}
+	p := &Publisher{names: conn.cfg.Names(), conn: conn, queue: make(chan *outgoing), lanes: lanes{byKey: map[string]*lane{}}, changed: make(chan struct{})}
 	conn.users = append(conn.users, p.serve)
 	return p
 }
@@ -99,6 +105,8 @@ type outgoing struct {
 	// sender and caller, one finds that sent has a value.
 	left atomic.Bool
 	sent chan sent
+	// free gives back the place in its lane, once.
+	free func()
 }
 
 func newOutgoing(exchange, key string, mandatory bool, msg amqp091.Publishing) *outgoing {
@@ -122,15 +130,19 @@ func (p *Publisher) publish(ctx context.Context, exchange, key string, mandatory
 	return out.await(ctx)
 }
 
-// enqueue hands a message to the sender.
-func (p *Publisher) enqueue(ctx context.Context, out *outgoing) error {
+// enqueue hands a message to the sender, once its lane has room.
+func (p *Publisher) enqueue(ctx context.Context, out *outgoing) (err error) {
 	if err := p.Ready(); err != nil {
 		return err
+	}
+	if out.free, err = p.lanes.enter(ctx, out.exchange+"/"+out.key); err != nil {
+		return fmt.Errorf("%w: %d messages to exchange %s with key %s await their confirm: %w", ErrNotSent, maxInLane, out.exchange, out.key, err)
 	}
 	select {
 	case p.queue <- out:
 		return nil
 	case <-ctx.Done():
+		out.free()
 		return fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx))
 	}
 }
@@ -142,6 +154,7 @@ func (out *outgoing) await(ctx context.Context) error {
 	case s = <-out.sent:
 	case <-ctx.Done():
 		if out.claimed.CompareAndSwap(false, true) {
+			out.free()
 			return fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx))
 		}
 		// The sender is writing it at this moment, or has just written it.
@@ -150,16 +163,17 @@ func (out *outgoing) await(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
 	}
 	if s.err != nil {
+		out.free()
 		return s.err
 	}
 	select {
 	case <-s.confirm.Done():
 	case <-ctx.Done():
-		s.line.abandon(s.confirm, out.msg.CorrelationId)
+		s.line.abandon(out, s.confirm)
 		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
 	}
 	// The broker hands a return over before it confirms the message.
-	returned := s.line.finish(out.msg.CorrelationId)
+	returned := s.line.finish(out)
 	switch {
 	case !s.confirm.Acked():
 		// A lost connection and a broker's nack look the same.
@@ -174,9 +188,11 @@ func (out *outgoing) await(ctx context.Context) error {
 func (out *outgoing) abandon() {
 	select {
 	case s := <-out.sent:
-		if s.err == nil {
-			s.line.abandon(s.confirm, out.msg.CorrelationId)
+		if s.err != nil {
+			out.free()
+			return
 		}
+		s.line.abandon(out, s.confirm)
 	default:
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -205,3 +206,26 @@ func DecodeStatusBatch(b []byte) (StatusBatch, error) {
 func (b *StatusBatch) encode() ([]byte, error) {
 	return proto.Marshal(&brokerv1.StatusBatch{Events: b.Events, Markers: b.Markers})
 }
+
+// CountEvents is how many events an encoded status batch has, without decoding
+// them; what is no batch has none.
+func CountEvents(body []byte) (events int) {
+	for len(body) > 0 {
+		number, kind, n := protowire.ConsumeTag(body)
+		if n < 0 {
+			return 0
+		}
+		size := protowire.ConsumeFieldValue(number, kind, body[n:])
+		if size < 0 {
+			return 0
+		}
+		if number == fieldEvents {
+			events++
+		}
+		body = body[n+size:]
+	}
+	return events
+}
+
+// fieldEvents is the number of warren.broker.v1.StatusBatch.events.
+const fieldEvents = 1

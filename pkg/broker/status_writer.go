@@ -65,6 +65,11 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	select {
 	case <-r.done:
 		return r.err
+	default:
+	}
+	select {
+	case <-r.done:
+		return r.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

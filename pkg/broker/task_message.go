@@ -78,29 +78,45 @@ func (p *Publisher) PublishTask(ctx context.Context, m *TaskMessage) error {
 	return p.publish(ctx, p.names.Tasks(), m.Type, true, msg)
 }
 
-// PublishTasks puts tasks into their queues, in their order, with one round of
-// confirms. Each has an error of its own, as of PublishTask.
-func (p *Publisher) PublishTasks(ctx context.Context, ms []*TaskMessage) []error {
-	errs := make([]error, len(ms))
+// PublishTasks puts tasks into their queues, those of one type in their order, with
+// one round of confirms. outcome is told of each as soon as it is known: its
+// position and its error, as of PublishTask. It is called by several goroutines,
+// all of which have ended when PublishTasks returns.
+func (p *Publisher) PublishTasks(ctx context.Context, ms []*TaskMessage, outcome func(i int, err error)) {
 	if len(ms) == 1 {
-		errs[0] = p.PublishTask(ctx, ms[0])
-		return errs
+		outcome(0, p.PublishTask(ctx, ms[0]))
+		return
+	}
+	byType := map[string][]int{}
+	for i, m := range ms {
+		byType[m.Type] = append(byType[m.Type], i)
 	}
 	var wg sync.WaitGroup
-	for i, m := range ms {
-		msg, err := m.publishing()
-		if err != nil {
-			errs[i] = err
-			continue
-		}
-		out := newOutgoing(p.names.Tasks(), m.Type, true, msg)
-		if errs[i] = p.enqueue(ctx, out); errs[i] == nil {
-			// What is confirmed makes room for what follows.
-			wg.Go(func() { errs[i] = out.await(ctx) })
-		}
+	for _, positions := range byType {
+		// A queue that has no room makes those of other types wait for nothing.
+		wg.Go(func() {
+			for _, i := range positions {
+				out, err := p.startTask(ctx, ms[i])
+				if err != nil {
+					outcome(i, err)
+					continue
+				}
+				// What is confirmed makes room for what follows.
+				wg.Go(func() { outcome(i, out.await(ctx)) })
+			}
+		})
 	}
 	wg.Wait()
-	return errs
+}
+
+// startTask hands a task to the sender.
+func (p *Publisher) startTask(ctx context.Context, m *TaskMessage) (*outgoing, error) {
+	msg, err := m.publishing()
+	if err != nil {
+		return nil, err
+	}
+	out := newOutgoing(p.names.Tasks(), m.Type, true, msg)
+	return out, p.enqueue(ctx, out)
 }
 
 func (m *TaskMessage) publishing() (amqp091.Publishing, error) {

@@ -11,7 +11,7 @@ func Causes() Values {
 	numbers := map[string]int{}
 	for c := task.Cause(1); ; c++ {
 		if _, ok := task.ParseCause(c.String()); !ok {
-			return Names(numbers)
+			return Names("CAUSE_", numbers)
 		}
 		numbers[c.String()] = int(c)
 	}
@@ -25,5 +25,5 @@ func Codes() Values {
 			numbers[name] = int(value)
 		}
 	}
-	return Names(numbers)
+	return Names("", numbers)
 }

@@ -30,7 +30,7 @@ const (
 )
 
 var schema = filter.Schema{
-	fieldState: filter.Names(map[string]int{"OPEN": 1, "IN_REPLAY": 2, "RESOLVED": 3, "DISCARDED": 4}),
+	fieldState: filter.Names("STATE_", map[string]int{"OPEN": 1, "IN_REPLAY": 2, "RESOLVED": 3, "DISCARDED": 4}),
 	fieldCause: filter.Causes(), fieldCode: filter.Codes(), fieldAttemptCode: filter.Codes(),
 	fieldType: filter.Texts(), fieldReason: filter.Texts(), fieldMessage: filter.Texts(), fieldWorkerID: filter.Texts(),
 	fieldTraceID: filter.Texts(), fieldTaskID: filter.IDs(),
@@ -60,6 +60,10 @@ func TestParse(t *testing.T) {
 		"": nil, " \n\t": nil,
 		`state = OPEN`:              open,
 		`state="OPEN"`:              open,
+		`state = STATE_OPEN`:        open,
+		`state = 1`:                 open,
+		`code = 14`:                 filter.Enum{Field: fieldCode, Value: 14},
+		`cause = CAUSE_EXPIRED`:     filter.Enum{Field: fieldCause, Value: 4},
 		` ( ((state : OPEN) ) ) `:   open,
 		`state != IN_REPLAY`:        filter.Not{Term: filter.Enum{Field: fieldState, Value: 2}},
 		`cause = DELIVERY_LIMIT`:    filter.Enum{Field: fieldCause, Value: 6},
@@ -129,7 +133,8 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		`state = open`:               `"open" is no value of state`,
 		`code = OK`:                  `values are CANCELLED, UNKNOWN, `,
 		`cause = UNSPECIFIED`:        `values are ATTEMPTS_EXHAUSTED, PERMANENT_FAILURE, `,
-		`state = 1`:                  `the value of "state" must be a text`,
+		`state = 5`:                  `"5" is no value of state`,
+		`state = 0`:                  `"0" is no value of state`,
 		`state > OPEN`:               `"state" can't be compared by >, only by =, != and :`,
 		`type < "a"`:                 `"type" can't be compared by <`,
 		`labels.a >= "a"`:            `"labels.a" can't be compared by >=`,

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -113,7 +114,7 @@ func equalOrPattern(value string) Match {
 }
 
 func (r restriction) enum(values Values) (Expr, error) {
-	name, err := r.text()
+	name, err := r.name()
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +126,7 @@ func (r restriction) enum(values Values) (Expr, error) {
 	if r.operator == filtering.FunctionHas && name == anyValue {
 		return Not{Enum{r.field, 0}}, nil
 	}
-	value, ok := values.names[name]
+	value, ok := values.enum(name)
 	if !ok {
 		return nil, invalid("%s is no value of %s; values are %s", cut(name), r.field, values.nameList())
 	}
@@ -170,6 +171,14 @@ func (r restriction) time() (Expr, error) {
 
 func (r restriction) noOperator(known string) error {
 	return invalid("%s can't be compared by %s, only by %s", cut(string(r.field)), r.operator, known)
+}
+
+// name is a value that is a name, or the number that stands for one.
+func (r restriction) name() (string, error) {
+	if n, ok := r.value.GetConstExpr().GetConstantKind().(*expr.Constant_Int64Value); ok {
+		return strconv.FormatInt(n.Int64Value, 10), nil
+	}
+	return r.text()
 }
 
 // text is a value that is a text or a name, in quotes or without.

@@ -3,6 +3,7 @@ package filter
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +19,8 @@ type Schema map[Field]Values
 type Values struct {
 	kind  kind
 	names map[string]int
+	// prefix is that of the names in the API's enum.
+	prefix string
 }
 
 // kind is what a field's values are.
@@ -39,12 +42,15 @@ func Texts() Values { return Values{kind: kindText} }
 func IDs() Values { return Values{kind: kindID} }
 
 // Names are the values of a field that becomes [Enum]: numbers above 0 by their
-// names.
-func Names(numbers map[string]int) Values { return Values{kindEnum, numbers} }
+// names. They may also be written as the API's enum has them, with its prefix, or
+// as the numbers.
+func Names(prefix string, numbers map[string]int) Values {
+	return Values{kind: kindEnum, names: numbers, prefix: prefix}
+}
 
 // Numbers are the values of a field that becomes [Number]. Some of them may have
 // names, which can be written in their place; nil is none.
-func Numbers(named map[string]int) Values { return Values{kindNumber, named} }
+func Numbers(named map[string]int) Values { return Values{kind: kindNumber, names: named} }
 
 // Times are the values of a field that becomes [Time].
 func Times() Values { return Values{kind: kindTime} }
@@ -65,4 +71,17 @@ func (s Schema) fieldList() string { return strings.Join(s.Fields(), ", ") }
 func (v Values) nameList() string {
 	names := slices.SortedFunc(maps.Keys(v.names), func(a, b string) int { return v.names[a] - v.names[b] })
 	return strings.Join(names, ", ")
+}
+
+// enum is the number of a name, or of the text of a number; false for none.
+func (v Values) enum(name string) (int, bool) {
+	if value, ok := v.names[strings.TrimPrefix(name, v.prefix)]; ok {
+		return value, true
+	}
+	for _, value := range v.names {
+		if strconv.Itoa(value) == name {
+			return value, true
+		}
+	}
+	return 0, false
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/warrenmq/warren/services/healthcheck/internal/probe"
@@ -18,7 +19,7 @@ import (
 const timeout = 4 * time.Second
 
 func main() {
-	if len(os.Args) != 2 {
+	if len(os.Args) != 2 || strings.HasPrefix(os.Args[1], "-") {
 		fmt.Fprintln(os.Stderr, "usage: healthcheck URL|TARGET: an HTTP URL that answers 200, or a gRPC server with a health service")
 		os.Exit(2)
 	}

@@ -23,7 +23,7 @@ import (
 // The flags read few variables and ignore the others: a WARREN_ variable that
 // is meant for one of Warren's own processes is no mistake here.
 type flags struct {
-	BinDir      string   `help:"Folder with the binaries gateway, deadletter and demo." default:"bin"`
+	BinDir      string   `help:"Folder with Warren's binaries." default:"bin"`
 	ComposeFile string   `help:"Docker Compose file with a service rabbitmq; empty never uses Docker." default:"docker-compose.yml"`
 	AMQPURL     []string `name:"amqp-url" env:"WARREN_AMQP_URL" help:"A RabbitMQ that runs already; repeatable. Default: one is started." placeholder:"URL" sep:" "`
 

@@ -55,7 +55,7 @@ func example() *report.Report {
 }
 
 const table = `2 cores (Some CPU), linux/amd64, kernel 6.1, go1.26, RabbitMQ 4.3.6, Erlang/OTP 29; data on ext4
-Warren v1, payload 256 B, 3 rounds; tasks a round: L64 40,000, bulk 20,000, unary 20,000; worker concurrency 64, 2 gRPC connections
+Warren v1, payload 256 B, rounds: 3; tasks a round: L64 40,000, bulk 20,000, unary 20,000; worker concurrency 64, 2 gRPC connections
 
                   median     min     max    MAD
   L64 rate        12,000  10,000  20,000  2,000  messages/s

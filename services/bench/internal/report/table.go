@@ -42,7 +42,7 @@ func (r *Report) printFacts(b *strings.Builder) {
 	for _, measure := range slices.Sorted(maps.Keys(r.Settings.Tasks)) {
 		tasks = append(tasks, fmt.Sprintf("%s %s", measure, number(float64(r.Settings.Tasks[measure]))))
 	}
-	fmt.Fprintf(b, "Warren %s, payload %d B, %d rounds; tasks a round: %s; worker concurrency %d, %d gRPC connections\n\n",
+	fmt.Fprintf(b, "Warren %s, payload %d B, rounds: %d; tasks a round: %s; worker concurrency %d, %d gRPC connections\n\n",
 		r.Version, r.Settings.PayloadBytes, r.Settings.Rounds, strings.Join(tasks, ", "), r.Settings.Concurrency, r.Settings.Connections)
 }
 

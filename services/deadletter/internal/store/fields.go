@@ -23,7 +23,7 @@ const (
 
 // Fields is what filters of dead letters may ask for.
 var Fields = filter.Schema{
-	FieldState: filter.Names(map[string]int{
+	FieldState: filter.Names("DEAD_LETTER_STATE_", map[string]int{
 		StateOpen.String(): int(StateOpen), StateInReplay.String(): int(StateInReplay),
 		StateResolved.String(): int(StateResolved), StateDiscarded.String(): int(StateDiscarded),
 	}),

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -24,24 +25,59 @@ func (s *TaskService) BatchSubmitTasks(ctx context.Context, r *taskv1.BatchSubmi
 	}
 	bounded, cancel := submitting(ctx)
 	defer cancel()
-	results := make([]*taskv1.BatchSubmitTasksResult, len(r.Requests))
-	var subs []*submission
-	// positions are those of subs among the requests.
-	var positions []int
+	b := batch{results: make([]*taskv1.BatchSubmitTasksResult, len(r.Requests)), byID: map[string]*submission{}}
 	for i, item := range r.Requests {
 		sub, known, err := s.prepareItem(bounded, call, item)
-		if sub != nil {
-			subs, positions = append(subs, sub), append(positions, i)
+		if sub == nil {
+			b.results[i] = result(known, err)
+			continue
+		}
+		b.add(i, sub)
+	}
+	s.submit(bounded, b.subs)
+	noteFirst(ctx, b.subs)
+	return &taskv1.BatchSubmitTasksResponse{Results: b.finish()}, nil
+}
+
+// batch is what becomes of the requests of one call.
+type batch struct {
+	results []*taskv1.BatchSubmitTasksResult
+	subs    []*submission
+	// of has the submission of each request that has one, by their positions.
+	of []placed
+	// byID are those whose callers gave an id.
+	byID map[string]*submission
+}
+
+type placed struct {
+	position int
+	sub      *submission
+}
+
+// add adds the submission of a request. One with the id of another is submitted once
+// if it is the same, and else refused.
+func (b *batch) add(position int, sub *submission) {
+	m := sub.message
+	if m.Resend {
+		if first := b.byID[m.ID]; first == nil {
+			b.byID[m.ID] = sub
+		} else if first.message.Type != m.Type || !bytes.Equal(first.message.Payload, m.Payload) {
+			b.results[position] = result(nil, conflict(m.ID, "task_id", "another task of this batch has the same id"))
+			return
 		} else {
-			results[i] = result(known, err)
+			b.of = append(b.of, placed{position, first})
+			return
 		}
 	}
-	s.submit(bounded, subs)
-	for n, sub := range subs {
-		results[positions[n]] = result(&taskv1.SubmitTaskResponse{Task: sub.task}, sub.err)
+	b.subs, b.of = append(b.subs, sub), append(b.of, placed{position, sub})
+}
+
+// finish gives the results once all is submitted.
+func (b *batch) finish() []*taskv1.BatchSubmitTasksResult {
+	for _, p := range b.of {
+		b.results[p.position] = result(&taskv1.SubmitTaskResponse{Task: p.sub.task}, p.sub.err)
 	}
-	noteFirst(ctx, subs)
-	return &taskv1.BatchSubmitTasksResponse{Results: results}, nil
+	return b.results
 }
 
 // checkBatch checks what concerns all requests together.
@@ -70,6 +106,8 @@ func result(accepted *taskv1.SubmitTaskResponse, err error) *taskv1.BatchSubmitT
 	if err != nil {
 		return &taskv1.BatchSubmitTasksResult{Result: &taskv1.BatchSubmitTasksResult_Error{Error: rpc.StatusOf(err).Proto()}}
 	}
+	// A thousand of them must fit into what clients receive by default, 4 MiB.
+	accepted.Task.Labels, accepted.Task.Failure = nil, nil
 	return &taskv1.BatchSubmitTasksResult{Result: &taskv1.BatchSubmitTasksResult_Response{Response: accepted}}
 }
 

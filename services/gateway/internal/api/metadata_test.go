@@ -136,7 +136,7 @@ func TestTheLargestSubmissionCanBePublished(t *testing.T) {
 	sub, err := service.submission(taskType, r, time.Now())
 	require.NoError(t, err)
 	sub.message.Metadata = md
-	require.Equal(t, []error{nil}, service.cfg.Publisher.PublishTasks(t.Context(), []*broker.TaskMessage{sub.message}))
+	service.cfg.Publisher.PublishTasks(t.Context(), []*broker.TaskMessage{sub.message}, func(_ int, err error) { require.NoError(t, err) })
 	require.Len(t, b.Drain(t, names.Work(typeDelay)), 1)
 }
 

@@ -29,7 +29,7 @@ const scope = "github.com/warrenmq/warren/services/gateway"
 type Publisher interface {
 	Ready() error
 	AwaitReady(ctx context.Context) error
-	PublishTasks(ctx context.Context, ms []*broker.TaskMessage) []error
+	PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(i int, err error))
 	PublishDead(ctx context.Context, m *broker.TaskMessage, death broker.Death) error
 }
 

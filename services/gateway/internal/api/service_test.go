@@ -72,15 +72,15 @@ func (f *fakes) AwaitReady(context.Context) error { return f.notReady }
 
 func (f *fakes) Ready() error { return f.notReady }
 
-func (f *fakes) PublishTasks(_ context.Context, ms []*broker.TaskMessage) []error {
-	errs := make([]error, len(ms))
+func (f *fakes) PublishTasks(_ context.Context, ms []*broker.TaskMessage, outcome func(int, error)) {
 	for i, m := range ms {
 		f.published = append(f.published, m)
+		var err error
 		if len(f.errs) > 0 {
-			errs[i], f.errs = f.errs[0], f.errs[1:]
+			err, f.errs = f.errs[0], f.errs[1:]
 		}
+		outcome(i, err)
 	}
-	return errs
 }
 
 func (f *fakes) PublishDead(_ context.Context, m *broker.TaskMessage, death broker.Death) error {

@@ -28,6 +28,8 @@ type submission struct {
 	limit *taskv1.QueueLimit
 	leave func(published bool)
 	span  trace.Span
+	// receipt is for the QUEUED event, once the message is in its queue.
+	receipt *broker.Receipt
 
 	// task is what was accepted, err why nothing was, once that is known.
 	task *taskv1.Task

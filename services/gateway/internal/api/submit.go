@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
@@ -62,7 +64,7 @@ func submitting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), untilAnswer(ctx, maxSubmit))
 }
 
-// submit has tasks and then their QUEUED events confirmed, all of them at once, and
+// submit has each task and then its QUEUED event confirmed, all of them at once, and
 // enters into each what became of it. In this order a crash in between leaves
 // neither an accepted id unknown nor a row that stays QUEUED for ever.
 func (s *TaskService) submit(ctx context.Context, subs []*submission) {
@@ -76,7 +78,6 @@ func (s *TaskService) submit(ctx context.Context, subs []*submission) {
 	} else {
 		room, full := s.enter(subs)
 		s.publish(ctx, room)
-		s.tellQueued(ctx, room)
 		s.overflow(ctx, full)
 	}
 	for _, sub := range subs {
@@ -128,39 +129,56 @@ func (s *TaskService) enter(subs []*submission) (room, full []*submission) {
 	return room, full
 }
 
-// publish has messages confirmed by their queues. One whose queue is missing is
-// tried again with the queue declared anew: somebody has deleted it, or the
-// broker was set up anew.
+// publish has messages confirmed by their queues, and tells of each that is. Those
+// whose queue is missing are tried again with the queue declared anew: somebody has
+// deleted it, or the broker was set up anew.
 func (s *TaskService) publish(ctx context.Context, subs []*submission) {
-	errs := s.publishAll(ctx, subs)
 	var again []*submission
+	errs := s.publishOnce(ctx, subs)
 	for i, sub := range subs {
-		if !errors.Is(errs[i], broker.ErrUnroutable) {
-			s.published(sub, errs[i])
-		} else if err := s.redeclare(ctx, sub.message.Type); err != nil {
-			s.published(sub, err)
-		} else {
+		if errors.Is(errs[i], broker.ErrUnroutable) {
 			again = append(again, sub)
 		}
 	}
-	for i, err := range s.publishAll(ctx, again) {
-		s.published(again[i], err)
+	if len(again) > 0 {
+		missing := s.redeclareAll(ctx, again)
+		again = slices.DeleteFunc(again, func(sub *submission) bool {
+			err := missing[sub.message.Type]
+			if err != nil {
+				s.published(ctx, sub, err)
+			}
+			return err != nil
+		})
+		for i, err := range s.publishOnce(ctx, again) {
+			if errors.Is(err, broker.ErrUnroutable) {
+				s.published(ctx, again[i], err)
+			}
+		}
 	}
+	s.awaitQueued(ctx, subs)
 }
 
-func (s *TaskService) publishAll(ctx context.Context, subs []*submission) []error {
+// publishOnce enters into each submission what publishing it has come to, unless it
+// had no queue.
+func (s *TaskService) publishOnce(ctx context.Context, subs []*submission) []error {
 	if len(subs) == 0 {
 		return nil
 	}
-	messages := make([]*broker.TaskMessage, len(subs))
+	messages, errs := make([]*broker.TaskMessage, len(subs)), make([]error, len(subs))
 	for i, sub := range subs {
 		messages[i] = sub.message
 	}
-	return s.cfg.Publisher.PublishTasks(ctx, messages)
+	s.cfg.Publisher.PublishTasks(ctx, messages, func(i int, err error) {
+		if errs[i] = err; !errors.Is(err, broker.ErrUnroutable) {
+			s.published(ctx, subs[i], err)
+		}
+	})
+	return errs
 }
 
-// published enters what publishing a message has come to.
-func (s *TaskService) published(sub *submission, err error) {
+// published enters what publishing a message has come to. What is in its queue is
+// told of at once: others may take long.
+func (s *TaskService) published(ctx context.Context, sub *submission, err error) {
 	sub.leave(!nothingSent(err))
 	m := sub.message
 	switch {
@@ -170,29 +188,47 @@ func (s *TaskService) published(sub *submission, err error) {
 		sub.err = submissionUnknown(codes.ResourceExhausted, m.ID, err).RetryAfter(fullDelay)
 	case err != nil:
 		sub.err = submissionUnknown(codes.Unavailable, m.ID, err)
+	default:
+		if sub.receipt, err = s.cfg.Status.Write(ctx, sub.queued); err != nil {
+			sub.err = submissionUnknown(codes.Unavailable, m.ID, err)
+		}
 	}
 }
 
-// tellQueued has the QUEUED events of what was published confirmed.
-func (s *TaskService) tellQueued(ctx context.Context, subs []*submission) {
-	receipts := make([]*broker.Receipt, len(subs))
-	for i, sub := range subs {
+// awaitQueued waits until the QUEUED events of what was published are confirmed.
+func (s *TaskService) awaitQueued(ctx context.Context, subs []*submission) {
+	for _, sub := range subs {
 		if sub.err != nil {
 			continue
 		}
-		var err error
-		if receipts[i], err = s.cfg.Status.Write(ctx, sub.queued); err != nil {
-			sub.err = submissionUnknown(codes.Unavailable, sub.message.ID, err)
-		}
-	}
-	for i, sub := range subs {
-		if sub.err != nil {
-			continue
-		}
-		if err := receipts[i].Wait(ctx); err != nil {
+		if err := sub.receipt.Wait(ctx); err != nil {
 			sub.err = submissionUnknown(codes.Unavailable, sub.message.ID, err)
 			continue
 		}
 		sub.task = accepted(sub.queued, s.cfg.Names)
 	}
+}
+
+// redeclareAll declares the queues of submissions anew, and gives the errors by
+// task type.
+func (s *TaskService) redeclareAll(ctx context.Context, subs []*submission) map[string]error {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	errs := map[string]error{}
+	begun := map[string]bool{}
+	for _, sub := range subs {
+		taskType := sub.message.Type
+		if begun[taskType] {
+			continue
+		}
+		begun[taskType] = true
+		wg.Go(func() {
+			err := s.redeclare(ctx, taskType)
+			mu.Lock()
+			defer mu.Unlock()
+			errs[taskType] = err
+		})
+	}
+	wg.Wait()
+	return errs
 }

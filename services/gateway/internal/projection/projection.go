@@ -23,11 +23,11 @@ const (
 	prefetch      = 32
 	maxBatch      = 32
 	maxBatchBytes = 8 << 20
-	// A batch of lingerBytes, some dozen events, waits for linger: under load the
-	// three events of a task then mostly come together, and share a transaction with
-	// those of many others.
-	lingerBytes = 8 << 10
-	linger      = 10 * time.Millisecond
+	// A batch of so many events waits for linger: under load the three events of a
+	// task then mostly come together, and share a transaction with those of many
+	// others.
+	lingerFrom = 24
+	linger     = 10 * time.Millisecond
 )
 
 // Parker sets aside what nobody can apply, in the dead-letter queue.
@@ -54,7 +54,7 @@ func New(s store.Store, hub *watch.Hub, parker Parker, marks Marks, log *slog.Lo
 func (p *Projection) Subscription(names broker.Names) broker.Subscription {
 	return broker.Subscription{
 		Queue: names.Status(), Prefetch: prefetch, MaxBatch: maxBatch, MaxBatchBytes: maxBatchBytes,
-		Linger: linger, LingerBytes: lingerBytes, Handle: p.Handle,
+		Linger: linger, LingerFrom: lingerFrom, Count: broker.CountEvents, Handle: p.Handle,
 	}
 }
 

@@ -48,5 +48,5 @@ func stateNames() filter.Values {
 	for s := task.StateScheduled; s <= task.StateDeadLettered; s++ {
 		names[s.String()] = int(s)
 	}
-	return filter.Names(names)
+	return filter.Names("TASK_STATE_", names)
 }
