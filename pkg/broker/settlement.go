@@ -152,8 +152,9 @@ func (d *WorkDelivery) Retry(ctx context.Context, a Again) error {
 	return d.r.ModifyMessage(ctx, d.m, &amqp.ModifyMessageOptions{Annotations: annotations})
 }
 
-// Postpone puts off a delivery that was not started: the broker delivers it again
-// then. All that is known of the message stays, its failed deliveries too.
+// Postpone puts off a delivery that was not started, or whose handler was not
+// begun: the broker delivers it again then. All that is known of the message stays,
+// its failed deliveries too.
 func (d *WorkDelivery) Postpone(ctx context.Context, until time.Time) error {
 	from, to := d.PutOff()
 	if to != d.Acquired()-1 {

@@ -37,8 +37,8 @@ func Snooze(d time.Duration) error { return &advice{errSnooze, AdviceSnooze, d} 
 
 // NotBegun marks a failure that kept the handler from beginning: nothing was
 // done. The task is given back, to be started by whoever takes it about a second
-// later, and no attempt is spent, however often that happens; of a type that runs
-// at most once this was no start. A stream that has sent a message has begun: its
+// later, and no attempt is spent, however often that happens and whatever else ends
+// the attempt; of a type that runs at most once this was no start. A stream that has sent a message has begun: its
 // failure is an ordinary one. It returns nil for nil.
 func NotBegun(err error) error { return advised(err, AdviceNotBegun, 0) }
 

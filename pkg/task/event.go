@@ -91,7 +91,7 @@ type Event struct {
 	// Cause is set in DEAD_LETTERED events.
 	Cause Cause
 	// Decision says what was decided and why in DEAD_LETTERED and RETRYING
-	// events, for people; in RELEASED events why, if the worker does not drain.
+	// events, for people; in RELEASED events why, if the handler was not begun.
 	Decision string
 	// NextAttempt and NextAttemptTime are set in RETRYING events. NextAttempt is
 	// Key.Attempt if that was not spent.

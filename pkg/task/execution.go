@@ -50,9 +50,9 @@ type Record struct {
 	Extra bool
 }
 
-// NotBegun says whether the event tells of a start whose handler could not begin:
-// nothing was done. A worker that drains gives back without a word of why what it
-// may have begun.
+// NotBegun says whether the event tells of a delivery whose handler was not begun:
+// nothing was done. What it may have begun a worker gives back without a word of
+// why.
 func (e *Event) NotBegun() bool { return e.Key.Phase == PhaseReleased && e.Decision != "" }
 
 // Records derives the executions of a task from its history, oldest first.

@@ -101,7 +101,7 @@ func DecideStart(r StartRequest, t *Task, history []NumberedEvent, claim *Claim)
 
 // allows says whether no other start than this one can have come of the last
 // permit: there was none, it is this request's, or the worker that got it has put
-// the message off, or has said that its handler could not begin.
+// the message off, or has said that its handler was not begun.
 func (c Claim) allows(r StartRequest, history []NumberedEvent) bool {
 	putOff := c.Delivery >= r.PutOffFrom && c.Delivery <= r.PutOffTo
 	return c.Delivery == 0 || c.RequestID == r.RequestID || putOff || r.Delivery > c.Delivery && c.notBegun(r.Run, history)

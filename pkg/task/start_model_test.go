@@ -15,7 +15,8 @@ import (
 //
 //   - at most one message gets START; of a type that runs at most once, once,
 //     unless the worker that was permitted has settled the message, or has said
-//     that its handler could not begin;
+//     that its handler was not begun;
+//   - none is given up of which nothing can have been begun;
 //   - an attempt that was decided is not started again by the same message;
 //   - no message is the last to be dropped before the run has ended.
 func TestStartsOfAnyRun(t *testing.T) {
@@ -29,6 +30,7 @@ func TestStartsOfAnyRun(t *testing.T) {
 			"start unasked": w.startsUnasked,
 			"finish":        w.finishes,
 			"give back":     w.givesBack,
+			"pass on":       w.passesOn,
 			"not begin":     w.doesNotBegin,
 			"die":           w.dies,
 			"go on":         w.goesOn,
@@ -137,6 +139,9 @@ func (w *startModel) checkAnswer(t *rapid.T, r StartRequest, a StartAnswer) {
 		w.permits = append(w.permits, r)
 	case VerdictGiveUp:
 		require.True(t, w.once)
+		require.True(t, slices.ContainsFunc(w.permits, func(p StartRequest) bool {
+			return p.Delivery > r.Delivery || !w.settled[deliveryKey(p.Copy, p.Delivery)]
+		}), "given up, and nothing was begun")
 	}
 }
 
@@ -223,12 +228,33 @@ func (w *startModel) asksInVain(t *rapid.T) {
 	}
 	m.take()
 	w.request(m)
-	if w.once || rapid.Bool().Draw(t, "replay") {
-		w.settled[deliveryKey(m.copy, m.delivery)] = true
-		m.putOff()
+	if !w.once && !rapid.Bool().Draw(t, "replay") {
+		w.start(t, m)
 		return
 	}
-	w.start(t, m)
+	if w.once {
+		w.say(notBegun(event(m.key(PhaseReleased))))
+	}
+	w.settled[deliveryKey(m.copy, m.delivery)] = true
+	if rapid.Bool().Draw(t, "settles") {
+		m.putOff()
+	} else {
+		m.lose()
+	}
+}
+
+// passesOn has a worker take a message and release it unstarted, or lose it.
+func (w *startModel) passesOn(t *rapid.T) {
+	m := w.some(t, waiting)
+	if m == nil {
+		return
+	}
+	m.take()
+	if rapid.Bool().Draw(t, "settles") {
+		m.taken = false
+	} else {
+		m.lose()
+	}
 }
 
 // asksLate has an earlier request be answered, once more or for the first time.

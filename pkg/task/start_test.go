@@ -179,6 +179,14 @@ func TestDecideStart(t *testing.T) {
 			history: []Event{of(a, 2, PhaseStarted), notBegun(of(a, 2, PhaseReleased))}, claim: &Claim{a, 2, "then"}, ask: ask(a, 1, once),
 			verdict: VerdictGiveUp, held: Claim{a, 2, "then"},
 		},
+		"at most once, asked for in vain, then given back and put off by others": {
+			history: []Event{notBegun(of(a, 5, PhaseReleased))}, claim: &Claim{a, 5, "then"}, ask: ask(a, 8, once, putOff(7, 7)),
+			verdict: VerdictStart, held: Claim{a, 8, "now"},
+		},
+		"at most once, asked for in vain by a worker that was cut off": {
+			history: []Event{notBegun(of(a, 5, PhaseReleased)), of(a, 5, PhaseLost)}, claim: &Claim{a, 5, "then"}, ask: ask(a, 6, once, failed(1)),
+			verdict: VerdictStart, held: Claim{a, 6, "now"},
+		},
 		"at most once, and not begun in another run": {
 			history: []Event{event(Key{Run: 2, Attempt: 1, Phase: PhaseQueued, Copy: a}), notBegun(of(a, 1, PhaseReleased))},
 			claim:   &Claim{a, 1, "then"}, ask: ask(a, 2, once, run(2)), verdict: VerdictGiveUp, held: Claim{a, 1, "then"},

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -62,21 +63,20 @@ func (x *execution) lastChecks() (*verdict, error) {
 		return nil, fmt.Errorf("report the start: %w", err)
 	}
 	// Reporting takes time when the broker is slow.
-	if x.attached.Err() != nil {
-		return nil, fmt.Errorf("the task was not started: %w", context.Cause(x.attached))
-	}
 	return x.overtaken(), nil
 }
 
 // overtaken says what has come in between a start and its handler.
 func (x *execution) overtaken() *verdict {
 	switch {
+	case x.attached.Err() != nil:
+		return x.notBegun(notBegunPause, "the connection to the broker was lost")
 	case x.w.draining.Err() != nil:
-		return x.notBegun("the worker drains")
+		return x.notBegun(notBegunPause, "the worker drains")
 	case x.tooLate():
 		return x.expired()
 	case x.w.gate.paused():
-		return x.notBegun("the worker was paused")
+		return x.notBegun(notBegunPause, "the worker was paused")
 	}
 	return nil
 }
@@ -115,16 +115,8 @@ func (x *execution) askPermit() (crashes int, instead *verdict) {
 	stop := context.AfterFunc(x.w.draining, cancel)
 	defer stop()
 	answer, err := x.w.permit(ctx, x.startRequest())
-	switch {
-	case err != nil && (x.w.draining.Err() != nil || x.attached.Err() != nil):
-		// A permit may be on its way: put off, it counts for nothing.
-		return 0, x.postpone(notBegunPause)
-	case err != nil && (x.msg.Run > 1 || x.rules.AtMostOnce()):
-		x.w.cfg.Logger.Warn("no gateway permits the start of a task, it waits", "task_id", x.msg.ID, "type", x.taskType, "error", err)
-		return 0, x.postpone(permitPause)
-	case err != nil:
-		x.w.cfg.Logger.Warn("no gateway permits the start of a task, which starts all the same: it may be executed twice", "task_id", x.msg.ID, "type", x.taskType, "error", err)
-		return int(x.delivery.Failed()), nil
+	if err != nil {
+		return x.unpermitted(err)
 	}
 	switch answer.Verdict {
 	case task.VerdictDrop:
@@ -140,6 +132,27 @@ func (x *execution) askPermit() (crashes int, instead *verdict) {
 	return answer.Crashes, nil
 }
 
+// unpermitted says what askPermit does when no gateway has answered. If one was
+// asked, a permit may be on its way: put off, it counts for nothing.
+func (x *execution) unpermitted(err error) (crashes int, instead *verdict) {
+	asked := !errors.Is(err, errNotAsked)
+	switch {
+	case x.w.draining.Err() != nil || x.attached.Err() != nil:
+		if !asked {
+			return 0, &verdict{settle: x.delivery.Release}
+		}
+		return 0, x.putOff(notBegunPause, "its worker stopped or was cut off before a gateway permitted the start")
+	case x.msg.Run > 1 || x.rules.AtMostOnce():
+		x.w.cfg.Logger.Warn("no gateway permits the start of a task, it waits", "task_id", x.msg.ID, "type", x.taskType, "error", err)
+		if !asked {
+			return 0, &verdict{settle: x.comeBack(permitPause)}
+		}
+		return 0, x.putOff(permitPause, "no gateway permitted the start in time")
+	}
+	x.w.cfg.Logger.Warn("no gateway permits the start of a task, which starts all the same: it may be executed twice", "task_id", x.msg.ID, "type", x.taskType, "error", err)
+	return int(x.delivery.Failed()), nil
+}
+
 func (x *execution) startRequest() task.StartRequest {
 	from, to := x.delivery.PutOff()
 	return task.StartRequest{
@@ -147,11 +160,6 @@ func (x *execution) startRequest() task.StartRequest {
 		Delivery: x.delivery.Acquired(), SettledDelivery: x.delivery.Settled(), Failed: x.delivery.Failed(),
 		Resend: x.msg.Resend, AtMostOnce: x.rules.AtMostOnce(), PutOffFrom: from, PutOffTo: to,
 	}
-}
-
-// postpone puts the task off for a while, by the gateways' clock.
-func (x *execution) postpone(d time.Duration) *verdict {
-	return &verdict{settle: func(ctx context.Context) error { return x.delivery.Postpone(ctx, x.w.clock.now().Add(d)) }}
 }
 
 // repeat settles as an earlier delivery would have been, whose outcome is on
@@ -216,7 +224,7 @@ func (x *execution) exhausted() *verdict {
 // says that it is so; else others are to have the task.
 func (x *execution) isolate() *verdict {
 	if !x.w.gate.claim() {
-		return x.postpone(suspectPause)
+		return x.putOff(suspectPause, "another suspect is alone in the worker's process")
 	}
 	x.w.cfg.Logger.Warn("a task is suspected of taking workers down: it runs alone in this process, others wait", "task_id", x.msg.ID, "type", x.taskType)
 	ctx, cancel := context.WithTimeout(x.attached, maxClearing)
@@ -234,7 +242,7 @@ func (x *execution) isolate() *verdict {
 	}
 	x.w.gate.yield()
 	if paused {
-		return x.postpone(suspectPause)
+		return x.putOff(suspectPause, "the worker was paused")
 	}
-	return x.postpone(clearingPause)
+	return x.putOff(clearingPause, "it could not be alone in the worker's process")
 }

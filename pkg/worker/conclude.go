@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,13 +22,13 @@ func (x *execution) conclude(r returned) verdict {
 		e.Message = r.reply
 		return verdict{e, x.delivery.Accept}
 	}
+	advice, delay := task.AdviceOf(r.err)
+	if advice == task.AdviceNotBegun && !x.stream.begun() {
+		return *x.notBegun(notBegunPause, r.err.Error())
+	}
 	var own *tooLargeError
 	if phase, ok := interrupted(r.cause); ok && !errors.As(r.err, &own) {
 		return verdict{x.event(phase), x.delivery.Release}
-	}
-	advice, delay := task.AdviceOf(r.err)
-	if advice == task.AdviceNotBegun && !x.stream.begun() {
-		return *x.notBegun(r.err.Error())
 	}
 	a := policy.Attempt{Advice: advice, Delay: delay}
 	if advice == task.AdviceSnooze {
@@ -44,23 +43,6 @@ func (x *execution) answered(phase task.Phase, r returned) *task.Event {
 	e := x.event(phase)
 	e.Headers, e.Trailers = r.headers, r.trailers
 	return e
-}
-
-const (
-	// notBegunPause is how long a task waits whose handler could not begin.
-	notBegunPause = time.Second
-	// maxDecision bounds, in bytes, what of a handler's error goes into a decision.
-	maxDecision = 1 << 10
-)
-
-// notBegun gives a task back of which nothing was done: neither its attempt nor
-// the permit of its start is spent.
-func (x *execution) notBegun(why string) *verdict {
-	e := x.event(task.PhaseReleased)
-	e.Decision = cut("not begun: "+valid(why), maxDecision)
-	v := x.postpone(notBegunPause)
-	v.event = e
-	return v
 }
 
 // decided has the policy decide what follows an attempt. e is the event of a

@@ -165,6 +165,8 @@ func (g *gateway) answerStarts(ctx context.Context) error {
 	return nil
 }
 
+func claimKey(r task.StartRequest) string { return fmt.Sprint(r.TaskID, r.Run) }
+
 func (g *gateway) decide(r task.StartRequest) task.StartAnswer {
 	var t *task.Task
 	var history []task.NumberedEvent
@@ -179,7 +181,7 @@ func (g *gateway) decide(r task.StartRequest) task.StartAnswer {
 		}
 		history = append(history, task.NumberedEvent{Event: e, Applied: t.Apply(&e)})
 	}
-	key := fmt.Sprint(r.TaskID, r.Run)
+	key := claimKey(r)
 	var claim *task.Claim
 	if c, ok := g.claims[key]; ok {
 		claim = &c

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	demov1 "github.com/warrenmq/warren/gen/demo/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
@@ -142,23 +143,106 @@ func TestSuspectThatCouldNotBeginIsNoCrash(t *testing.T) {
 	require.Equal(t, gateState{}, s, "others may run again")
 }
 
-// A worker that drains gives back as ever: what it has begun may have been done.
-func TestDrainOutweighsNotBegun(t *testing.T) {
+// endsUnbegun is a handler that could not begin until its context ended, and then
+// could.
+func endsUnbegun(started chan<- struct{}) func(context.Context) error {
+	var calls atomic.Int32
+	return func(ctx context.Context) error {
+		if calls.Add(1) > 1 {
+			return nil
+		}
+		started <- struct{}{}
+		<-ctx.Done()
+		return task.NotBegun(ctx.Err())
+	}
+}
+
+// What was not begun when the worker drained is another's at once.
+func TestWhatADrainFindsNotBegunIsGivenBack(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	started := make(chan struct{}, 1)
-	_, stop := run(t, &faults{delay: func(ctx context.Context) error {
-		started <- struct{}{}
-		<-ctx.Done()
-		return task.NotBegun(ctx.Err())
-	}}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
+	_, stop := run(t, &faults{delay: endsUnbegun(started)}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
 	id := g.submit(t, typeDelay)
 	await(t, started)
 	stop()
 	released := g.await(t, id, task.PhaseReleased)
-	require.False(t, released.NotBegun())
+	require.True(t, released.NotBegun())
 	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	require.NotContains(t, b.Drain(t, g.names.Work(typeDelay))[0].Headers, "x-opt-warren-put-off-to", "it is not put off")
+}
+
+func TestDrainDoesNotSpendThePermitOfWhatWasNotBegun(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	g.setOptions(typeDelay, atMostOnce)
+	started := make(chan struct{}, 1)
+	handler := endsUnbegun(started)
+	_, stop := run(t, &faults{delay: handler}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
+	id := g.submit(t, typeDelay)
+	await(t, started)
+	stop()
+	run(t, &faults{delay: handler}, Config{AMQPURLs: []string{b.URL}})
+	g.requireStartedAgain(t, id)
+}
+
+func TestLostLinkDoesNotSpendThePermitOfWhatWasNotBegun(t *testing.T) {
+	t.Parallel()
+	started := make(chan struct{}, 1)
+	p := workplace(t, endsUnbegun(started), atMostOnce)
+	id := p.submit(t, typeDelay)
+	await(t, started)
+	p.proxy.Drop(brokertest.AMQP10)
+	p.requireStartedAgain(t, id)
+	p.await(t, id, task.PhaseLost)
+	require.Equal(t, task.OutcomeReleased, p.records(id)[0].Outcome, "that nothing was begun is more than that the connection was lost")
+}
+
+// requireStartedAgain demands that a task which its first worker has not begun
+// ends well with its second start.
+func (g *gateway) requireStartedAgain(t testing.TB, id string) {
+	t.Helper()
+	g.await(t, id, task.PhaseSucceeded)
+	require.True(t, g.of(id, task.PhaseReleased)[0].NotBegun())
+	require.Len(t, g.of(id, task.PhaseStarted), 2)
+	require.Empty(t, g.of(id, task.PhaseDeadLettered))
+	records := g.records(id)
+	require.Len(t, records, 2)
+	require.Contains(t, records[0].Decision, "not begun: ")
+}
+
+// A connection that is lost right before the handler leaves the permit unspent.
+func TestLostLinkBeforeTheHandlerSpendsNoPermit(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	g.setOptions(typeDelay, atMostOnce)
+	g.change(func() { g.mute = true })
+	proxy := brokertest.NewProxy(t, b.URL)
+	var calls atomic.Int32
+	w, _ := run(t, &faults{delay: func(context.Context) error {
+		calls.Add(1)
+		return nil
+	}}, Config{AMQPURLs: []string{proxy.URL()}})
+	id := g.submit(t, typeDelay)
+	g.awaitAsked(t)
+	proxy.Stall(brokertest.AMQP091)
+	g.change(func() { g.mute = false })
+	require.NoError(t, g.answerStarts(t.Context()))
+	brokertest.Eventually(t, patience, func() bool {
+		w.starts.mu.Lock()
+		defer w.starts.mu.Unlock()
+		return len(w.starts.waiting) == 0
+	})
+	// It waits for its start to be on record.
+	proxy.Drop(brokertest.AMQP10)
+	brokertest.Eventually(t, patience, func() bool { return w.links.Load() == 0 })
+	proxy.Restore(brokertest.AMQP091)
+	g.requireStartedAgain(t, id)
+	require.Contains(t, g.of(id, task.PhaseReleased)[0].Decision, "connection")
+	require.EqualValues(t, 1, calls.Load())
 }
 
 // A handler that was not started when the worker drained has spent no permit.
@@ -175,12 +259,80 @@ func TestDrainBeforeTheHandlerSpendsNoPermit(t *testing.T) {
 	id := g.submit(t, typeDelay)
 	g.awaitAsked(t)
 	stop()
+	released := g.await(t, id, task.PhaseReleased)
+	require.True(t, released.NotBegun())
 	// The answer comes when nobody waits for it.
 	g.change(func() { g.mute = false })
 	require.NoError(t, g.answerStarts(t.Context()))
 	run(t, &faults{delay: func(context.Context) error { return nil }}, Config{AMQPURLs: []string{b.URL}})
 	g.await(t, id, task.PhaseSucceeded)
 	require.Empty(t, g.of(id, task.PhaseDeadLettered))
+}
+
+// A worker that drains before it could ask for a start gives the task back at once.
+func TestDrainBeforeAStartWasAskedFor(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	proxy := brokertest.NewProxy(t, b.URL)
+	w, stop := run(t, &faults{delay: func(context.Context) error {
+		t.Error("it was not permitted")
+		return nil
+	}}, Config{AMQPURLs: []string{proxy.URL()}, Grace: -1})
+	queue := g.names.Work(typeDelay)
+	brokertest.Eventually(t, patience, func() bool {
+		_, consumers := g.count(t, queue)
+		return consumers == 1
+	})
+	proxy.Stall(brokertest.AMQP091)
+	g.submit(t, typeDelay, func(m *broker.TaskMessage) { m.Run = 2 })
+	brokertest.Eventually(t, patience, func() bool {
+		s, _ := w.gate.now()
+		return s.executing == 1
+	})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		stop()
+	}()
+	g.awaitReady(t, queue, 1)
+	proxy.Restore()
+	await(t, ended)
+	require.NotContains(t, b.Drain(t, queue)[0].Headers, "x-opt-warren-put-off-to", "it is not put off")
+}
+
+// A permit that comes too late is not spent, whatever becomes of the message.
+func TestPermitThatComesTooLateIsNotSpent(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	g.setOptions(typeDelay, atMostOnce)
+	g.change(func() { g.mute = true })
+	w, err := New(Config{AMQPURLs: []string{b.URL}, Logger: quiet()})
+	require.NoError(t, err)
+	w.startTimeout = 200 * time.Millisecond
+	demov1.RegisterFaultServiceServer(w, &faults{delay: func(context.Context) error {
+		t.Error("it was not permitted")
+		return nil
+	}})
+	stop := serve(t, w)
+	id := g.submit(t, typeDelay)
+	released := g.await(t, id, task.PhaseReleased)
+	require.True(t, released.NotBegun())
+	require.Contains(t, released.Decision, "no gateway")
+	stop()
+	require.Empty(t, g.of(id, task.PhaseStarted))
+	g.change(func() { g.mute = false })
+	require.NoError(t, g.answerStarts(t.Context()))
+	// Then it is given back by one that is paused, and put off by one that asks in vain.
+	g.change(func() {
+		r := task.StartRequest{
+			RequestID: "now", TaskID: id, Type: typeDelay, Run: 1, Attempt: 1, Copy: released.Key.Copy,
+			Delivery: 4, PutOffFrom: 3, PutOffTo: 3, AtMostOnce: true,
+		}
+		require.EqualValues(t, 1, g.claims[claimKey(r)].Delivery, "the permit is on record")
+		require.Equal(t, task.VerdictStart, g.decide(r).Verdict)
+	})
 }
 
 func TestDecisionOfWhatWasNotBegunIsBounded(t *testing.T) {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,20 +15,27 @@ import (
 // start a delivery.
 const startTimeout = 10 * time.Second
 
+// errNotAsked says that no start can have been permitted.
+var errNotAsked = errors.New("no gateway was asked")
+
 // permit asks a gateway whether a delivery may be started that may not be its
-// task's only one; an error says that none answered in time.
+// task's only one; an error says that none answered in time, errNotAsked that none
+// was asked either.
 //
 // What this worker had to say before must be on record first: an outcome whose
 // settlement was lost would else be unknown to who decides.
 func (w *Worker) permit(ctx context.Context, r task.StartRequest) (task.StartAnswer, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, w.startTimeout)
 	defer cancel()
 	receipt, err := w.status.Mark(ctx, r.RequestID)
 	if err == nil {
 		err = receipt.Wait(ctx)
 	}
+	if err == nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
-		return task.StartAnswer{}, fmt.Errorf("have earlier events confirmed: %w", err)
+		return task.StartAnswer{}, fmt.Errorf("%w: have earlier events confirmed: %w", errNotAsked, err)
 	}
 	answer := w.starts.expect(r.RequestID)
 	defer w.starts.forget(r.RequestID)

@@ -54,8 +54,8 @@ type Worker struct {
 	stopping   <-chan struct{}
 	running    sync.WaitGroup
 	idle       chan struct{}
-	// patience is ignoresItsEnd but in tests.
-	patience time.Duration
+	// patience is ignoresItsEnd but in tests, and startTimeout the constant.
+	patience, startTimeout time.Duration
 	// stuck counts the handlers that were written off; tooManyStuck is closed when
 	// there are too many.
 	stuck        atomic.Int32
@@ -90,7 +90,7 @@ func New(cfg Config) (*Worker, error) {
 			WorkerId: id, Host: valid(hostname()), Pid: int64(os.Getpid()), Version: valid(cfg.Version), StartTime: timestamppb.Now(),
 		},
 		idle: make(chan struct{}), gate: newGate(), tooManyStuck: make(chan struct{}),
-		patience: ignoresItsEnd,
+		patience: ignoresItsEnd, startTimeout: startTimeout,
 	}
 	w.giveUp = sync.OnceFunc(func() { close(w.tooManyStuck) })
 	w.stopTaking, w.cease = context.WithCancel(context.Background())

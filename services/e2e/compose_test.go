@@ -116,6 +116,9 @@ func TestComposeFile(t *testing.T) {
 		}
 	}
 	for name, s := range own {
+		grace, err := time.ParseDuration(s.StopGrace)
+		require.NoError(t, err, name)
+		require.Greater(t, grace, 45*time.Second, "%s may take 30 s, 5 s and 10 s to stop", name)
 		for _, f := range flagsOf(s.Command) {
 			require.Contains(t, knownFlags(t, s), f, "%s has no such flag", name)
 		}

@@ -31,7 +31,7 @@ type flags struct {
 	Prefetch      int           `help:"How many more of each type are fetched while these run; 0 is a quarter." default:"0"`
 	Grace         time.Duration `help:"How long running tasks may go on after SIGTERM, before they are given back." default:"30s"`
 	MetricsListen string        `help:"Address for /healthz and /readyz over HTTP; empty is nowhere." default:"127.0.0.1:9072" placeholder:"ADDR"`
-	Insecure      bool          `help:"Allow addresses beyond this machine for --metrics-listen."`
+	Insecure      bool          `help:"Allow addresses beyond this machine for --metrics-listen, and for targets that get --metadata-file without TLS."`
 }
 
 func (f *flags) config(log *slog.Logger) service.Config {

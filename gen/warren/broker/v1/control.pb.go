@@ -299,9 +299,9 @@ type StartRequest struct {
 	Resend bool `protobuf:"varint,9,opt,name=resend,proto3" json:"resend,omitempty"`
 	// The task type runs at most once.
 	AtMostOnce bool `protobuf:"varint,10,opt,name=at_most_once,json=atMostOnce,proto3" json:"at_most_once,omitempty"`
-	// The last deliveries in a row that workers put off without starting them, from
-	// this one to `put_off_to`; 0 for none. A permit that one of them got was not
-	// used.
+	// The last deliveries in a row that workers put off without starting them, or
+	// whose handler was not begun, from this one to `put_off_to`; 0 for none. A permit
+	// that one of them got was not used.
 	PutOffFrom int64 `protobuf:"varint,11,opt,name=put_off_from,json=putOffFrom,proto3" json:"put_off_from,omitempty"`
 	// See `put_off_from`.
 	PutOffTo      int64 `protobuf:"varint,12,opt,name=put_off_to,json=putOffTo,proto3" json:"put_off_to,omitempty"`

@@ -40,7 +40,8 @@ const (
 	Phase_PHASE_MESSAGE Phase = 3
 	// The attempt failed, or asked for later: the next one is due at a time.
 	Phase_PHASE_RETRYING Phase = 4
-	// The worker gave the delivery back: it drains, or could not reach its handler.
+	// The worker gave the delivery back: it drains, or the handler was not begun. If
+	// the type runs at most once, no STARTED need precede it.
 	Phase_PHASE_RELEASED Phase = 5
 	// The worker's connection was lost before the delivery was settled, with the
 	// handler running, or not started yet; the worker itself was not.
@@ -214,8 +215,8 @@ type StatusEvent struct {
 	// RETRYING: the number of the next attempt; the same as `attempt` if that was
 	// not spent.
 	NextAttempt int32 `protobuf:"varint,19,opt,name=next_attempt,json=nextAttempt,proto3" json:"next_attempt,omitempty"`
-	// RETRYING and DEAD_LETTERED: what was decided and why. RELEASED: why, if it was
-	// not that the worker drained.
+	// RETRYING and DEAD_LETTERED: what was decided and why. RELEASED: why, if the
+	// handler was not begun.
 	Decision string `protobuf:"bytes,20,opt,name=decision,proto3" json:"decision,omitempty"`
 	// SUCCEEDED, RETRYING and DEAD_LETTERED: the headers of the handler's call.
 	ResponseHeaders []*MetadataEntry `protobuf:"bytes,21,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`

@@ -369,8 +369,8 @@ const (
 	EventKind_EVENT_KIND_STARTED EventKind = 2
 	// The handler sent a message of its response stream.
 	EventKind_EVENT_KIND_MESSAGE EventKind = 3
-	// A worker gave the task back, because it drains or because its handler could not
-	// be reached; its attempt is not spent.
+	// A worker gave the task back, because it drains or because the handler was not
+	// begun; its attempt is not spent.
 	EventKind_EVENT_KIND_RELEASED EventKind = 4
 	// The worker lost its connection to the broker, which delivers the task again.
 	EventKind_EVENT_KIND_LOST EventKind = 5
@@ -453,8 +453,8 @@ const (
 	AttemptOutcome_ATTEMPT_OUTCOME_FAILED AttemptOutcome = 3
 	// It ended because the task was cancelled.
 	AttemptOutcome_ATTEMPT_OUTCOME_CANCELLED AttemptOutcome = 4
-	// The worker gave the task back, because it drained or because its handler could
-	// not be reached; the attempt is not spent.
+	// The worker gave the task back, because it drained or because the handler was
+	// not begun; the attempt is not spent.
 	AttemptOutcome_ATTEMPT_OUTCOME_RELEASED AttemptOutcome = 5
 	// No outcome: the worker crashed or lost its connection.
 	AttemptOutcome_ATTEMPT_OUTCOME_LOST AttemptOutcome = 6
@@ -1075,7 +1075,7 @@ type TaskEvent struct {
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
 	// DEAD_LETTERED and RETRYING: what was decided and why, for people, e.g.
 	// `attempt 2 of 5: UNAVAILABLE is retryable, next in 3.4 s`. RELEASED: why, if
-	// it was not that the worker drained.
+	// the handler was not begun.
 	Decision string `protobuf:"bytes,15,opt,name=decision,proto3" json:"decision,omitempty"`
 	// SUCCEEDED, DEAD_LETTERED and RETRYING: the call's headers. FULL view only.
 	ResponseHeaders []*MetadataEntry `protobuf:"bytes,16,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`

@@ -45,7 +45,8 @@ type SubmitTaskRequest struct {
 	// SUBMISSION_UNKNOWN, with the id that it gave and everything else as before:
 	// the task is then started once, however often it was submitted, or executed
 	// again and marked if the first one started unasked. Such a submission may exceed
-	// the queue's limit. Empty: the gateway makes one.
+	// the queue's limit, and asks for a permit to start, so it is slower. Empty: the
+	// gateway makes one.
 	TaskId string `protobuf:"bytes,5,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// No attempt starts after this. Unset: by the task type's own expiry.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
@@ -298,7 +299,7 @@ func (x *BatchSubmitTasksResponse) GetResults() []*BatchSubmitTasksResult {
 // BatchSubmitTasksResult is what became of one request.
 type BatchSubmitTasksResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What SubmitTask would have answered.
+	// What SubmitTask would have answered, less the task's labels and failure.
 	//
 	// Types that are valid to be assigned to Result:
 	//
@@ -620,9 +621,11 @@ func (x *ListTasksResponse) GetNextPageToken() string {
 type WatchTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As of ListTasks. `state` is compared with the event's, everything else with the
-	// task as of now.
+	// task as of now. An event that comes late has the state that its task was in by
+	// then: to count ends, look at the event's `kind`.
 	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
-	// BASIC unless set.
+	// BASIC unless set. FULL is the event's: it has its message or result, unless
+	// that is above 3 MiB. GetTask has such a result, WatchTask such a message.
 	View TaskView `protobuf:"varint,2,opt,name=view,proto3,enum=warren.task.v1.TaskView" json:"view,omitempty"`
 	// Empty: from now on. Else the last token that was received, from a watch with
 	// any filter: the events after it.
@@ -685,9 +688,10 @@ func (x *WatchTasksRequest) GetResumeToken() string {
 // WatchTasksResponse is one event of one task, or a resume token alone.
 type WatchTasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The task as of now, which may be later than the event.
+	// The task as of now, which may be later than the event. Always in BASIC view.
 	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	// What happened.
+	// What happened. In FULL view with its message or result, if that is at most
+	// 3 MiB, so that the whole stays below gRPC's default limit of 4 MiB.
 	Event *TaskEvent `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	// Resumes the watch after this message.
 	ResumeToken   string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`

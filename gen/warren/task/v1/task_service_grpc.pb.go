@@ -57,7 +57,8 @@ type TaskServiceClient interface {
 	// BatchSubmitTasks submits up to 1,000 tasks of 16 MiB in all with one round of
 	// confirms. Each stands for itself: the call answers OK with a result for each,
 	// in their order, a task or the error that SubmitTask would have answered. The
-	// call's metadata travels with each.
+	// call's metadata travels with each. A call that fails as a whole, because the
+	// gateway was lost, may have submitted some of them.
 	//
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST (none, or too many); RESOURCE_EXHAUSTED
 	// PAYLOAD_TOO_LARGE (all together); nothing was submitted then.
@@ -245,7 +246,8 @@ type TaskServiceServer interface {
 	// BatchSubmitTasks submits up to 1,000 tasks of 16 MiB in all with one round of
 	// confirms. Each stands for itself: the call answers OK with a result for each,
 	// in their order, a task or the error that SubmitTask would have answered. The
-	// call's metadata travels with each.
+	// call's metadata travels with each. A call that fails as a whole, because the
+	// gateway was lost, may have submitted some of them.
 	//
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST (none, or too many); RESOURCE_EXHAUSTED
 	// PAYLOAD_TOO_LARGE (all together); nothing was submitted then.

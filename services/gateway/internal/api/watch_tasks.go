@@ -21,6 +21,10 @@ const (
 	// pace is the least time between two looks at the feed by one watch that has
 	// seen all of it: at many commits in a second it sees several at once.
 	pace = 5 * time.Millisecond
+	// maxEventBody bounds the body that an event of many tasks is sent with. With all
+	// that is beside it, the message stays below what gRPC clients receive by default,
+	// 4 MiB: one that could not be received would end each resumed watch anew.
+	maxEventBody = 3 << 20
 )
 
 // WatchTasks implements warren.task.v1.TaskService.
@@ -85,7 +89,7 @@ func (w *feedWatcher) look(ctx context.Context) (more bool, err error) {
 		}
 	}
 	for i := range page.Entries {
-		if err := w.sendEntry(ctx, &page.Entries[i]); err != nil {
+		if err := w.sendEntry(&page.Entries[i]); err != nil {
 			return false, err
 		}
 	}
@@ -95,15 +99,9 @@ func (w *feedWatcher) look(ctx context.Context) (more bool, err error) {
 	return page.More, err
 }
 
-func (w *feedWatcher) sendEntry(ctx context.Context, e *store.FeedEntry) error {
-	t, err := w.s.showListed(ctx, e.Task, w.view)
-	if err != nil {
-		return err
-	}
-	w.position = e.Next
-	if t == nil {
-		return nil
-	}
+// sendEntry sends an event. In the FULL view too its task has no bodies: they
+// would come again with every event.
+func (w *feedWatcher) sendEntry(e *store.FeedEntry) error {
 	m := eventToProto(&e.Event)
 	if isFull(w.view) {
 		taskType, err := w.s.typeOf(&e.Task)
@@ -111,8 +109,12 @@ func (w *feedWatcher) sendEntry(ctx context.Context, e *store.FeedEntry) error {
 			return err
 		}
 		addFull(m, &e.Event, taskType.Output)
+		if len(e.Event.Message) > maxEventBody {
+			m.Message, m.Result = nil, nil
+		}
 	}
-	return w.tell(&taskv1.WatchTasksResponse{Task: t, Event: m})
+	w.position = e.Next
+	return w.tell(&taskv1.WatchTasksResponse{Task: taskToProto(&e.Task, w.s.cfg.Names), Event: m})
 }
 
 // tell sends a message with the token of the place that was reached.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/task"
@@ -132,9 +134,46 @@ func TestWatchTasksShowsEachEvent(t *testing.T) {
 	require.EqualValues(t, 2, started.Event.Number)
 	require.Equal(t, taskv1.TaskState_TASK_STATE_RUNNING, started.Event.State)
 	require.Equal(t, taskv1.TaskState_TASK_STATE_SUCCEEDED, started.Task.State, "as of now")
-	require.Equal(t, "payload", string(started.Task.Payload.Value))
 	require.Equal(t, "result", string(ended.Event.Result.Value))
+	for _, m := range []*taskv1.WatchTasksResponse{started, ended} {
+		require.Nil(t, m.Task.Payload, "the task is in BASIC view beside each event")
+		require.Nil(t, m.Task.Result)
+	}
 	require.Equal(t, last, ended.ResumeToken)
+}
+
+// However large bodies are, every message can be received with gRPC's defaults.
+func TestWatchTasksLeavesOutWhatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	service, s := newService(t, &fakes{})
+	apply(t, s, labelled(task.NewID(), 0))
+	begun := watchTasks(t, service, &taskv1.WatchTasksRequest{}).next(t)
+	events := func(size int) []task.Event {
+		id := task.NewID()
+		queued, message, end := labelled(id, 1), event(id, 1, 1, task.PhaseMessage), event(id, 1, 1, task.PhaseSucceeded)
+		queued.Payload.Bytes, message.Message, end.Message = make([]byte, 4<<20), make([]byte, size), make([]byte, size)
+		message.Key.Sequence = 1
+		end.Headers = task.Metadata{"k": {strings.Repeat("v", task.MaxMetadata)}}
+		return []task.Event{queued, message, end}
+	}
+	for _, size := range []int{maxEventBody, maxEventBody + 1} {
+		apply(t, s, events(size)...)
+	}
+	w := watchTasks(t, service, &taskv1.WatchTasksRequest{ResumeToken: begun.ResumeToken, View: full})
+	var got []*taskv1.WatchTasksResponse
+	for len(got) < 6 {
+		if m := w.next(t); m.Event != nil {
+			require.LessOrEqual(t, proto.Size(m), maxListBytes)
+			got = append(got, m)
+		}
+	}
+	require.Equal(t, maxEventBody, len(got[1].Event.Message.Value))
+	require.Equal(t, maxEventBody, len(got[2].Event.Result.Value))
+	require.Equal(t, taskv1.EventKind_EVENT_KIND_MESSAGE, got[4].Event.Kind)
+	require.False(t, got[4].Event.Message != nil, "it is left out")
+	require.Equal(t, taskv1.EventKind_EVENT_KIND_SUCCEEDED, got[5].Event.Kind)
+	require.False(t, got[5].Event.Result != nil, "it is left out")
+	require.NotEmpty(t, got[5].Event.ResponseHeaders, "all else is there")
 }
 
 func TestWatchTasksFiltersAndCatchesUp(t *testing.T) {

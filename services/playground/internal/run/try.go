@@ -30,11 +30,21 @@ ALIAS
   id=$(grpcurl -plaintext -d @ ADDRESS warren.task.v1.TaskService/SubmitTask < PICTURE | FIRST_ID); echo "$id"
   grpcurl -plaintext -d '{"task_id":"'"$id"'","view":"TASK_VIEW_FULL"}' ADDRESS warren.task.v1.TaskService/WaitTask
 
+  # a batch, of which each item stands for itself: watch all of Delay's tasks for 8 s meanwhile
+  grpcurl -plaintext -max-time 8 -d '{"filter":"type = \"demo.v1.FaultService.Delay\""}' ADDRESS warren.task.v1.TaskService/WatchTasks & sleep 2
+  grpcurl -plaintext -d '{"requests":[
+    {"type":"demo.v1.FaultService.Delay","payload":{"@type":"type.googleapis.com/demo.v1.DelayRequest"},"labels":{"customer":"c1"}},
+    {"type":"demo.v1.FaultService.Delya","payload":{"@type":"type.googleapis.com/demo.v1.DelayRequest"}}]}' ADDRESS warren.task.v1.TaskService/BatchSubmitTasks
+  wait $!
+
   # a task that fails three times and may be tried twice: watch it die, then see why
   id=$(grpcurl -plaintext -d '{"type":"demo.v1.FaultService.FailTimes","payload":{"@type":"type.googleapis.com/demo.v1.FailTimesRequest","key":"'"$(date)"'","times":3},
     "retry":{"max_attempts":2,"backoff":{"fixed":"2s","jitter":"JITTER_NONE"}}}' ADDRESS warren.task.v1.TaskService/SubmitTask | FIRST_ID); echo "$id"
   grpcurl -plaintext -d '{"task_id":"'"$id"'"}' ADDRESS warren.task.v1.TaskService/WatchTask
   grpcurl -plaintext -d '{"task_id":"'"$id"'"}' ADDRESS warren.task.v1.TaskService/ListTaskAttempts
+
+  # all that had such a failure on their way, newest first
+  grpcurl -plaintext -d '{"filter":"attempt.code = UNAVAILABLE"}' ADDRESS warren.task.v1.TaskService/ListTasks
 
   # its dead letter: find it, replay it, and see it RESOLVED some seconds later
   grpcurl -plaintext -d '{"filter":"state = \"OPEN\" AND code = \"UNAVAILABLE\""}' DEADLETTER warren.deadletter.v1.DeadLetterService/ListDeadLetters
@@ -46,6 +56,10 @@ ALIAS
   grpcurl -plaintext -d '{"name":"demo.v1.FaultService.Fail","options":{"retry":{"max_attempts":3}},"update_mask":{"paths":["retry.max_attempts"]},"reason":"trying it"}' \
     ADDRESS warren.admin.v1.AdminService/UpdateTaskType
   grpcurl -plaintext ADDRESS warren.admin.v1.AdminService/CheckTopology
+
+  # a gRPC server in any language works too, behind a forwarding worker: in two more terminals
+  #   bin/demo serve
+  #   bin/worker --target 127.0.0.1:7075
 
 Ctrl-C stops everything.
 `

@@ -29,9 +29,14 @@ const (
 // recorder is a grpcurl that writes down address, method and data of each call,
 // and answers every one with a task's id.
 const recorder = `#!/bin/sh
-data='{}'
-if [ "$2" = -d ]; then data=$3; shift 2; [ "$data" = @ ] && data=$(cat); fi
-printf '%s\000%s\000%s\000' "$2" "$3" "$data" >>"$CALLS"
+data='{}'; shift
+while :; do case $1 in
+-d) data=$2; shift 2 ;;
+-max-time) shift 2 ;;
+*) break ;;
+esac; done
+[ "$data" = @ ] && data=$(cat)
+printf '%s\000%s\000%s\000' "$1" "$2" "$data" >>"$CALLS"
 echo '{"task": {"taskId": "019ab000-0000-7000-8000-000000000001"}}'
 `
 
@@ -42,6 +47,7 @@ func callsOf(t *testing.T, picture string) []call {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "grpcurl"), []byte(recorder), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sleep"), []byte("#!/bin/sh\n"), 0o755), "nothing has to be waited for")
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	t.Setenv("CALLS", filepath.Join(dir, "calls"))
 	text := thingsToTry(gatewayAddress, deadletterAddress, picture)
@@ -90,7 +96,7 @@ func TestTheThingsToTryAreValidCalls(t *testing.T) {
 	}
 	require.Equal(t, 3, tried["SubmitTask"])
 	for _, name := range []string{
-		"ListTaskAttempts", "ListDeadLetters", "ReplayDeadLetter", "ListTaskTypes", "UpdateTaskType", "CheckTopology",
+		"BatchSubmitTasks", "WatchTasks", "ListTasks", "ListTaskAttempts", "ListDeadLetters", "ReplayDeadLetter", "ListTaskTypes", "UpdateTaskType", "CheckTopology",
 	} {
 		require.Equal(t, 1, tried[name], name)
 	}

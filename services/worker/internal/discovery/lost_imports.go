@@ -16,15 +16,21 @@ import (
 // others define. So answers Node's @grpc/reflection: its loader makes one file of
 // each package, google.protobuf included, and forgets the imports
 // (https://github.com/grpc/grpc-node/issues/2595). What belongs to google.protobuf
-// is imported from the file that it is known to be in.
+// is imported from the file that it is known to be in. What several files define
+// is imported from the first of them by path: the same files have the same imports
+// each time, or the schema would seem to change.
 func (f *files) restoreImports() error {
+	paths := slices.Sorted(maps.Keys(f.byPath))
 	defined := map[string]string{}
-	for path, known := range f.byPath {
-		for _, name := range types(known.proto) {
-			defined[name] = path
+	for _, path := range paths {
+		for _, name := range types(f.byPath[path].proto) {
+			if defined[name] == "" {
+				defined[name] = path
+			}
 		}
 	}
-	for path, known := range f.byPath {
+	for _, path := range paths {
+		known := f.byPath[path]
 		if len(known.proto.GetDependency()) > 0 {
 			continue
 		}

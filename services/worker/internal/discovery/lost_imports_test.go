@@ -75,6 +75,38 @@ func TestLostImportsAreRestored(t *testing.T) {
 	require.Len(t, schema.Services, 2)
 }
 
+// A name that several files define is imported from the same one each time.
+func TestRestoredImportsDoNotDependOnOrder(t *testing.T) {
+	t.Parallel()
+	message := func(name string) []*descriptorpb.DescriptorProto {
+		return []*descriptorpb.DescriptorProto{{Name: proto.String(name)}}
+	}
+	parts := []*descriptorpb.FileDescriptorProto{
+		{Name: proto.String("b.proto"), MessageType: message("Both")},
+		{Name: proto.String("a.proto"), MessageType: message("Both")},
+		{Name: proto.String("c.proto"), MessageType: message("Both")},
+		{Name: proto.String("s.proto"), Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("S"), Method: []*descriptorpb.MethodDescriptorProto{
+			{Name: proto.String("M"), InputType: proto.String(".acme.Both"), OutputType: proto.String(".acme.Both")},
+		}}}},
+	}
+	ids := map[string]bool{}
+	for range 30 {
+		f := newFiles()
+		for _, part := range parts {
+			part.Package, part.Syntax = proto.String("acme"), proto.String("proto3")
+			b, err := proto.Marshal(part)
+			require.NoError(t, err)
+			require.NoError(t, f.add(b))
+		}
+		require.NoError(t, f.restoreImports())
+		require.Equal(t, []string{"a.proto"}, f.byPath["s.proto"].proto.GetDependency())
+		schema, err := newSchema([]string{"acme.S"}, f)
+		require.NoError(t, err)
+		ids[schema.ID()] = true
+	}
+	require.Len(t, ids, 1)
+}
+
 // What has its imports is passed on byte for byte.
 func TestOtherFilesStayAsTheyAre(t *testing.T) {
 	t.Parallel()

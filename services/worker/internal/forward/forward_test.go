@@ -189,6 +189,41 @@ func TestACallThatNeverLeftIsNotBegun(t *testing.T) {
 		close(release)
 		require.NoError(t, <-held)
 	})
+	t.Run("the worker ends it before a stream is free", func(t *testing.T) {
+		t.Parallel()
+		started, release := make(chan struct{}, 2), make(chan struct{})
+		f, _ := newFront(t, targettest.Config{NoHealth: true, Options: []grpc.ServerOption{grpc.MaxConcurrentStreams(1)},
+			Handle: withoutHealth(func(srv any, ss grpc.ServerStream) error {
+				started <- struct{}{}
+				select {
+				case <-release:
+				case <-ss.Context().Done():
+				}
+				return echo(srv, ss)
+			})})
+		held := make(chan error, 1)
+		go func() {
+			_, _, err := f.follow(t.Context(), nil)
+			held <- err
+		}()
+		<-started
+		for _, call := range []func(*front) error{
+			func(f *front) error { _, err := f.ask(t, nil); return err },
+			func(f *front) error { _, _, err := f.follow(t.Context(), nil); return err },
+		} {
+			cut := make(chan struct{})
+			ended := frontOf(t, f.target, func(f *front) { f.cut = cut })
+			// Early or late, the call can't have left: the only stream is held.
+			time.AfterFunc(20*time.Millisecond, func() { close(cut) })
+			require.Error(t, call(ended))
+			err := ended.returned(t)
+			require.ErrorIs(t, err, context.Canceled)
+			require.Equal(t, task.AdviceNotBegun, advice(err), "%v", err)
+		}
+		require.Empty(t, started, "the server has seen none of them")
+		close(release)
+		require.NoError(t, <-held)
+	})
 }
 
 // withoutHealth answers questions for health as a server does that has none.
@@ -223,14 +258,17 @@ func TestACallThatBrokeOffIsAnAttempt(t *testing.T) {
 
 func TestTheAttemptsEndIsTheCalls(t *testing.T) {
 	t.Parallel()
-	deadlines, ended := make(chan time.Time, 10), make(chan struct{}, 10)
+	deadlines, ended, heard := make(chan time.Time, 10), make(chan struct{}, 10), make(chan struct{})
 	server := targettest.Start(t, targettest.Config{Handle: withoutHealth(func(_ any, ss grpc.ServerStream) error {
 		deadline, _ := ss.Context().Deadline()
 		deadlines <- deadline
 		<-ss.Context().Done()
 		ended <- struct{}{}
+		// The deadline may be over here a little before it is for the caller.
+		<-heard
 		return status.Error(codes.FailedPrecondition, "too late to be heard")
 	}), NoHealth: true})
+	t.Cleanup(func() { close(heard) })
 	to := dialTo(t, server)
 	t.Run("timeout", func(t *testing.T) {
 		f := frontOf(t, to, func(f *front) { f.limit = 200 * time.Millisecond })

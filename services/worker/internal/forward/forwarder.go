@@ -2,7 +2,6 @@ package forward
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
 	"google.golang.org/grpc"
@@ -70,16 +69,17 @@ func (f *Forwarder) outgoing(ctx context.Context) (context.Context, *target.Depa
 
 // outcome is what a call that failed means for the task. A status is that of the
 // attempt, the target's own or, like a connection that broke, one that leaves open
-// what the target did. A call that never left was no attempt.
+// what the target did. A call that never left was no attempt, even if the attempt's
+// own end was what stopped it.
 func (f *Forwarder) outcome(ctx context.Context, d *target.Departure, err error) error {
 	code := status.Code(err)
-	ended := code == codes.Canceled || code == codes.DeadlineExceeded
-	if cause := ctx.Err(); cause != nil && ended {
-		err = cause
+	ended := ctx.Err() != nil && (code == codes.Canceled || code == codes.DeadlineExceeded)
+	if ended {
+		err = ctx.Err()
 	}
-	if d.Left() || code != codes.Unavailable && !errors.Is(err, context.DeadlineExceeded) {
+	if d.Left() || code != codes.Unavailable && !ended {
 		return err
 	}
 	f.Target.Recheck()
-	return task.NotBegun(err)
+	return notBegun(err)
 }

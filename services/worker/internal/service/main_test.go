@@ -51,7 +51,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // quick are the periods of tests.
-var quick = periods{relearn: 20 * time.Millisecond, confirm: 20 * time.Millisecond, retry: 20 * time.Millisecond, learn: patience}
+var quick = periods{relearn: 20 * time.Millisecond, confirm: 20 * time.Millisecond, retry: 20 * time.Millisecond, learn: patience, settle: patience}
 
 // watch watches a target until the test ends.
 func watch(t *testing.T, address string, p periods, source func(*target.Target) discovery.Source) *watcher {

@@ -25,7 +25,7 @@ type Config struct {
 	// Broker says which RabbitMQ to use; its Logger is not used.
 	Broker broker.Config
 	// Target says which servers carry out the tasks. Its Metadata is made from
-	// MetadataFile.
+	// MetadataFile, and Insecure goes for it too.
 	Target target.Config
 	// MetadataFile is as [target.ReadMetadata] has it; empty is none.
 	MetadataFile string
@@ -38,7 +38,8 @@ type Config struct {
 	Grace                 time.Duration
 	// MetricsListen is the address for health over HTTP; empty is nowhere.
 	MetricsListen string
-	// Insecure allows addresses beyond this machine.
+	// Insecure allows MetricsListen beyond this machine, and metadata without TLS to
+	// targets beyond it.
 	Insecure bool
 	Version  string
 	Logger   *slog.Logger
@@ -74,6 +75,7 @@ func (s *service) open(ctx context.Context) (err error) {
 	if s.cfg.Concurrency < 1 || s.cfg.Prefetch < 0 {
 		return errors.New("--concurrency must be at least 1, and --prefetch not negative")
 	}
+	s.cfg.Target.Insecure = s.cfg.Insecure
 	if s.cfg.MetadataFile != "" {
 		if s.cfg.Target.Metadata, err = target.ReadMetadata(s.cfg.MetadataFile, s.cfg.Logger); err != nil {
 			return err

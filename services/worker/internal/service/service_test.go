@@ -224,6 +224,7 @@ func TestRunRefuses(t *testing.T) {
 		"no concurrency":    {func(c *Config) { c.Concurrency = 0 }, "--concurrency"},
 		"no target":         {func(c *Config) { c.Target.Names = nil }, "--target"},
 		"a metadata file":   {func(c *Config) { c.MetadataFile = "/nowhere" }, "--metadata-file"},
+		"clear text":        {func(c *Config) { c.MetadataFile, c.Target.Names = os.DevNull, []string{"images:1"} }, "clear text"},
 		"a descriptor file": {func(c *Config) { c.DescriptorsFile = "/nowhere" }, "--descriptors"},
 		"an open port":      {func(c *Config) { c.MetricsListen = "0.0.0.0:0" }, "--insecure"},
 	} {

@@ -29,9 +29,14 @@ type periods struct {
 	retry time.Duration
 	// learn bounds one look.
 	learn time.Duration
+	// settle is how long what becomes of a lost connection is waited for, before it
+	// is told as such: mostly the next one is refused at once.
+	settle time.Duration
 }
 
-var defaultPeriods = periods{relearn: 30 * time.Second, confirm: time.Second, retry: 2 * time.Second, learn: 10 * time.Second}
+var defaultPeriods = periods{
+	relearn: 30 * time.Second, confirm: time.Second, retry: 2 * time.Second, learn: 10 * time.Second, settle: 100 * time.Millisecond,
+}
 
 // view is what is known of the target.
 type view struct {
@@ -124,7 +129,7 @@ func (w *watcher) run(ctx context.Context) {
 // look takes down how the target is, and says after what time to look again if
 // nothing changes.
 func (w *watcher) look(ctx context.Context) time.Duration {
-	if trouble := w.target.Trouble(ctx); trouble != nil {
+	if trouble := w.settled(ctx); trouble != nil {
 		w.fresh, w.candidate, w.next = false, "", time.Time{}
 		w.publish(trouble)
 		return w.periods.retry
@@ -142,6 +147,23 @@ func (w *watcher) look(ctx context.Context) time.Duration {
 		w.publish(fmt.Errorf("%w: %w", errUnlearned, w.unlearned))
 	}
 	return time.Until(w.next)
+}
+
+// settled is the target's trouble. A connection that was just lost gets a moment to
+// show why, so that an outage is told once, with its reason. One that comes back
+// within it was lost all the same: the server may be another.
+func (w *watcher) settled(ctx context.Context) error {
+	trouble := w.target.Trouble(ctx)
+	if w.published.trouble != nil || !errors.Is(trouble, target.ErrConnecting) {
+		return trouble
+	}
+	settling, cancel := context.WithTimeout(ctx, w.periods.settle)
+	defer cancel()
+	w.target.Settle(settling)
+	if why := w.target.Trouble(ctx); why != nil {
+		return why
+	}
+	return trouble
 }
 
 // learn looks at what the target offers, and says when to do so again.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -76,6 +77,48 @@ func TestATargetThatGoesAndComesBack(t *testing.T) {
 	targettest.Start(t, targettest.Config{Addr: server.Addr, Offer: targettest.Files(t, "More")})
 	v = await(t, w.views, "no trouble", ready)
 	require.Equal(t, 4, methods(v), "what it offered before is not offered again")
+}
+
+// An outage pauses once, with its reason: not first because a connection is tried.
+func TestAnOutageIsToldOnce(t *testing.T) {
+	t.Parallel()
+	server := targettest.Start(t, targettest.Config{Offer: targettest.Files(t)})
+	w := watch(t, server.Addr, quick, nil)
+	await(t, w.views, "a schema", ready)
+	server.Stop()
+	v := next(t, w.views)
+	require.ErrorIs(t, v.trouble, target.ErrUnreachable)
+	require.ErrorContains(t, v.trouble, "refused")
+}
+
+// A server that is back at once may be another one: no task is taken before it was
+// asked.
+func TestAConnectionThatComesBackIsToldToo(t *testing.T) {
+	t.Parallel()
+	server := targettest.Start(t, targettest.Config{Offer: targettest.Files(t)})
+	to, err := target.Dial(target.Config{Names: []string{server.Addr}})
+	require.NoError(t, err)
+	defer to.Close()
+	w := newWatcher(to, discovery.NewReflection(to, nil), quiet())
+	w.periods = quick
+	to.Connect()
+	require.Equal(t, quick.retry, w.look(t.Context()))
+	require.True(t, to.Ready(), "it was waited for")
+	require.ErrorIs(t, next(t, w.views).trouble, target.ErrConnecting)
+	w.look(t.Context())
+	require.True(t, ready(next(t, w.views)))
+}
+
+// A server that does not answer is told as well, though not why yet.
+func TestAnOutageIsToldBeforeItsReasonIsKnown(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	impatient := quick
+	impatient.settle = time.Millisecond
+	w := watch(t, silent.Addr().String(), impatient, nil)
+	require.ErrorIs(t, next(t, w.views).trouble, target.ErrConnecting)
 }
 
 // answer is one look's.

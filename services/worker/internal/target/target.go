@@ -41,8 +41,11 @@ type Config struct {
 	// several HOST:PORT, among which calls are balanced.
 	Names []string
 	TLS   TLS
-	// Metadata goes out with every call; nil is none.
+	// Metadata goes out with every call; nil is none. It may be a secret: without TLS
+	// every target must then be on this machine.
 	Metadata *Metadata
+	// Insecure lets Metadata go to other machines without TLS.
+	Insecure bool
 	// HealthService is the name by which servers are asked for their health;
 	// empty is the server as a whole.
 	HealthService string
@@ -65,6 +68,9 @@ type Target struct {
 func Dial(cfg Config) (*Target, error) {
 	name, fixed, err := endpoints(cfg.Names)
 	if err != nil {
+		return nil, err
+	}
+	if err := cfg.checkMetadata(); err != nil {
 		return nil, err
 	}
 	secured, err := cfg.TLS.credentials()
@@ -157,6 +163,17 @@ func (t *Target) Watch(ctx context.Context) {
 		state := t.GetState()
 		t.Recheck()
 		if !t.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
+}
+
+// Settle waits until the target can be called, or is known to be out of reach, or
+// ctx ends.
+func (t *Target) Settle(ctx context.Context) {
+	for {
+		state := t.GetState()
+		if state != connectivity.Idle && state != connectivity.Connecting || !t.WaitForStateChange(ctx, state) {
 			return
 		}
 	}

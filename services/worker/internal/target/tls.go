@@ -26,8 +26,10 @@ type TLS struct {
 	ServerName string
 }
 
+func (c TLS) none() bool { return c == TLS{} }
+
 func (c TLS) credentials() (credentials.TransportCredentials, error) {
-	if c == (TLS{}) {
+	if c.none() {
 		return insecure.NewCredentials(), nil
 	}
 	config := &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12}
