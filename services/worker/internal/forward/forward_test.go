@@ -333,3 +333,20 @@ func TestAMessageThatIsNotTakenEndsTheCall(t *testing.T) {
 	require.Equal(t, tooLarge, forwarder.relay(stream, message(), full))
 	<-ended
 }
+
+// TestATargetMayNoticeTheDeadlineFirst: a cancelled call would never be tried again, one
+// whose time ran out is.
+func TestATargetMayNoticeTheDeadlineFirst(t *testing.T) {
+	t.Parallel()
+	server := targettest.Start(t, targettest.Config{NoHealth: true, Handle: withoutHealth(func(_ any, ss grpc.ServerStream) error {
+		deadline, _ := ss.Context().Deadline()
+		early := time.NewTimer(time.Until(deadline) - deadlineSkew/2)
+		defer early.Stop()
+		<-early.C
+		return status.Error(codes.Canceled, "the time is over")
+	})})
+	f := frontOf(t, dialTo(t, server), func(f *front) { f.limit = 300 * time.Millisecond })
+	_, err := f.ask(t, nil)
+	require.Error(t, err)
+	require.ErrorIs(t, f.returned(t), context.DeadlineExceeded)
+}

@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -72,14 +73,28 @@ func (f *Forwarder) outgoing(ctx context.Context) (context.Context, *target.Depa
 // what the target did. A call that never left was no attempt, even if the attempt's
 // own end was what stopped it.
 func (f *Forwarder) outcome(ctx context.Context, d *target.Departure, err error) error {
-	code := status.Code(err)
-	ended := ctx.Err() != nil && (code == codes.Canceled || code == codes.DeadlineExceeded)
+	ended := endedWith(ctx, err)
 	if ended {
 		err = ctx.Err()
 	}
-	if d.Left() || code != codes.Unavailable && !ended {
+	if d.Left() || status.Code(err) != codes.Unavailable && !ended {
 		return err
 	}
 	f.Target.Recheck()
 	return notBegun(err)
+}
+
+// deadlineSkew is by how much a target's clock may have a call's deadline earlier.
+const deadlineSkew = 100 * time.Millisecond
+
+// endedWith says whether a call failed because the context ended. A target notices
+// a deadline by itself, at times a little earlier: it is awaited then.
+func endedWith(ctx context.Context, err error) bool {
+	if code := status.Code(err); code != codes.Canceled && code != codes.DeadlineExceeded {
+		return false
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < deadlineSkew {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
