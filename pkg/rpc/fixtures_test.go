@@ -79,6 +79,7 @@ func newServer(t testing.TB, do func(context.Context) error, edit ...func(*rpc.S
 	}
 	s, err := rpc.NewServer(cfg)
 	require.NoError(t, err)
+	t.Cleanup(s.Stop) // also of a server that has never served
 	taskv1.RegisterTaskServiceServer(s, &service{do: do})
 	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
 	return s, l

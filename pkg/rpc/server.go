@@ -58,7 +58,7 @@ const (
 // streamWorkers is how many goroutines are kept for calls; more calls get their own.
 const streamWorkers = 256
 
-// NewServer builds a server. The order of interceptors, from the outside, is
+// NewServer builds a server; it has goroutines until it is stopped. The order of interceptors, from the outside, is
 // logging, errors, recovery, deadline, decoding, validation, for unary calls and
 // streams alike. Health checks and reflection are not traced, and logged only
 // when a mistake of ours shows in them.
