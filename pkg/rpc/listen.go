@@ -17,7 +17,7 @@ func Listen(ctx context.Context, flag, address string, insecure bool) (net.Liste
 	if err != nil {
 		return nil, fmt.Errorf("--%s %s: %w", flag, address, err)
 	}
-	if !insecure && !isLoopback(host) {
+	if !insecure && !IsLoopback(host) {
 		return nil, fmt.Errorf("--%s %s is reachable from beyond this machine, without TLS or authentication; give a loopback address such as 127.0.0.1, or --insecure if that is meant", flag, address)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
@@ -27,7 +27,9 @@ func Listen(ctx context.Context, flag, address string, insecure bool) (net.Liste
 	return l, nil
 }
 
-func isLoopback(host string) bool {
+// IsLoopback says whether a host, by its name or address, is certain to be this
+// machine.
+func IsLoopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}

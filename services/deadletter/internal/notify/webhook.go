@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/warrenmq/warren/pkg/rpc"
 )
 
 // sendTimeout bounds one attempt to send, the receiver's answer included.
@@ -38,7 +39,7 @@ func NewWebhook(target, secret string, insecure bool) (*Webhook, error) {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("the URL of a webhook is https://HOST/PATH")
 	}
-	if u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()) {
+	if u.Scheme == "http" && !insecure && !rpc.IsLoopback(u.Hostname()) {
 		return nil, errors.New("a webhook beyond this machine needs https, or --insecure if plain http is meant")
 	}
 	encoded, ok := strings.CutPrefix(strings.TrimSpace(secret), secretPrefix)
@@ -57,11 +58,6 @@ func NewWebhook(target, secret string, insecure bool) (*Webhook, error) {
 		// A redirect would lead the notification, and its signature, elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // close gives idle connections up.

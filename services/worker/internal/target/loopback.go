@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/warrenmq/warren/pkg/rpc"
 )
 
 // checkMetadata refuses to send metadata in clear text to other machines, unless
@@ -34,6 +36,5 @@ func onThisMachine(name string) bool {
 	if err != nil {
 		host = strings.Trim(name, "[]")
 	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return rpc.IsLoopback(host)
 }
