@@ -3,10 +3,10 @@
 package platform
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"os"
+
+	"github.com/warrenmq/warren/pkg/process"
 )
 
 // linesShown of each log are enough to see why a process failed.
@@ -14,12 +14,9 @@ const linesShown = 20
 
 // ShowLogs prints the end of each process's log.
 func (p *Platform) ShowLogs(out io.Writer) {
-	for _, process := range []string{ProcessGateway, ProcessWorker} {
-		text, err := os.ReadFile(p.log(process))
-		if err != nil {
-			continue
+	for _, name := range []string{ProcessGateway, ProcessWorker} {
+		if text, err := process.Tail(p.log(name), linesShown); err == nil {
+			_, _ = fmt.Fprintf(out, "\nThe end of the log of the %s:\n%s\n", name, text)
 		}
-		lines := bytes.SplitAfter(bytes.TrimSpace(text), []byte("\n"))
-		_, _ = fmt.Fprintf(out, "\nThe end of the log of the %s:\n%s\n", process, bytes.Join(lines[max(0, len(lines)-linesShown):], nil))
 	}
 }

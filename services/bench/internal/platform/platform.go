@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/ports"
+	"github.com/warrenmq/warren/pkg/process"
 	"github.com/warrenmq/warren/services/bench/internal/noop"
 	"github.com/warrenmq/warren/services/bench/internal/usage"
 )
@@ -59,8 +61,8 @@ type Platform struct {
 	Meters map[string]usage.Meter
 
 	cfg       Config
-	gateway   *child
-	worker    *child
+	gateway   *process.Child
+	worker    *process.Child
 	conns     []*grpc.ClientConn
 	listening chan struct{}
 }
@@ -86,10 +88,11 @@ func Start(ctx context.Context, cfg Config) (*Platform, error) {
 }
 
 func (p *Platform) start(ctx context.Context) error {
-	address, err := freeAddress(ctx)
+	port, err := ports.AnyFree(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("find an address for the gateway: %w", err)
 	}
+	address := ports.Loopback(port)
 	if err := p.startGateway(address); err != nil {
 		return err
 	}
@@ -112,13 +115,13 @@ func (p *Platform) settings() []string {
 }
 
 func (p *Platform) startGateway(address string) (err error) {
-	p.gateway, err = program{
-		name: "the gateway", path: p.cfg.Gateway, settings: p.settings(), log: p.log(ProcessGateway),
-		args: []string{
+	p.gateway, err = process.Start(process.Spec{
+		Name: "the gateway", Program: p.cfg.Gateway, Env: p.settings(), LogFile: p.log(ProcessGateway),
+		Args: []string{
 			"--listen=" + address, "--metrics-listen=", "--store-url=sqlite:" + filepath.Join(p.cfg.Dir, "gateway.db"),
 			"--grace=" + grace.String(),
 		},
-	}.start()
+	})
 	return err
 }
 
@@ -129,10 +132,10 @@ func (p *Platform) startWorker() error {
 		return fmt.Errorf("make a pipe: %w", err)
 	}
 	defer out.Close()
-	worker, err := program{
-		name: "the worker", path: p.cfg.Worker, settings: p.settings(), log: p.log(ProcessWorker), stdout: out,
-		args: []string{"work", "--concurrency=" + strconv.Itoa(p.cfg.Concurrency), "--grace=" + grace.String()},
-	}.start()
+	worker, err := process.Start(process.Spec{
+		Name: "the worker", Program: p.cfg.Worker, Env: p.settings(), LogFile: p.log(ProcessWorker), Stdout: out,
+		Args: []string{"work", "--concurrency=" + strconv.Itoa(p.cfg.Concurrency), "--grace=" + grace.String()},
+	})
 	if err != nil {
 		return errors.Join(err, reports.Close())
 	}
@@ -165,9 +168,9 @@ func (p *Platform) measureProcesses() {
 	if !usage.Readable() {
 		return
 	}
-	process := func(pid int) usage.Meter { return func() (time.Duration, error) { return usage.Process(pid) } }
+	meter := func(pid int) usage.Meter { return func() (time.Duration, error) { return usage.Process(pid) } }
 	p.Meters = map[string]usage.Meter{
-		ProcessGateway: process(p.gateway.pid()), ProcessWorker: process(p.worker.pid()), ProcessBench: process(os.Getpid()),
+		ProcessGateway: meter(p.gateway.Pid()), ProcessWorker: meter(p.worker.Pid()), ProcessBench: meter(os.Getpid()),
 	}
 	if broker := p.cfg.Broker.meter(); broker != nil {
 		p.Meters[ProcessBroker] = broker
@@ -181,8 +184,8 @@ func (p *Platform) Guard(ctx context.Context) (context.Context, context.CancelFu
 	for _, c := range p.children() {
 		go func() {
 			select {
-			case <-c.done:
-				end(c.died())
+			case <-c.Done():
+				end(c.Ended())
 			case <-ctx.Done():
 			}
 		}()
@@ -197,7 +200,7 @@ func (p *Platform) Stop() error {
 		failed = append(failed, conn.Close())
 	}
 	for _, c := range p.children() {
-		failed = append(failed, c.stop(patience))
+		failed = append(failed, c.Stop(patience))
 	}
 	if p.worker != nil {
 		<-p.listening
@@ -206,9 +209,9 @@ func (p *Platform) Stop() error {
 }
 
 // children are the processes that were started, in the order to stop them in.
-func (p *Platform) children() []*child {
-	var started []*child
-	for _, c := range []*child{p.worker, p.gateway} {
+func (p *Platform) children() []*process.Child {
+	var started []*process.Child
+	for _, c := range []*process.Child{p.worker, p.gateway} {
 		if c != nil {
 			started = append(started, c)
 		}
@@ -216,4 +219,4 @@ func (p *Platform) children() []*child {
 	return started
 }
 
-func (p *Platform) log(process string) string { return filepath.Join(p.cfg.Dir, process+".log") }
+func (p *Platform) log(name string) string { return filepath.Join(p.cfg.Dir, name+".log") }

@@ -5,9 +5,6 @@ package platform
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"strconv"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -48,27 +45,4 @@ func try(ctx context.Context, tasks taskv1.TaskServiceClient) error {
 		Type: noop.TaskType, Payload: &anypb.Any{TypeUrl: "type.googleapis.com/none.None"},
 	})
 	return err
-}
-
-// Ports are chosen below those that kernels give to outgoing connections, one of
-// which could have the port before the gateway does.
-const (
-	lowestPort  = 20_000
-	highestPort = 32_000
-	portTries   = 100
-)
-
-// freeAddress is an address of this machine that nobody listens on.
-func freeAddress(ctx context.Context) (string, error) {
-	var failed error
-	for range portTries {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowestPort+rand.IntN(highestPort-lowestPort)))
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err != nil {
-			failed = err
-			continue
-		}
-		return address, listener.Close()
-	}
-	return "", fmt.Errorf("find a free port: %w", failed)
 }

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/warrenmq/warren/services/playground/internal/process"
+	"github.com/warrenmq/warren/pkg/process"
 )
 
 const (

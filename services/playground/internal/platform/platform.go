@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/warrenmq/warren/services/playground/internal/process"
+	"github.com/warrenmq/warren/pkg/process"
 	"github.com/warrenmq/warren/services/playground/internal/show"
 )
 

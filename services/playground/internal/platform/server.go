@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/warrenmq/warren/services/playground/internal/ports"
-	"github.com/warrenmq/warren/services/playground/internal/process"
+	"github.com/warrenmq/warren/pkg/ports"
+	"github.com/warrenmq/warren/pkg/process"
 )
 
 // Retries for what the API says to call again. What submits, replays or changes

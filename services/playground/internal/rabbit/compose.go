@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/warrenmq/warren/services/playground/internal/ports"
+	"github.com/warrenmq/warren/pkg/ports"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"github.com/warrenmq/warren/pkg/broker/rabbitnode"
-	"github.com/warrenmq/warren/services/playground/internal/ports"
+	"github.com/warrenmq/warren/pkg/ports"
 )
 
 // startNode runs RabbitMQ as a child process, which ends with this one.

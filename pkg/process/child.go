@@ -21,12 +21,14 @@ type Spec struct {
 	// Args are its arguments, without the program's own name.
 	Args []string
 	// Env are variables, in the form NAME=VALUE, beside those of this process.
-	// Of these the child gets no WARREN_ ones: they are the playground's
+	// Of these the child gets no WARREN_ ones: they are this process's
 	// settings, and not its children's.
 	Env []string
 	// LogFile gets the child's standard output and error. What it held before
 	// is lost.
 	LogFile string
+	// Stdout, if it is not nil, gets the standard output in the log's place.
+	Stdout *os.File
 }
 
 // Child is a program that was started. Its methods may be called from any
@@ -49,6 +51,9 @@ func Start(spec Spec) (*Child, error) {
 	cmd := exec.Command(spec.Program, spec.Args...) //nolint:noctx // Stop ends it, asking first
 	cmd.Env = append(withoutWarren(os.Environ()), spec.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
+	if spec.Stdout != nil {
+		cmd.Stdout = spec.Stdout
+	}
 	cmd.SysProcAttr = attributes()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
@@ -63,6 +68,9 @@ func Start(spec Spec) (*Child, error) {
 
 // Name is what people call the child.
 func (c *Child) Name() string { return c.name }
+
+// Pid is the child's process id.
+func (c *Child) Pid() int { return c.cmd.Process.Pid }
 
 // LogFile is the path of the file with the child's output.
 func (c *Child) LogFile() string { return c.logFile }

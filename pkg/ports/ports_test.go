@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/warrenmq/warren/services/playground/internal/ports"
+	"github.com/warrenmq/warren/pkg/ports"
 )
 
 func TestAPortIsFreeUntilSomebodyListens(t *testing.T) {

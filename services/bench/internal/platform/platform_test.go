@@ -13,73 +13,54 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/warrenmq/warren/pkg/process"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func shell(t *testing.T, script string) program {
+// started runs a shell script as a child.
+func started(t *testing.T, script string) *process.Child {
 	t.Helper()
-	return program{name: "the child", path: "/bin/sh", args: []string{"-c", script}, log: filepath.Join(t.TempDir(), "log")}
-}
-
-func started(t *testing.T, p program) *child {
-	t.Helper()
-	c, err := p.start()
+	c, err := process.Start(process.Spec{
+		Name: "the child", Program: "/bin/sh", Args: []string{"-c", script}, LogFile: filepath.Join(t.TempDir(), "log"),
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		_ = syscall.Kill(-c.pid(), syscall.SIGKILL)
-		<-c.done
+		_ = syscall.Kill(-c.Pid(), syscall.SIGKILL)
+		<-c.Done()
 	})
 	return c
 }
 
-func TestAChildEndsWhenItIsAsked(t *testing.T) {
-	c := started(t, shell(t, "trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done"))
+func TestAStoppedChildEndsTheGuard(t *testing.T) {
+	c := started(t, "trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done")
 	p := &Platform{gateway: c}
 	ctx, cancel := p.Guard(t.Context())
 	defer cancel()
 	awaitLog(t, c)
-	require.NoError(t, c.stop(10*time.Second))
+	require.NoError(t, c.Stop(10*time.Second))
 	<-ctx.Done()
-	require.NoError(t, c.stop(0), "a second time changes nothing")
+	require.NoError(t, c.Stop(0), "a second time changes nothing")
 }
 
 // awaitLog waits until a child has printed something.
-func awaitLog(t *testing.T, c *child) {
+func awaitLog(t *testing.T, c *process.Child) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		text, err := os.ReadFile(c.log)
+		text, err := os.ReadFile(c.LogFile())
 		return err == nil && len(text) > 0
 	}, 10*time.Second, time.Millisecond)
 }
 
-func TestAChildThatWillNotEndIsKilled(t *testing.T) {
-	c := started(t, shell(t, "trap '' TERM; echo up; sleep 600"))
-	awaitLog(t, c)
-	require.ErrorContains(t, c.stop(10*time.Millisecond), "was killed")
-	<-c.done
-}
-
 func TestAChildThatEndsByItself(t *testing.T) {
-	c := started(t, shell(t, "exit 3"))
+	c := started(t, "exit 3")
 	p := &Platform{worker: c}
 	ctx, cancel := p.Guard(t.Context())
 	defer cancel()
 	<-ctx.Done()
-	require.ErrorContains(t, context.Cause(ctx), "the child ended by itself (exit status 3)")
-	require.ErrorContains(t, c.stop(time.Second), "exit status 3")
-}
-
-func TestAChildHasNoneOfOurSettings(t *testing.T) {
-	t.Setenv("WARREN_LISTEN", "x")
-	t.Setenv("BENCH_OTHER", "y")
-	p := shell(t, `echo "$WARREN_LISTEN-$BENCH_OTHER-$WARREN_NAMESPACE"`)
-	p.settings = []string{"WARREN_NAMESPACE=z"}
-	c := started(t, p)
-	<-c.done
-	text, err := os.ReadFile(p.log)
-	require.NoError(t, err)
-	require.Equal(t, "-y-z\n", string(text))
+	require.ErrorContains(t, context.Cause(ctx), "the child ended by itself: exit status 3")
+	require.ErrorContains(t, c.Stop(time.Second), "exit status 3")
 }
 
 func TestTheEndsOfLogsAreShown(t *testing.T) {
@@ -107,6 +88,6 @@ func TestAPlatformWhoseGatewayEnds(t *testing.T) {
 		Broker: &Broker{URL: "amqp://127.0.0.1:1/"}, Namespace: "bench", Dir: t.TempDir(), Connections: 1, Concurrency: 1,
 		Gateway: "/bin/false", Worker: "/bin/cat",
 	})
-	require.ErrorContains(t, err, "ended by itself (exit status 1)")
+	require.ErrorContains(t, err, "ended by itself: exit status 1")
 	require.Error(t, p.Stop())
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/warrenmq/warren/services/playground/internal/process"
+	"github.com/warrenmq/warren/pkg/process"
 )
 
 func TestMain(m *testing.M) {
@@ -67,7 +67,7 @@ func TestEndedTellsHowAChildEnded(t *testing.T) {
 	require.EqualError(t, child.Ended(), "the child ended by itself")
 }
 
-func TestChildrenDoNotSeeThePlaygroundsSettings(t *testing.T) {
+func TestChildrenDoNotSeeOurSettings(t *testing.T) {
 	t.Setenv("WARREN_LISTEN", "127.0.0.1:1")
 	t.Setenv("OTEL_SERVICE_NAME", "seen")
 	child := script(t, `echo ready >"$1"; echo "${WARREN_LISTEN-none} $OTEL_SERVICE_NAME $WARREN_GIVEN"`)
@@ -75,6 +75,24 @@ func TestChildrenDoNotSeeThePlaygroundsSettings(t *testing.T) {
 	tail, err := process.Tail(child.LogFile(), 5)
 	require.NoError(t, err)
 	require.Equal(t, "none seen given", tail)
+}
+
+func TestStandardOutputMayGoElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	out, err := os.Create(filepath.Join(dir, "out"))
+	require.NoError(t, err)
+	child, err := process.Start(process.Spec{
+		Name: "the child", Program: "/bin/sh", Args: []string{"-c", "echo out; echo err >&2; echo $$"}, LogFile: filepath.Join(dir, "log"), Stdout: out,
+	})
+	require.NoError(t, err)
+	require.NoError(t, out.Close())
+	<-child.Done()
+	text, err := os.ReadFile(out.Name())
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprintf("out\n%d\n", child.Pid()), string(text))
+	tail, err := process.Tail(child.LogFile(), 5)
+	require.NoError(t, err)
+	require.Equal(t, "err", tail)
 }
 
 func TestStartOfWhatDoesNotExist(t *testing.T) {
