@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 
@@ -12,6 +14,110 @@ import (
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 )
+
+// publish has messages confirmed by their queues, and tells of each that is. Those
+// whose queue is missing are tried again with the queue declared anew: somebody has
+// deleted it, or the broker was set up anew.
+func (s *TaskService) publish(ctx context.Context, subs []*submission) {
+	var again []*submission
+	errs := s.publishOnce(ctx, subs)
+	for i, sub := range subs {
+		if errors.Is(errs[i], broker.ErrUnroutable) {
+			again = append(again, sub)
+		}
+	}
+	if len(again) > 0 {
+		missing := s.redeclareAll(ctx, again)
+		again = slices.DeleteFunc(again, func(sub *submission) bool {
+			err := missing[sub.message.Type]
+			if err != nil {
+				s.published(ctx, sub, err)
+			}
+			return err != nil
+		})
+		for i, err := range s.publishOnce(ctx, again) {
+			if errors.Is(err, broker.ErrUnroutable) {
+				s.published(ctx, again[i], err)
+			}
+		}
+	}
+	s.awaitQueued(ctx, subs)
+}
+
+// publishOnce enters into each submission what publishing it has come to, unless it
+// had no queue.
+func (s *TaskService) publishOnce(ctx context.Context, subs []*submission) []error {
+	if len(subs) == 0 {
+		return nil
+	}
+	messages, errs := make([]*broker.TaskMessage, len(subs)), make([]error, len(subs))
+	for i, sub := range subs {
+		messages[i] = sub.message
+	}
+	s.cfg.Publisher.PublishTasks(ctx, messages, func(i int, err error) {
+		if errs[i] = err; !errors.Is(err, broker.ErrUnroutable) {
+			s.published(ctx, subs[i], err)
+		}
+	})
+	return errs
+}
+
+// published enters what publishing a message has come to. What is in its queue is
+// told of at once: others may take long.
+func (s *TaskService) published(ctx context.Context, sub *submission, err error) {
+	sub.leave(!nothingSent(err))
+	m := sub.message
+	switch {
+	case nothingSent(err):
+		sub.err = notSubmitted(err)
+	case err != nil && s.cfg.Depth.AtLimit(m.Type, sub.limit.GetMaxLength()):
+		sub.err = submissionUnknown(codes.ResourceExhausted, m.ID, err).RetryAfter(fullDelay)
+	case err != nil:
+		sub.err = submissionUnknown(codes.Unavailable, m.ID, err)
+	default:
+		if sub.receipt, err = s.cfg.Status.Write(ctx, sub.queued); err != nil {
+			sub.err = submissionUnknown(codes.Unavailable, m.ID, err)
+		}
+	}
+}
+
+// awaitQueued waits until the QUEUED events of what was published are confirmed.
+func (s *TaskService) awaitQueued(ctx context.Context, subs []*submission) {
+	for _, sub := range subs {
+		if sub.err != nil {
+			continue
+		}
+		if err := sub.receipt.Wait(ctx); err != nil {
+			sub.err = submissionUnknown(codes.Unavailable, sub.message.ID, err)
+			continue
+		}
+		sub.task = accepted(sub.queued, s.cfg.Names)
+	}
+}
+
+// redeclareAll declares the queues of submissions anew, and gives the errors by
+// task type.
+func (s *TaskService) redeclareAll(ctx context.Context, subs []*submission) map[string]error {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	errs := map[string]error{}
+	begun := map[string]bool{}
+	for _, sub := range subs {
+		taskType := sub.message.Type
+		if begun[taskType] {
+			continue
+		}
+		begun[taskType] = true
+		wg.Go(func() {
+			err := s.redeclare(ctx, taskType)
+			mu.Lock()
+			defer mu.Unlock()
+			errs[taskType] = err
+		})
+	}
+	wg.Wait()
+	return errs
+}
 
 // nothingSent says whether a publish failed so that the broker can't have the
 // message.
