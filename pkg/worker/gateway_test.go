@@ -64,9 +64,7 @@ type gateway struct {
 // startGateway runs a gateway for the types, which all may run for a minute.
 func startGateway(t testing.TB, b brokertest.Broker, types ...string) *gateway {
 	t.Helper()
-	cfg := broker.Config{URLs: []string{b.URL}, Name: "a test's gateway", Logger: quiet()}
-	require.NoError(t, cfg.Validate())
-	g := &gateway{broker: b, names: cfg.Names(), policies: map[string]*brokerv1.TypePolicy{},
+	g := &gateway{broker: b, names: broker.Names{Namespace: broker.DefaultNamespace}, policies: map[string]*brokerv1.TypePolicy{},
 		markers: map[string]bool{}, asked: map[string]*brokerv1.WorkerRequest{}, claims: map[string]task.Claim{}}
 	for _, name := range types {
 		g.policies[name] = &brokerv1.TypePolicy{Type: name, Timeout: durationpb.New(time.Minute), MaxResultBytes: 1 << 20}
@@ -76,9 +74,8 @@ func startGateway(t testing.TB, b brokertest.Broker, types ...string) *gateway {
 		q, err := channel.QueueDeclarePassive(queue, true, false, false, false, nil)
 		return q.Messages, q.Consumers, err
 	}
-	publish := broker.NewConnection(cfg, "publish", nil)
-	g.publisher = broker.NewPublisher(publish)
-	consume := broker.NewConnection(cfg, "consume", func(topology *broker.Topology) error {
+	const id = "g-1"
+	brokertest.Connect(t, b, func(topology *broker.Topology) error {
 		if err := topology.DeclareShared(); err != nil {
 			return err
 		}
@@ -88,25 +85,14 @@ func startGateway(t testing.TB, b brokertest.Broker, types ...string) *gateway {
 			}
 		}
 		return nil
+	}, func(p *broker.Publisher) []broker.Subscription {
+		g.publisher = p
+		return []broker.Subscription{
+			{Queue: g.names.Requests(), Handle: g.onRequests},
+			{Queue: g.names.Status(), MaxBatch: 100, Prefetch: 100, Handle: g.onStatus},
+			{Queue: g.names.Beats(id), Declare: func(topology *broker.Topology) error { return topology.DeclareBeats(id) }, Handle: g.onBeats},
+		}
 	})
-	const id = "g-1"
-	consume.Subscribe(broker.Subscription{Queue: g.names.Requests(), Handle: g.onRequests})
-	consume.Subscribe(broker.Subscription{Queue: g.names.Status(), MaxBatch: 100, Prefetch: 100, Handle: g.onStatus})
-	consume.Subscribe(broker.Subscription{
-		Queue: g.names.Beats(id), Declare: func(topology *broker.Topology) error { return topology.DeclareBeats(id) }, Handle: g.onBeats,
-	})
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { publish.Run(ctx) })
-	running.Go(func() { consume.Run(ctx) })
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-	})
-	ready, cancelReady := context.WithTimeout(t.Context(), patience)
-	defer cancelReady()
-	require.NoError(t, g.publisher.AwaitReady(ready))
-	require.NoError(t, consume.Do(ready, func(*broker.Topology) error { return nil }))
 	return g
 }
 
@@ -195,28 +181,20 @@ func (g *gateway) decide(r task.StartRequest) task.StartAnswer {
 }
 
 func (g *gateway) onStatus(ctx context.Context, batch []broker.Delivery) error {
-	for _, d := range batch {
-		b, err := broker.DecodeStatusBatch(d.Body)
-		if err != nil {
-			return err
-		}
-		for _, encoded := range b.Events {
-			e, err := broker.DecodeEvent(encoded)
-			if err != nil {
-				return err
-			}
-			g.mu.Lock()
-			if e.Key.Phase != g.unheard {
-				g.events = append(g.events, e)
-			}
-			g.mu.Unlock()
-		}
-		g.mu.Lock()
-		for _, m := range b.Markers {
-			g.markers[m] = true
-		}
-		g.mu.Unlock()
+	events, markers, err := brokertest.DecodeStatus(batch)
+	if err != nil {
+		return err
 	}
+	g.mu.Lock()
+	for _, e := range events {
+		if e.Key.Phase != g.unheard {
+			g.events = append(g.events, e)
+		}
+	}
+	for _, m := range markers {
+		g.markers[m] = true
+	}
+	g.mu.Unlock()
 	return g.answerStarts(ctx)
 }
 

@@ -241,23 +241,11 @@ func (w *world) awaitEvents(t *testing.T, n int) []task.Event {
 
 // take takes in what is in the status queue.
 func (w *world) take(_ context.Context, batch []broker.Delivery) error {
+	events, markers, err := brokertest.DecodeStatus(batch)
 	w.inbox.Lock()
 	defer w.inbox.Unlock()
-	for _, d := range batch {
-		b, err := broker.DecodeStatusBatch(d.Body)
-		if err != nil {
-			return err
-		}
-		w.markers = append(w.markers, b.Markers...)
-		for _, encoded := range b.Events {
-			e, err := broker.DecodeEvent(encoded)
-			if err != nil {
-				return err
-			}
-			w.events = append(w.events, e)
-		}
-	}
-	return nil
+	w.events, w.markers = append(w.events, events...), append(w.markers, markers...)
+	return err
 }
 
 func (w *world) awaitState(t *testing.T, id string, want store.State) store.DeadLetter {

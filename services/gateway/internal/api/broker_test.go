@@ -33,22 +33,11 @@ type brokerService struct {
 }
 
 func (s *brokerService) take(_ context.Context, batch []broker.Delivery) error {
+	events, _, err := brokertest.DecodeStatus(batch)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, m := range batch {
-		decoded, err := broker.DecodeStatusBatch(m.Body)
-		if err != nil {
-			return err
-		}
-		for _, encoded := range decoded.Events {
-			e, err := broker.DecodeEvent(encoded)
-			if err != nil {
-				return err
-			}
-			s.events = append(s.events, e)
-		}
-	}
-	return nil
+	s.events = append(s.events, events...)
+	return err
 }
 
 // written waits for n events.

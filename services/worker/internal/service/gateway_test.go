@@ -29,34 +29,26 @@ type gateway struct {
 
 func startGateway(t *testing.T, b brokertest.Broker, types ...string) *gateway {
 	t.Helper()
-	cfg := broker.Config{URLs: []string{b.URL}, Name: "a test's gateway", Logger: quiet()}
-	require.NoError(t, cfg.Validate())
-	publish := broker.NewConnection(cfg, "publish", nil)
-	g := &gateway{types: types, publisher: broker.NewPublisher(publish)}
-	consume := broker.NewConnection(cfg, "consume", func(topology *broker.Topology) error {
-		err := topology.DeclareShared()
-		for _, name := range types {
-			if err == nil {
-				err = topology.DeclareWork(name)
-			}
+	names := broker.Names{Namespace: broker.DefaultNamespace}
+	g := &gateway{types: types}
+	brokertest.Connect(t, b, g.declare, func(p *broker.Publisher) []broker.Subscription {
+		g.publisher = p
+		return []broker.Subscription{
+			{Queue: names.Requests(), Handle: g.onRequests},
+			{Queue: names.Status(), MaxBatch: 100, Prefetch: 100, Handle: g.onStatus},
 		}
-		return err
 	})
-	consume.Subscribe(broker.Subscription{Queue: cfg.Names().Requests(), Handle: g.onRequests})
-	consume.Subscribe(broker.Subscription{Queue: cfg.Names().Status(), MaxBatch: 100, Prefetch: 100, Handle: g.onStatus})
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { publish.Run(ctx) })
-	running.Go(func() { consume.Run(ctx) })
-	t.Cleanup(func() {
-		cancel()
-		running.Wait()
-	})
-	ready, cancelReady := context.WithTimeout(t.Context(), patience)
-	defer cancelReady()
-	require.NoError(t, g.publisher.AwaitReady(ready))
-	require.NoError(t, consume.Do(ready, func(*broker.Topology) error { return nil }))
 	return g
+}
+
+func (g *gateway) declare(topology *broker.Topology) error {
+	err := topology.DeclareShared()
+	for _, name := range g.types {
+		if err == nil {
+			err = topology.DeclareWork(name)
+		}
+	}
+	return err
 }
 
 func (g *gateway) onRequests(ctx context.Context, batch []broker.Delivery) error {
@@ -84,22 +76,11 @@ func (g *gateway) onRequests(ctx context.Context, batch []broker.Delivery) error
 }
 
 func (g *gateway) onStatus(_ context.Context, batch []broker.Delivery) error {
-	for _, d := range batch {
-		b, err := broker.DecodeStatusBatch(d.Body)
-		if err != nil {
-			return err
-		}
-		for _, encoded := range b.Events {
-			e, err := broker.DecodeEvent(encoded)
-			if err != nil {
-				return err
-			}
-			g.mu.Lock()
-			g.events = append(g.events, e)
-			g.mu.Unlock()
-		}
-	}
-	return nil
+	events, _, err := brokertest.DecodeStatus(batch)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.events = append(g.events, events...)
+	return err
 }
 
 func (g *gateway) submit(t *testing.T, taskType string, payload []byte, md map[string][][]byte) string {

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/warrenmq/warren/pkg/filter"
+	"github.com/warrenmq/warren/pkg/filter/filtertest"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -118,7 +119,7 @@ func anyFilter(t *testing.T, s store.Store) {
 		}
 		all = append(all, basic(get(t, s, a.ID)))
 		for range 3 {
-			text := drawFilter(t, 3)
+			text := filtertest.Draw(t, 3, drawRestriction)
 			f := parse(t, text)
 			want := []string{}
 			for i := range all {
@@ -158,15 +159,7 @@ func drawArrival(t *rapid.T) store.Arrival {
 	return a
 }
 
-// drawFilter draws the text of a filter.
-func drawFilter(t *rapid.T, depth int) string {
-	if depth == 0 || rapid.IntRange(0, 3).Draw(t, "leaf") == 0 {
-		return drawRestriction(t)
-	}
-	a, b := "("+drawFilter(t, depth-1)+")", "("+drawFilter(t, depth-1)+")"
-	return rapid.SampledFrom([]string{a + " AND " + b, a + " OR " + b, "NOT " + a, "-" + b, a + " AND " + b + " OR " + a}).Draw(t, "join")
-}
-
+// drawRestriction draws what a filter consists of.
 func drawRestriction(t *rapid.T) string {
 	order := rapid.SampledFrom([]string{"=", "!=", "<", "<=", ">", ">="}).Draw(t, "order")
 	switch rapid.IntRange(0, 4).Draw(t, "kind") {

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/warrenmq/warren/pkg/filter"
+	"github.com/warrenmq/warren/pkg/filter/filtertest"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
@@ -176,7 +177,7 @@ func anyFilter(t *testing.T, s store.Store) {
 				}
 			}
 		}
-		text := drawFilter(t, 3)
+		text := filtertest.Draw(t, 3, drawRestriction)
 		f := parse(t, text)
 		want := []string{}
 		for id, one := range tasks {
@@ -230,15 +231,7 @@ func drawTask(t *rapid.T, id string) []task.Event {
 	}), 1, 5).Draw(t, "events")
 }
 
-// drawFilter draws the text of a filter.
-func drawFilter(t *rapid.T, depth int) string {
-	if depth == 0 || rapid.IntRange(0, 3).Draw(t, "leaf") == 0 {
-		return drawRestriction(t)
-	}
-	a, b := "("+drawFilter(t, depth-1)+")", "("+drawFilter(t, depth-1)+")"
-	return rapid.SampledFrom([]string{a + " AND " + b, a + " OR " + b, "NOT " + a, "-" + b, a + " AND " + b + " OR " + a}).Draw(t, "join")
-}
-
+// drawRestriction draws what a filter consists of.
 func drawRestriction(t *rapid.T) string {
 	order := rapid.SampledFrom([]string{"=", "!=", "<", "<=", ">", ">="}).Draw(t, "order")
 	switch rapid.IntRange(0, 4).Draw(t, "kind") {
