@@ -95,15 +95,11 @@ func (c *Child) Stop(grace time.Duration) error {
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop %s: %w", c.name, err)
 	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-c.done:
+	if c.endedWithin(grace) {
 		if c.err != nil {
 			return fmt.Errorf("stop %s: %w", c.name, c.err)
 		}
 		return nil
-	case <-timer.C:
 	}
 	// The group, because what the child started must not stay either.
 	if err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -111,6 +107,23 @@ func (c *Child) Stop(grace time.Duration) error {
 	}
 	<-c.done
 	return fmt.Errorf("stop %s: still there %v after SIGTERM, so it was killed", c.name, grace)
+}
+
+// endedWithin waits for the end, also where it has come and there is no time left.
+func (c *Child) endedWithin(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return true
+	case <-timer.C:
+	}
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // withoutWarren is env without the variables that Warren's programs read.
