@@ -31,39 +31,40 @@ func between(low, high time.Duration) *rapid.Generator[*durationpb.Duration] {
 }
 
 // wait are the waits that a backoff may name.
-var wait = between(policy.MinDelay, policy.MaxDelay)
+func wait() *rapid.Generator[*durationpb.Duration] { return between(policy.MinDelay, policy.MaxDelay) }
 
-var anyJitter = rapid.SampledFrom([]taskv1.Jitter{0, none, full})
+// Generators are made where they are drawn from: tests run in parallel, and a
+// rapid.Generator is not for several goroutines.
 
-var anyBackoff = rapid.Custom(func(t *rapid.T) *taskv1.Backoff {
-	jitter := anyJitter.Draw(t, "jitter")
+func anyBackoff(t *rapid.T) *taskv1.Backoff {
+	jitter := rapid.SampledFrom([]taskv1.Jitter{0, none, full}).Draw(t, "jitter")
 	switch rapid.IntRange(0, 3).Draw(t, "kind") {
 	case 0:
-		return &taskv1.Backoff{Kind: &taskv1.Backoff_Fixed{Fixed: wait.Draw(t, "fixed")}, Jitter: jitter}
+		return &taskv1.Backoff{Kind: &taskv1.Backoff_Fixed{Fixed: wait().Draw(t, "fixed")}, Jitter: jitter}
 	case 1:
-		delays := rapid.SliceOfN(wait, 1, 5).Draw(t, "delays")
+		delays := rapid.SliceOfN(wait(), 1, 5).Draw(t, "delays")
 		return &taskv1.Backoff{Kind: &taskv1.Backoff_List{List: &taskv1.DelayList{Delays: delays}}, Jitter: jitter}
 	case 2:
 		return exponential(&taskv1.ExponentialBackoff{
-			Initial:    maybe(wait).Draw(t, "initial"),
+			Initial:    maybe(wait()).Draw(t, "initial"),
 			Multiplier: rapid.OneOf(rapid.Just(0.0), rapid.Float64Range(1, 100)).Draw(t, "multiplier"),
-			Max:        maybe(wait).Draw(t, "max"),
+			Max:        maybe(wait()).Draw(t, "max"),
 		}, jitter)
 	}
 	return &taskv1.Backoff{Jitter: jitter}
-})
+}
 
-var anyRule = rapid.Custom(func(t *rapid.T) *taskv1.RetryRule {
+func anyRule(t *rapid.T) *taskv1.RetryRule {
 	return &taskv1.RetryRule{
 		Codes:  rapid.SliceOfN(rapid.SampledFrom([]string{"UNAVAILABLE", "NOT_FOUND", "ABORTED", "UNIMPLEMENTED", "DATA_LOSS"}), 0, 3).Draw(t, "codes"),
 		Reason: rapid.SampledFrom([]string{"", "A", "RESULT_TOO_LARGE"}).Draw(t, "reason"),
 		Domain: rapid.SampledFrom([]string{"", "d", "warren"}).Draw(t, "domain"),
 		Action: rapid.SampledFrom([]taskv1.RetryAction{retry, dead, ignore}).Draw(t, "action"),
 	}
-})
+}
 
 // anyOptions mostly make sense.
-var anyOptions = rapid.Custom(func(t *rapid.T) *taskv1.TaskOptions {
+func anyOptions(t *rapid.T) *taskv1.TaskOptions {
 	o := &taskv1.TaskOptions{
 		Timeout:   maybe(between(1, 12*time.Hour)).Draw(t, "timeout"),
 		Priority:  taskv1.Priority(rapid.Int32Range(0, 9).Draw(t, "priority")),
@@ -81,18 +82,20 @@ var anyOptions = rapid.Custom(func(t *rapid.T) *taskv1.TaskOptions {
 	if rapid.Bool().Draw(t, "retried") {
 		o.Retry = &taskv1.RetryPolicy{
 			MaxAttempts: rapid.Int32Range(0, 1000).Draw(t, "max_attempts"),
-			Backoff:     maybe(anyBackoff).Draw(t, "backoff"),
+			Backoff:     maybe(rapid.Custom(anyBackoff)).Draw(t, "backoff"),
 			Budget:      maybe(between(1, 90*24*time.Hour)).Draw(t, "budget"),
-			Rules:       rapid.SliceOfN(anyRule, 0, 3).Draw(t, "rules"),
+			Rules:       rapid.SliceOfN(rapid.Custom(anyRule), 0, 3).Draw(t, "rules"),
 		}
 	}
 	return o
-})
+}
 
 // validOptions make sense.
-var validOptions = anyOptions.Filter(func(o *taskv1.TaskOptions) bool { return policy.Validate(o) == nil })
+func validOptions() *rapid.Generator[*taskv1.TaskOptions] {
+	return rapid.Custom(anyOptions).Filter(func(o *taskv1.TaskOptions) bool { return policy.Validate(o) == nil })
+}
 
-var anyFailure = rapid.Custom(func(t *rapid.T) *task.Failure {
+func anyFailure(t *rapid.T) *task.Failure {
 	f := failed(codes.Code(rapid.Uint32Range(1, 17).Draw(t, "code")))
 	f.Kind = task.FailureKind(rapid.IntRange(0, 4).Draw(t, "kind"))
 	if rapid.Bool().Draw(t, "informed") {
@@ -105,15 +108,15 @@ var anyFailure = rapid.Custom(func(t *rapid.T) *task.Failure {
 		f.Details = append(f.Details, failed(1, d).Details...)
 	}
 	return f
-})
+}
 
-var anyAttempt = rapid.Custom(func(t *rapid.T) policy.Attempt {
+func anyAttempt(t *rapid.T) policy.Attempt {
 	a := policy.Attempt{
 		Number:    rapid.OneOf(rapid.IntRange(1, 10), rapid.IntRange(1, 1100), rapid.Just(math.MaxInt)).Draw(t, "number"),
 		Ignored:   rapid.OneOf(rapid.Just(0), rapid.IntRange(0, 1001)).Draw(t, "ignored"),
 		RunTime:   start,
 		Now:       start.Add(time.Duration(rapid.Int64Range(0, int64(8*24*time.Hour)).Draw(t, "now"))),
-		Failure:   maybe(anyFailure).Draw(t, "failure"),
+		Failure:   maybe(rapid.Custom(anyFailure)).Draw(t, "failure"),
 		Advice:    task.Advice(rapid.IntRange(0, 3).Draw(t, "advice")),
 		Delay:     time.Duration(rapid.Int64().Draw(t, "asked")),
 		Committed: rapid.IntRange(0, 9).Draw(t, "committed") == 0,
@@ -122,13 +125,13 @@ var anyAttempt = rapid.Custom(func(t *rapid.T) policy.Attempt {
 		a.ExpireTime = start.Add(time.Duration(rapid.Int64Range(0, int64(9*24*time.Hour)).Draw(t, "expire")))
 	}
 	return a
-})
+}
 
 func TestPropertiesOfDecide(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		o := validOptions.Draw(t, "options")
-		a := anyAttempt.Draw(t, "attempt")
+		o := validOptions().Draw(t, "options")
+		a := anyAttempt(t)
 		p, err := policy.Compile(o)
 		require.NoError(t, err)
 		d := p.Decide(a)
@@ -161,12 +164,12 @@ func TestPropertyOfPermanentCodes(t *testing.T) {
 	t.Parallel()
 	retryable := []codes.Code{codes.Unknown, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Internal, codes.Unavailable}
 	rapid.Check(t, func(t *rapid.T) {
-		o := validOptions.Draw(t, "options")
+		o := validOptions().Draw(t, "options")
 		if o.Retry != nil {
 			o.Retry.Rules = nil
 		}
-		a := anyAttempt.Draw(t, "attempt")
-		a.Failure, a.Advice = anyFailure.Draw(t, "failed"), 0
+		a := anyAttempt(t)
+		a.Failure, a.Advice = anyFailure(t), 0
 		p, err := policy.Compile(o)
 		require.NoError(t, err)
 		if d := p.Decide(a); d.Retry {
@@ -179,9 +182,9 @@ func TestPropertyOfPermanentCodes(t *testing.T) {
 func TestPropertyThatRunsEnd(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		p, err := policy.Compile(validOptions.Draw(t, "options"))
+		p, err := policy.Compile(validOptions().Draw(t, "options"))
 		require.NoError(t, err)
-		a := anyAttempt.Draw(t, "attempt")
+		a := anyAttempt(t)
 		a.Number, a.Ignored, a.Now, a.ExpireTime = 1, 0, start, time.Time{}
 		for range p.MaxAttempts() + policy.MaxIgnored {
 			d := p.Decide(a)
@@ -200,7 +203,7 @@ func TestPropertyThatRunsEnd(t *testing.T) {
 func TestPropertiesOfEffective(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		declared, override := maybe(anyOptions).Draw(t, "declared"), maybe(anyOptions).Draw(t, "override")
+		declared, override := maybe(rapid.Custom(anyOptions)).Draw(t, "declared"), maybe(rapid.Custom(anyOptions)).Draw(t, "override")
 		mask := rapid.SliceOf(rapid.SampledFrom(append(paths, "colour"))).Draw(t, "mask")
 		got := policy.Effective(declared, override, mask)
 		requireEqual(t, got, policy.Effective(got, nil, nil))
@@ -222,11 +225,11 @@ func TestPropertiesOfEffective(t *testing.T) {
 func TestPropertiesOfOverride(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		declared := maybe(validOptions).Draw(t, "declared")
+		declared := maybe(validOptions()).Draw(t, "declared")
 		var override *taskv1.TaskOptions
 		var covered []string
 		for range rapid.IntRange(1, 4).Draw(t, "updates") {
-			update := maybe(anyOptions).Draw(t, "update")
+			update := maybe(rapid.Custom(anyOptions)).Draw(t, "update")
 			mask := rapid.SliceOfNDistinct(rapid.SampledFrom(paths), 1, 4, rapid.ID).Draw(t, "mask")
 			next, nextPaths, err := policy.Override(declared, override, covered, update, mask)
 			if err != nil {
@@ -290,9 +293,9 @@ func requireUpdated(t *rapid.T, update *taskv1.TaskOptions, mask []string, decla
 func TestPropertiesOfSubmission(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		base, err := policy.Compile(validOptions.Draw(t, "options"))
+		base, err := policy.Compile(validOptions().Draw(t, "options"))
 		require.NoError(t, err)
-		own := anyOptions.Draw(t, "own")
+		own := anyOptions(t)
 		p, err := base.Submission(own.GetTimeout(), own.GetRetry())
 		require.LessOrEqual(t, p.Timeout(), base.Timeout())
 		require.Positive(t, p.Timeout())
