@@ -37,6 +37,7 @@ func eventToProto(e *task.Event) (*brokerv1.StatusEvent, error) {
 		Failure: FailureToProto(e.Failure), Cause: taskv1.Cause(e.Cause), Decision: utf8(e.Decision),
 		NextAttempt: int32(e.NextAttempt), NextAttemptTime: fromTime(e.NextAttemptTime),
 		ResponseHeaders: metadataToProto(e.Headers), ResponseTrailers: metadataToProto(e.Trailers),
+		ScheduleTime: fromTime(e.ScheduleTime), Reason: utf8(e.Reason),
 	}
 	if h := e.Head; h != nil {
 		trace, err := hex.DecodeString(h.TraceID)
@@ -45,7 +46,7 @@ func eventToProto(e *task.Event) (*brokerv1.StatusEvent, error) {
 		}
 		m.Head = &brokerv1.TaskHead{
 			CreateTime: timestamppb.New(h.CreateTime), Priority: int32(h.Priority), Labels: h.Labels, TraceId: trace,
-			ExpireTime: fromTime(h.ExpireTime),
+			ExpireTime: fromTime(h.ExpireTime), ScheduleId: h.ScheduleID,
 		}
 	}
 	if p := e.Payload; p != nil {
@@ -86,11 +87,12 @@ func eventFromProto(m *brokerv1.StatusEvent) (task.Event, error) {
 		Failure: FailureFromProto(m.Failure), Cause: task.Cause(m.Cause), Decision: m.Decision,
 		NextAttempt: int(m.NextAttempt), NextAttemptTime: asTime(m.NextAttemptTime),
 		Headers: metadataFromProto(m.ResponseHeaders), Trailers: metadataFromProto(m.ResponseTrailers),
+		ScheduleTime: asTime(m.ScheduleTime), Reason: m.Reason,
 	}
 	if h := m.Head; h != nil {
 		e.Head = &task.Head{
 			CreateTime: asTime(h.CreateTime), Priority: int(h.Priority), Labels: h.Labels, TraceID: hex.EncodeToString(h.TraceId),
-			ExpireTime: asTime(h.ExpireTime),
+			ExpireTime: asTime(h.ExpireTime), ScheduleID: h.ScheduleId,
 		}
 	}
 	if p := m.Payload; p != nil {

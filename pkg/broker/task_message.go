@@ -58,6 +58,8 @@ type TaskMessage struct {
 	// Timeout and Retry are what the submission has of its own, nil for nothing.
 	Timeout *durationpb.Duration
 	Retry   *taskv1.RetryPolicy
+	// ScheduleID is the schedule that submitted it, or empty.
+	ScheduleID string
 }
 
 // began is when the run was begun.
@@ -120,22 +122,7 @@ func (p *Publisher) startTask(ctx context.Context, m *TaskMessage) (*outgoing, e
 }
 
 func (m *TaskMessage) publishing() (amqp091.Publishing, error) {
-	header := &brokerv1.TaskHeader{
-		Run:        int32(m.Run),
-		Copy:       m.Copy[:],
-		Resend:     m.Resend,
-		CreateTime: timestamppb.New(m.CreateTime),
-		Priority:   int32(m.Priority),
-		Labels:     m.Labels,
-		RunTime:    timestamppb.New(m.began()),
-		ExpireTime: fromTime(m.ExpireTime),
-		Timeout:    m.Timeout,
-		Retry:      m.Retry,
-	}
-	for k, vs := range m.Metadata {
-		header.Metadata = append(header.Metadata, &brokerv1.MetadataEntry{Key: k, Values: vs})
-	}
-	b, err := proto.Marshal(header)
+	b, err := proto.Marshal(m.header())
 	if err != nil {
 		return amqp091.Publishing{}, fmt.Errorf("%w: encode the task's header: %w", ErrNotSent, err)
 	}
@@ -167,6 +154,27 @@ func (m *TaskMessage) publishing() (amqp091.Publishing, error) {
 	}, nil
 }
 
+// header is what of a task is in its header.
+func (m *TaskMessage) header() *brokerv1.TaskHeader {
+	header := &brokerv1.TaskHeader{
+		Run:        int32(m.Run),
+		Copy:       m.Copy[:],
+		Resend:     m.Resend,
+		CreateTime: timestamppb.New(m.CreateTime),
+		Priority:   int32(m.Priority),
+		Labels:     m.Labels,
+		RunTime:    timestamppb.New(m.began()),
+		ExpireTime: fromTime(m.ExpireTime),
+		Timeout:    m.Timeout,
+		Retry:      m.Retry,
+		ScheduleId: m.ScheduleID,
+	}
+	for k, vs := range m.Metadata {
+		header.Metadata = append(header.Metadata, &brokerv1.MetadataEntry{Key: k, Values: vs})
+	}
+	return header
+}
+
 // maxExpiration is RabbitMQ's, which closes the channel over a longer one; what
 // expires later is seen to by workers alone.
 const maxExpiration = 10 * 365 * 24 * time.Hour
@@ -186,12 +194,17 @@ func (m *TaskMessage) decodeHeader(b []byte) error {
 	if err := proto.Unmarshal(b, &h); err != nil {
 		return fmt.Errorf("the header %s is no valid TaskHeader", headerTask)
 	}
-	if h.Run < 1 || len(h.Copy) != len(m.Copy) {
+	return m.takeHeader(&h)
+}
+
+func (m *TaskMessage) takeHeader(h *brokerv1.TaskHeader) error {
+	if h.GetRun() < 1 || len(h.Copy) != len(m.Copy) {
 		return errors.New("the header " + headerTask + " has no run or no copy")
 	}
 	m.Run, m.Copy, m.Resend = int(h.Run), task.Copy(h.Copy), h.Resend
 	m.CreateTime, m.Priority, m.Labels = h.CreateTime.AsTime(), int(h.Priority), h.Labels
 	m.RunTime, m.ExpireTime, m.Timeout, m.Retry = asTime(h.RunTime), asTime(h.ExpireTime), h.Timeout, h.Retry
+	m.ScheduleID = h.ScheduleId
 	m.RunTime = m.began()
 	if len(h.Metadata) > 0 {
 		m.Metadata = make(map[string][][]byte, len(h.Metadata))

@@ -31,7 +31,8 @@ type Key struct {
 	// in an event that precedes the first.
 	Delivery int64
 	Phase    Phase
-	// Sequence orders MESSAGE and PROGRESS events of one delivery, from 1.
+	// Sequence orders MESSAGE and PROGRESS events of one delivery, and the UPDATED
+	// events of a task, from 1.
 	Sequence int64
 	// Copy comes last: it tells apart events of two messages of one task, whose
 	// counts say nothing about each other.
@@ -75,9 +76,15 @@ type Event struct {
 	// Time is when it happened, by the clock of the process that reports it.
 	Time time.Time
 	// Head is what a row needs when this event creates it; nil in events that
-	// another of the same process precedes.
+	// another of the same process precedes. In UPDATED events it is what holds from
+	// then on.
 	Head *Head
-	// Payload is set in QUEUED events.
+	// ScheduleTime is when the task is put into its queue, in SCHEDULED events, and in
+	// UPDATED events of a task that had one.
+	ScheduleTime time.Time
+	// Reason is why, in CANCELLED and UPDATED events, as whoever did it said.
+	Reason string
+	// Payload is set in SCHEDULED and QUEUED events.
 	Payload *Payload
 	// Execution is set in STARTED events.
 	Execution *Execution
@@ -86,7 +93,7 @@ type Event struct {
 	// Message is the encoded message of MESSAGE and SUCCEEDED events.
 	Message []byte
 	// Failure is set in DEAD_LETTERED and RETRYING events, unless a handler just
-	// asked for later.
+	// asked for later; in CANCELLED events if the handler failed.
 	Failure *Failure
 	// Cause is set in DEAD_LETTERED events.
 	Cause Cause
@@ -125,7 +132,13 @@ func (e *Event) Validate() error {
 	if e.Key.Phase == PhaseRetrying && (e.NextAttemptTime.IsZero() || e.NextAttempt < e.Key.Attempt || e.NextAttempt > math.MaxInt32) {
 		return fmt.Errorf("a RETRYING event without the time or the number of the next attempt")
 	}
-	if e.Key.Phase != PhaseQueued && e.Payload != nil {
+	if e.Key.Phase == PhaseScheduled && (e.ScheduleTime.IsZero() || e.Head == nil) {
+		return fmt.Errorf("a SCHEDULED event without a time or a head")
+	}
+	if e.Key.Phase == PhaseUpdated && (e.Head == nil || e.Key.Sequence < 1) {
+		return fmt.Errorf("an UPDATED event without a head or a sequence")
+	}
+	if e.Key.Phase != PhaseQueued && e.Key.Phase != PhaseScheduled && e.Payload != nil {
 		return fmt.Errorf("an event of phase %d with a payload", e.Key.Phase)
 	}
 	return nil
@@ -133,7 +146,7 @@ func (e *Event) Validate() error {
 
 // Size estimates the event's size in bytes on the wire, for bounding batches.
 func (e *Event) Size() int {
-	n := 160 + len(e.Type) + len(e.Message) + len(e.Decision) + e.Headers.Size() + e.Trailers.Size()
+	n := 160 + len(e.Type) + len(e.Message) + len(e.Decision) + len(e.Reason) + e.Headers.Size() + e.Trailers.Size()
 	if e.Head != nil {
 		for k, v := range e.Head.Labels {
 			n += len(k) + len(v) + 8
@@ -152,7 +165,7 @@ func (e *Event) Size() int {
 }
 
 // Head is what of a submission belongs into the task's row. It is the same in
-// all events of a task.
+// all events of a task, but for UPDATED ones and what follows them.
 type Head struct {
 	CreateTime time.Time
 	// Priority is from 1 to 9.
@@ -162,6 +175,8 @@ type Head struct {
 	TraceID string
 	// ExpireTime is when no attempt may start any more; zero is never.
 	ExpireTime time.Time
+	// ScheduleID is the schedule that submitted it, or empty.
+	ScheduleID string
 }
 
 // Payload is a task's payload as its QUEUED event has it.

@@ -38,10 +38,20 @@ type Task struct {
 
 	// ExpireTime is when no attempt may start any more; zero is never.
 	ExpireTime time.Time
+	// ScheduleTime is when the task is put into its queue, or was, if it was submitted
+	// for later; ScheduleID the schedule that did, or empty.
+	ScheduleTime time.Time
+	ScheduleID   string
+	// UpdateSequence is that of the latest UPDATED event, 0 for none: from it come
+	// the labels, priority and times of the submission.
+	UpdateSequence int64
 
-	// Failure says why the task is DEAD_LETTERED, or RETRYING; Cause the former.
+	// Failure says why the task is DEAD_LETTERED, or RETRYING, or with what the
+	// handler of a CANCELLED one ended; Cause is of the first.
 	Failure *Failure
 	Cause   Cause
+	// CancelReason is why the task is CANCELLED.
+	CancelReason string
 	// NextAttemptTime is when the next attempt of a RETRYING task is due.
 	NextAttemptTime time.Time
 
@@ -67,7 +77,13 @@ type Applied struct {
 func (t *Task) Apply(e *Event) Applied {
 	t.ID, t.Type = e.TaskID, e.Type
 	t.enterRun(e.Key.Run)
+	if e.Key.Phase == PhaseUpdated {
+		return t.applyUpdate(e)
+	}
 	t.fillHead(e.Head)
+	if e.Key.Phase == PhaseScheduled && t.UpdateSequence == 0 {
+		t.ScheduleTime = e.ScheduleTime
+	}
 	if e.Key.Phase == PhaseProgress {
 		t.applyProgress(e)
 		if t.State == 0 {
@@ -95,10 +111,30 @@ func (t *Task) enterRun(run int) {
 // fillHead takes the earliest head: heads of one task differ only when a
 // repeated submission was accepted at another time.
 func (t *Task) fillHead(h *Head) {
-	if h == nil || !t.CreateTime.IsZero() && !h.CreateTime.Before(t.CreateTime) {
+	if h == nil || t.UpdateSequence > 0 || !t.CreateTime.IsZero() && !h.CreateTime.Before(t.CreateTime) {
 		return
 	}
-	t.CreateTime, t.Priority, t.Labels, t.TraceID, t.ExpireTime = h.CreateTime, h.Priority, h.Labels, h.TraceID, h.ExpireTime
+	t.takeHead(h)
+}
+
+func (t *Task) takeHead(h *Head) {
+	t.CreateTime, t.Priority, t.Labels, t.TraceID = h.CreateTime, h.Priority, h.Labels, h.TraceID
+	t.ExpireTime, t.ScheduleID = h.ExpireTime, h.ScheduleID
+}
+
+// applyUpdate lets the latest change of what was submitted hold. It decides no
+// state.
+func (t *Task) applyUpdate(e *Event) Applied {
+	t.Version++
+	if e.Key.Sequence > t.UpdateSequence {
+		t.UpdateSequence, t.ScheduleTime = e.Key.Sequence, e.ScheduleTime
+		t.takeHead(e.Head)
+	}
+	if t.State == 0 {
+		// Nothing else is known of the task; whatever comes outranks this.
+		t.State = StateQueued
+	}
+	return Applied{Number: t.Version, State: t.State}
 }
 
 // fillPayload takes the payload of the latest run. A run has two only if a
@@ -135,7 +171,7 @@ func (t *Task) decide(e *Event) bool {
 	}
 	was, run := t.State, t.Decided.Run
 	t.State, t.Decided, t.UpdateTime = e.Key.Phase.State(), e.Key, e.Time
-	t.EndTime, t.Failure, t.Cause, t.NextAttemptTime = time.Time{}, nil, 0, time.Time{}
+	t.EndTime, t.Failure, t.Cause, t.NextAttemptTime, t.CancelReason = time.Time{}, nil, 0, time.Time{}, ""
 	t.ResultNumber, t.ResultSize = 0, 0
 	if t.State.Terminal() {
 		t.EndTime = e.Time
@@ -145,6 +181,8 @@ func (t *Task) decide(e *Event) bool {
 		t.ResultNumber, t.ResultSize = t.Version, int64(len(e.Message))
 	case StateDeadLettered:
 		t.Failure, t.Cause = e.Failure, e.Cause
+	case StateCancelled:
+		t.Failure, t.CancelReason = e.Failure, e.Reason
 	case StateRetrying:
 		t.Failure, t.NextAttemptTime = e.Failure, e.NextAttemptTime
 	}

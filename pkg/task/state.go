@@ -47,12 +47,16 @@ type Phase int
 
 // The phases of a delivery.
 const (
-	PhaseQueued       Phase = 1
-	PhaseStarted      Phase = 2
-	PhaseMessage      Phase = 3
-	PhaseRetrying     Phase = 4
-	PhaseReleased     Phase = 5
-	PhaseLost         Phase = 6
+	PhaseQueued   Phase = 1
+	PhaseStarted  Phase = 2
+	PhaseMessage  Phase = 3
+	PhaseRetrying Phase = 4
+	PhaseReleased Phase = 5
+	PhaseLost     Phase = 6
+	// PhaseScheduled is the first of a task that waits in a gateway's store.
+	PhaseScheduled Phase = 7
+	// PhaseUpdated changes what a task was submitted with, and no state.
+	PhaseUpdated      Phase = 8
 	PhaseDeadLettered Phase = 10
 	PhaseCancelled    Phase = 11
 	PhaseSucceeded    Phase = 12
@@ -63,6 +67,8 @@ const (
 // State is the state that an event of this phase puts a task into.
 func (p Phase) State() State {
 	switch p {
+	case PhaseScheduled:
+		return StateScheduled
 	case PhaseQueued, PhaseReleased, PhaseLost:
 		return StateQueued
 	case PhaseStarted, PhaseMessage:
@@ -81,9 +87,12 @@ func (p Phase) State() State {
 
 // order is the place of a phase within its delivery. That a connection was lost,
 // or a task given back, is less than what was decided about the attempt, whichever
-// is told first.
+// is told first. What comes before the first delivery starts with SCHEDULED.
 func (p Phase) order() int {
-	if p == PhaseRetrying {
+	switch p {
+	case PhaseScheduled:
+		return 0
+	case PhaseRetrying:
 		return int(PhaseLost) + 1
 	}
 	return int(p)
@@ -104,7 +113,7 @@ func (p Phase) rank() int {
 }
 
 // Valid says whether p is a phase this version knows.
-func (p Phase) Valid() bool { return p == PhaseProgress || p.State() != 0 }
+func (p Phase) Valid() bool { return p == PhaseProgress || p == PhaseUpdated || p.State() != 0 }
 
 // Cause says why a task became a dead letter. The zero value is none. The
 // numbers are those of warren.task.v1.Cause.

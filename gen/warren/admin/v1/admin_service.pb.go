@@ -889,7 +889,7 @@ var File_warren_admin_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"#warren/admin/v1/admin_service.proto\x12\x0fwarren.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cwarren/task/v1/options.proto\"\xd6\x03\n" +
+	"#warren/admin/v1/admin_service.proto\x12\x0fwarren.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwarren/admin/v1/queue.proto\x1a\x1ewarren/admin/v1/schedule.proto\x1a\x1cwarren/admin/v1/worker.proto\x1a\x1cwarren/task/v1/options.proto\"\xd6\x03\n" +
 	"\bTaskType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05input\x18\x02 \x01(\tR\x05input\x12\x16\n" +
@@ -954,13 +954,32 @@ const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\vSEVERITY_OK\x10\x01\x12\x17\n" +
 	"\x13SEVERITY_UNVERIFIED\x10\x02\x12\x14\n" +
 	"\x10SEVERITY_WARNING\x10\x03\x12\x11\n" +
-	"\rSEVERITY_LOSS\x10\x042\xe8\x03\n" +
+	"\rSEVERITY_LOSS\x10\x042\xaa\x10\n" +
 	"\fAdminService\x12X\n" +
 	"\vGetTaskType\x12#.warren.admin.v1.GetTaskTypeRequest\x1a$.warren.admin.v1.GetTaskTypeResponse\x12^\n" +
 	"\rListTaskTypes\x12%.warren.admin.v1.ListTaskTypesRequest\x1a&.warren.admin.v1.ListTaskTypesResponse\x12a\n" +
 	"\x0eUpdateTaskType\x12&.warren.admin.v1.UpdateTaskTypeRequest\x1a'.warren.admin.v1.UpdateTaskTypeResponse\x12^\n" +
 	"\rCheckTopology\x12%.warren.admin.v1.CheckTopologyRequest\x1a&.warren.admin.v1.CheckTopologyResponse\x12[\n" +
-	"\fClaimTaskRun\x12$.warren.admin.v1.ClaimTaskRunRequest\x1a%.warren.admin.v1.ClaimTaskRunResponseB\xbe\x01\n" +
+	"\fClaimTaskRun\x12$.warren.admin.v1.ClaimTaskRunRequest\x1a%.warren.admin.v1.ClaimTaskRunResponse\x12a\n" +
+	"\x0eCreateSchedule\x12&.warren.admin.v1.CreateScheduleRequest\x1a'.warren.admin.v1.CreateScheduleResponse\x12X\n" +
+	"\vGetSchedule\x12#.warren.admin.v1.GetScheduleRequest\x1a$.warren.admin.v1.GetScheduleResponse\x12^\n" +
+	"\rListSchedules\x12%.warren.admin.v1.ListSchedulesRequest\x1a&.warren.admin.v1.ListSchedulesResponse\x12a\n" +
+	"\x0eUpdateSchedule\x12&.warren.admin.v1.UpdateScheduleRequest\x1a'.warren.admin.v1.UpdateScheduleResponse\x12a\n" +
+	"\x0eDeleteSchedule\x12&.warren.admin.v1.DeleteScheduleRequest\x1a'.warren.admin.v1.DeleteScheduleResponse\x12^\n" +
+	"\rPauseSchedule\x12%.warren.admin.v1.PauseScheduleRequest\x1a&.warren.admin.v1.PauseScheduleResponse\x12a\n" +
+	"\x0eResumeSchedule\x12&.warren.admin.v1.ResumeScheduleRequest\x1a'.warren.admin.v1.ResumeScheduleResponse\x12d\n" +
+	"\x0fTriggerSchedule\x12'.warren.admin.v1.TriggerScheduleRequest\x1a(.warren.admin.v1.TriggerScheduleResponse\x12^\n" +
+	"\rPauseTaskType\x12%.warren.admin.v1.PauseTaskTypeRequest\x1a&.warren.admin.v1.PauseTaskTypeResponse\x12a\n" +
+	"\x0eResumeTaskType\x12&.warren.admin.v1.ResumeTaskTypeRequest\x1a'.warren.admin.v1.ResumeTaskTypeResponse\x12j\n" +
+	"\x11UpdateConcurrency\x12).warren.admin.v1.UpdateConcurrencyRequest\x1a*.warren.admin.v1.UpdateConcurrencyResponse\x12X\n" +
+	"\vDrainWorker\x12#.warren.admin.v1.DrainWorkerRequest\x1a$.warren.admin.v1.DrainWorkerResponse\x12X\n" +
+	"\vListWorkers\x12#.warren.admin.v1.ListWorkersRequest\x1a$.warren.admin.v1.ListWorkersResponse\x12R\n" +
+	"\tGetWorker\x12!.warren.admin.v1.GetWorkerRequest\x1a\".warren.admin.v1.GetWorkerResponse\x12U\n" +
+	"\n" +
+	"ListQueues\x12\".warren.admin.v1.ListQueuesRequest\x1a#.warren.admin.v1.ListQueuesResponse\x12O\n" +
+	"\bGetQueue\x12 .warren.admin.v1.GetQueueRequest\x1a!.warren.admin.v1.GetQueueResponse\x12U\n" +
+	"\n" +
+	"PurgeQueue\x12\".warren.admin.v1.PurgeQueueRequest\x1a#.warren.admin.v1.PurgeQueueResponseB\xbe\x01\n" +
 	"\x13com.warren.admin.v1B\x11AdminServiceProtoP\x01Z6github.com/warrenmq/warren/gen/warren/admin/v1;adminv1\xa2\x02\x03WAX\xaa\x02\x0fWarren.Admin.V1\xca\x02\x0fWarren\\Admin\\V1\xe2\x02\x1bWarren\\Admin\\V1\\GPBMetadata\xea\x02\x11Warren::Admin::V1b\x06proto3"
 
 var (
@@ -978,22 +997,56 @@ func file_warren_admin_v1_admin_service_proto_rawDescGZIP() []byte {
 var file_warren_admin_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_warren_admin_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_warren_admin_v1_admin_service_proto_goTypes = []any{
-	(Severity)(0),                  // 0: warren.admin.v1.Severity
-	(*TaskType)(nil),               // 1: warren.admin.v1.TaskType
-	(*GetTaskTypeRequest)(nil),     // 2: warren.admin.v1.GetTaskTypeRequest
-	(*GetTaskTypeResponse)(nil),    // 3: warren.admin.v1.GetTaskTypeResponse
-	(*ListTaskTypesRequest)(nil),   // 4: warren.admin.v1.ListTaskTypesRequest
-	(*ListTaskTypesResponse)(nil),  // 5: warren.admin.v1.ListTaskTypesResponse
-	(*UpdateTaskTypeRequest)(nil),  // 6: warren.admin.v1.UpdateTaskTypeRequest
-	(*UpdateTaskTypeResponse)(nil), // 7: warren.admin.v1.UpdateTaskTypeResponse
-	(*CheckTopologyRequest)(nil),   // 8: warren.admin.v1.CheckTopologyRequest
-	(*TopologyFinding)(nil),        // 9: warren.admin.v1.TopologyFinding
-	(*CheckTopologyResponse)(nil),  // 10: warren.admin.v1.CheckTopologyResponse
-	(*ClaimTaskRunRequest)(nil),    // 11: warren.admin.v1.ClaimTaskRunRequest
-	(*ClaimTaskRunResponse)(nil),   // 12: warren.admin.v1.ClaimTaskRunResponse
-	(*v1.TaskOptions)(nil),         // 13: warren.task.v1.TaskOptions
-	(*fieldmaskpb.FieldMask)(nil),  // 14: google.protobuf.FieldMask
-	(*timestamppb.Timestamp)(nil),  // 15: google.protobuf.Timestamp
+	(Severity)(0),                     // 0: warren.admin.v1.Severity
+	(*TaskType)(nil),                  // 1: warren.admin.v1.TaskType
+	(*GetTaskTypeRequest)(nil),        // 2: warren.admin.v1.GetTaskTypeRequest
+	(*GetTaskTypeResponse)(nil),       // 3: warren.admin.v1.GetTaskTypeResponse
+	(*ListTaskTypesRequest)(nil),      // 4: warren.admin.v1.ListTaskTypesRequest
+	(*ListTaskTypesResponse)(nil),     // 5: warren.admin.v1.ListTaskTypesResponse
+	(*UpdateTaskTypeRequest)(nil),     // 6: warren.admin.v1.UpdateTaskTypeRequest
+	(*UpdateTaskTypeResponse)(nil),    // 7: warren.admin.v1.UpdateTaskTypeResponse
+	(*CheckTopologyRequest)(nil),      // 8: warren.admin.v1.CheckTopologyRequest
+	(*TopologyFinding)(nil),           // 9: warren.admin.v1.TopologyFinding
+	(*CheckTopologyResponse)(nil),     // 10: warren.admin.v1.CheckTopologyResponse
+	(*ClaimTaskRunRequest)(nil),       // 11: warren.admin.v1.ClaimTaskRunRequest
+	(*ClaimTaskRunResponse)(nil),      // 12: warren.admin.v1.ClaimTaskRunResponse
+	(*v1.TaskOptions)(nil),            // 13: warren.task.v1.TaskOptions
+	(*fieldmaskpb.FieldMask)(nil),     // 14: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),     // 15: google.protobuf.Timestamp
+	(*CreateScheduleRequest)(nil),     // 16: warren.admin.v1.CreateScheduleRequest
+	(*GetScheduleRequest)(nil),        // 17: warren.admin.v1.GetScheduleRequest
+	(*ListSchedulesRequest)(nil),      // 18: warren.admin.v1.ListSchedulesRequest
+	(*UpdateScheduleRequest)(nil),     // 19: warren.admin.v1.UpdateScheduleRequest
+	(*DeleteScheduleRequest)(nil),     // 20: warren.admin.v1.DeleteScheduleRequest
+	(*PauseScheduleRequest)(nil),      // 21: warren.admin.v1.PauseScheduleRequest
+	(*ResumeScheduleRequest)(nil),     // 22: warren.admin.v1.ResumeScheduleRequest
+	(*TriggerScheduleRequest)(nil),    // 23: warren.admin.v1.TriggerScheduleRequest
+	(*PauseTaskTypeRequest)(nil),      // 24: warren.admin.v1.PauseTaskTypeRequest
+	(*ResumeTaskTypeRequest)(nil),     // 25: warren.admin.v1.ResumeTaskTypeRequest
+	(*UpdateConcurrencyRequest)(nil),  // 26: warren.admin.v1.UpdateConcurrencyRequest
+	(*DrainWorkerRequest)(nil),        // 27: warren.admin.v1.DrainWorkerRequest
+	(*ListWorkersRequest)(nil),        // 28: warren.admin.v1.ListWorkersRequest
+	(*GetWorkerRequest)(nil),          // 29: warren.admin.v1.GetWorkerRequest
+	(*ListQueuesRequest)(nil),         // 30: warren.admin.v1.ListQueuesRequest
+	(*GetQueueRequest)(nil),           // 31: warren.admin.v1.GetQueueRequest
+	(*PurgeQueueRequest)(nil),         // 32: warren.admin.v1.PurgeQueueRequest
+	(*CreateScheduleResponse)(nil),    // 33: warren.admin.v1.CreateScheduleResponse
+	(*GetScheduleResponse)(nil),       // 34: warren.admin.v1.GetScheduleResponse
+	(*ListSchedulesResponse)(nil),     // 35: warren.admin.v1.ListSchedulesResponse
+	(*UpdateScheduleResponse)(nil),    // 36: warren.admin.v1.UpdateScheduleResponse
+	(*DeleteScheduleResponse)(nil),    // 37: warren.admin.v1.DeleteScheduleResponse
+	(*PauseScheduleResponse)(nil),     // 38: warren.admin.v1.PauseScheduleResponse
+	(*ResumeScheduleResponse)(nil),    // 39: warren.admin.v1.ResumeScheduleResponse
+	(*TriggerScheduleResponse)(nil),   // 40: warren.admin.v1.TriggerScheduleResponse
+	(*PauseTaskTypeResponse)(nil),     // 41: warren.admin.v1.PauseTaskTypeResponse
+	(*ResumeTaskTypeResponse)(nil),    // 42: warren.admin.v1.ResumeTaskTypeResponse
+	(*UpdateConcurrencyResponse)(nil), // 43: warren.admin.v1.UpdateConcurrencyResponse
+	(*DrainWorkerResponse)(nil),       // 44: warren.admin.v1.DrainWorkerResponse
+	(*ListWorkersResponse)(nil),       // 45: warren.admin.v1.ListWorkersResponse
+	(*GetWorkerResponse)(nil),         // 46: warren.admin.v1.GetWorkerResponse
+	(*ListQueuesResponse)(nil),        // 47: warren.admin.v1.ListQueuesResponse
+	(*GetQueueResponse)(nil),          // 48: warren.admin.v1.GetQueueResponse
+	(*PurgeQueueResponse)(nil),        // 49: warren.admin.v1.PurgeQueueResponse
 }
 var file_warren_admin_v1_admin_service_proto_depIdxs = []int32{
 	13, // 0: warren.admin.v1.TaskType.declared:type_name -> warren.task.v1.TaskOptions
@@ -1016,13 +1069,47 @@ var file_warren_admin_v1_admin_service_proto_depIdxs = []int32{
 	6,  // 17: warren.admin.v1.AdminService.UpdateTaskType:input_type -> warren.admin.v1.UpdateTaskTypeRequest
 	8,  // 18: warren.admin.v1.AdminService.CheckTopology:input_type -> warren.admin.v1.CheckTopologyRequest
 	11, // 19: warren.admin.v1.AdminService.ClaimTaskRun:input_type -> warren.admin.v1.ClaimTaskRunRequest
-	3,  // 20: warren.admin.v1.AdminService.GetTaskType:output_type -> warren.admin.v1.GetTaskTypeResponse
-	5,  // 21: warren.admin.v1.AdminService.ListTaskTypes:output_type -> warren.admin.v1.ListTaskTypesResponse
-	7,  // 22: warren.admin.v1.AdminService.UpdateTaskType:output_type -> warren.admin.v1.UpdateTaskTypeResponse
-	10, // 23: warren.admin.v1.AdminService.CheckTopology:output_type -> warren.admin.v1.CheckTopologyResponse
-	12, // 24: warren.admin.v1.AdminService.ClaimTaskRun:output_type -> warren.admin.v1.ClaimTaskRunResponse
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
+	16, // 20: warren.admin.v1.AdminService.CreateSchedule:input_type -> warren.admin.v1.CreateScheduleRequest
+	17, // 21: warren.admin.v1.AdminService.GetSchedule:input_type -> warren.admin.v1.GetScheduleRequest
+	18, // 22: warren.admin.v1.AdminService.ListSchedules:input_type -> warren.admin.v1.ListSchedulesRequest
+	19, // 23: warren.admin.v1.AdminService.UpdateSchedule:input_type -> warren.admin.v1.UpdateScheduleRequest
+	20, // 24: warren.admin.v1.AdminService.DeleteSchedule:input_type -> warren.admin.v1.DeleteScheduleRequest
+	21, // 25: warren.admin.v1.AdminService.PauseSchedule:input_type -> warren.admin.v1.PauseScheduleRequest
+	22, // 26: warren.admin.v1.AdminService.ResumeSchedule:input_type -> warren.admin.v1.ResumeScheduleRequest
+	23, // 27: warren.admin.v1.AdminService.TriggerSchedule:input_type -> warren.admin.v1.TriggerScheduleRequest
+	24, // 28: warren.admin.v1.AdminService.PauseTaskType:input_type -> warren.admin.v1.PauseTaskTypeRequest
+	25, // 29: warren.admin.v1.AdminService.ResumeTaskType:input_type -> warren.admin.v1.ResumeTaskTypeRequest
+	26, // 30: warren.admin.v1.AdminService.UpdateConcurrency:input_type -> warren.admin.v1.UpdateConcurrencyRequest
+	27, // 31: warren.admin.v1.AdminService.DrainWorker:input_type -> warren.admin.v1.DrainWorkerRequest
+	28, // 32: warren.admin.v1.AdminService.ListWorkers:input_type -> warren.admin.v1.ListWorkersRequest
+	29, // 33: warren.admin.v1.AdminService.GetWorker:input_type -> warren.admin.v1.GetWorkerRequest
+	30, // 34: warren.admin.v1.AdminService.ListQueues:input_type -> warren.admin.v1.ListQueuesRequest
+	31, // 35: warren.admin.v1.AdminService.GetQueue:input_type -> warren.admin.v1.GetQueueRequest
+	32, // 36: warren.admin.v1.AdminService.PurgeQueue:input_type -> warren.admin.v1.PurgeQueueRequest
+	3,  // 37: warren.admin.v1.AdminService.GetTaskType:output_type -> warren.admin.v1.GetTaskTypeResponse
+	5,  // 38: warren.admin.v1.AdminService.ListTaskTypes:output_type -> warren.admin.v1.ListTaskTypesResponse
+	7,  // 39: warren.admin.v1.AdminService.UpdateTaskType:output_type -> warren.admin.v1.UpdateTaskTypeResponse
+	10, // 40: warren.admin.v1.AdminService.CheckTopology:output_type -> warren.admin.v1.CheckTopologyResponse
+	12, // 41: warren.admin.v1.AdminService.ClaimTaskRun:output_type -> warren.admin.v1.ClaimTaskRunResponse
+	33, // 42: warren.admin.v1.AdminService.CreateSchedule:output_type -> warren.admin.v1.CreateScheduleResponse
+	34, // 43: warren.admin.v1.AdminService.GetSchedule:output_type -> warren.admin.v1.GetScheduleResponse
+	35, // 44: warren.admin.v1.AdminService.ListSchedules:output_type -> warren.admin.v1.ListSchedulesResponse
+	36, // 45: warren.admin.v1.AdminService.UpdateSchedule:output_type -> warren.admin.v1.UpdateScheduleResponse
+	37, // 46: warren.admin.v1.AdminService.DeleteSchedule:output_type -> warren.admin.v1.DeleteScheduleResponse
+	38, // 47: warren.admin.v1.AdminService.PauseSchedule:output_type -> warren.admin.v1.PauseScheduleResponse
+	39, // 48: warren.admin.v1.AdminService.ResumeSchedule:output_type -> warren.admin.v1.ResumeScheduleResponse
+	40, // 49: warren.admin.v1.AdminService.TriggerSchedule:output_type -> warren.admin.v1.TriggerScheduleResponse
+	41, // 50: warren.admin.v1.AdminService.PauseTaskType:output_type -> warren.admin.v1.PauseTaskTypeResponse
+	42, // 51: warren.admin.v1.AdminService.ResumeTaskType:output_type -> warren.admin.v1.ResumeTaskTypeResponse
+	43, // 52: warren.admin.v1.AdminService.UpdateConcurrency:output_type -> warren.admin.v1.UpdateConcurrencyResponse
+	44, // 53: warren.admin.v1.AdminService.DrainWorker:output_type -> warren.admin.v1.DrainWorkerResponse
+	45, // 54: warren.admin.v1.AdminService.ListWorkers:output_type -> warren.admin.v1.ListWorkersResponse
+	46, // 55: warren.admin.v1.AdminService.GetWorker:output_type -> warren.admin.v1.GetWorkerResponse
+	47, // 56: warren.admin.v1.AdminService.ListQueues:output_type -> warren.admin.v1.ListQueuesResponse
+	48, // 57: warren.admin.v1.AdminService.GetQueue:output_type -> warren.admin.v1.GetQueueResponse
+	49, // 58: warren.admin.v1.AdminService.PurgeQueue:output_type -> warren.admin.v1.PurgeQueueResponse
+	37, // [37:59] is the sub-list for method output_type
+	15, // [15:37] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -1033,6 +1120,9 @@ func file_warren_admin_v1_admin_service_proto_init() {
 	if File_warren_admin_v1_admin_service_proto != nil {
 		return
 	}
+	file_warren_admin_v1_queue_proto_init()
+	file_warren_admin_v1_schedule_proto_init()
+	file_warren_admin_v1_worker_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

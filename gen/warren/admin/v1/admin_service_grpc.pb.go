@@ -21,11 +21,28 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_GetTaskType_FullMethodName    = "/warren.admin.v1.AdminService/GetTaskType"
-	AdminService_ListTaskTypes_FullMethodName  = "/warren.admin.v1.AdminService/ListTaskTypes"
-	AdminService_UpdateTaskType_FullMethodName = "/warren.admin.v1.AdminService/UpdateTaskType"
-	AdminService_CheckTopology_FullMethodName  = "/warren.admin.v1.AdminService/CheckTopology"
-	AdminService_ClaimTaskRun_FullMethodName   = "/warren.admin.v1.AdminService/ClaimTaskRun"
+	AdminService_GetTaskType_FullMethodName       = "/warren.admin.v1.AdminService/GetTaskType"
+	AdminService_ListTaskTypes_FullMethodName     = "/warren.admin.v1.AdminService/ListTaskTypes"
+	AdminService_UpdateTaskType_FullMethodName    = "/warren.admin.v1.AdminService/UpdateTaskType"
+	AdminService_CheckTopology_FullMethodName     = "/warren.admin.v1.AdminService/CheckTopology"
+	AdminService_ClaimTaskRun_FullMethodName      = "/warren.admin.v1.AdminService/ClaimTaskRun"
+	AdminService_CreateSchedule_FullMethodName    = "/warren.admin.v1.AdminService/CreateSchedule"
+	AdminService_GetSchedule_FullMethodName       = "/warren.admin.v1.AdminService/GetSchedule"
+	AdminService_ListSchedules_FullMethodName     = "/warren.admin.v1.AdminService/ListSchedules"
+	AdminService_UpdateSchedule_FullMethodName    = "/warren.admin.v1.AdminService/UpdateSchedule"
+	AdminService_DeleteSchedule_FullMethodName    = "/warren.admin.v1.AdminService/DeleteSchedule"
+	AdminService_PauseSchedule_FullMethodName     = "/warren.admin.v1.AdminService/PauseSchedule"
+	AdminService_ResumeSchedule_FullMethodName    = "/warren.admin.v1.AdminService/ResumeSchedule"
+	AdminService_TriggerSchedule_FullMethodName   = "/warren.admin.v1.AdminService/TriggerSchedule"
+	AdminService_PauseTaskType_FullMethodName     = "/warren.admin.v1.AdminService/PauseTaskType"
+	AdminService_ResumeTaskType_FullMethodName    = "/warren.admin.v1.AdminService/ResumeTaskType"
+	AdminService_UpdateConcurrency_FullMethodName = "/warren.admin.v1.AdminService/UpdateConcurrency"
+	AdminService_DrainWorker_FullMethodName       = "/warren.admin.v1.AdminService/DrainWorker"
+	AdminService_ListWorkers_FullMethodName       = "/warren.admin.v1.AdminService/ListWorkers"
+	AdminService_GetWorker_FullMethodName         = "/warren.admin.v1.AdminService/GetWorker"
+	AdminService_ListQueues_FullMethodName        = "/warren.admin.v1.AdminService/ListQueues"
+	AdminService_GetQueue_FullMethodName          = "/warren.admin.v1.AdminService/GetQueue"
+	AdminService_PurgeQueue_FullMethodName        = "/warren.admin.v1.AdminService/PurgeQueue"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -59,6 +76,92 @@ type AdminServiceClient interface {
 	//
 	// Errors: UNAVAILABLE STORE_UNAVAILABLE, PROJECTION_BEHIND.
 	ClaimTaskRun(ctx context.Context, in *ClaimTaskRunRequest, opts ...grpc.CallOption) (*ClaimTaskRunResponse, error)
+	// CreateSchedule makes a schedule, which submits a task again and again.
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST (a cron expression or time zone that is
+	// none, with its position), PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; NOT_FOUND
+	// TASK_TYPE_NOT_FOUND; ALREADY_EXISTS SCHEDULE_EXISTS; UNAVAILABLE STORE_UNAVAILABLE.
+	CreateSchedule(ctx context.Context, in *CreateScheduleRequest, opts ...grpc.CallOption) (*CreateScheduleResponse, error)
+	// GetSchedule shows a schedule, its last firings and its next times.
+	//
+	// Errors: NOT_FOUND SCHEDULE_NOT_FOUND; UNAVAILABLE STORE_UNAVAILABLE.
+	GetSchedule(ctx context.Context, in *GetScheduleRequest, opts ...grpc.CallOption) (*GetScheduleResponse, error)
+	// ListSchedules lists schedules by id.
+	//
+	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAVAILABLE STORE_UNAVAILABLE.
+	ListSchedules(ctx context.Context, in *ListSchedulesRequest, opts ...grpc.CallOption) (*ListSchedulesResponse, error)
+	// UpdateSchedule changes a schedule. Tasks that it has submitted stay as they are.
+	//
+	// Errors: as CreateSchedule and GetSchedule; ABORTED ETAG_MISMATCH.
+	UpdateSchedule(ctx context.Context, in *UpdateScheduleRequest, opts ...grpc.CallOption) (*UpdateScheduleResponse, error)
+	// DeleteSchedule deletes a schedule. Tasks that it has submitted stay.
+	//
+	// Errors: as GetSchedule; ABORTED ETAG_MISMATCH.
+	DeleteSchedule(ctx context.Context, in *DeleteScheduleRequest, opts ...grpc.CallOption) (*DeleteScheduleResponse, error)
+	// PauseSchedule keeps a schedule from firing. Times that pass meanwhile are not made
+	// up for. One that is paused already gets the new reason.
+	//
+	// Errors: as GetSchedule.
+	PauseSchedule(ctx context.Context, in *PauseScheduleRequest, opts ...grpc.CallOption) (*PauseScheduleResponse, error)
+	// ResumeSchedule lets a schedule fire again, at its next time from now.
+	//
+	// Errors: as GetSchedule.
+	ResumeSchedule(ctx context.Context, in *ResumeScheduleRequest, opts ...grpc.CallOption) (*ResumeScheduleResponse, error)
+	// TriggerSchedule fires a schedule now, paused or not, and whatever its last task
+	// does. Its next times stay as they are.
+	//
+	// Errors: as GetSchedule.
+	TriggerSchedule(ctx context.Context, in *TriggerScheduleRequest, opts ...grpc.CallOption) (*TriggerScheduleResponse, error)
+	// PauseTaskType keeps workers from starting tasks of a type, until it is resumed or a
+	// time comes. Tasks that run go on. Workers follow at once, or with their next
+	// heartbeat, 2 s.
+	//
+	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST; UNAVAILABLE
+	// STORE_UNAVAILABLE.
+	PauseTaskType(ctx context.Context, in *PauseTaskTypeRequest, opts ...grpc.CallOption) (*PauseTaskTypeResponse, error)
+	// ResumeTaskType ends what PauseTaskType began. Of a type that is not paused it
+	// changes nothing.
+	//
+	// Errors: as PauseTaskType.
+	ResumeTaskType(ctx context.Context, in *ResumeTaskTypeRequest, opts ...grpc.CallOption) (*ResumeTaskTypeResponse, error)
+	// UpdateConcurrency sets how many tasks of a type each worker, or one worker, runs at
+	// once; or lets that follow the backlog. Tasks that run above a lower number go on.
+	//
+	// Errors: as PauseTaskType; NOT_FOUND WORKER_NOT_FOUND.
+	UpdateConcurrency(ctx context.Context, in *UpdateConcurrencyRequest, opts ...grpc.CallOption) (*UpdateConcurrencyResponse, error)
+	// DrainWorker has a worker take no more tasks, finish those that run within its
+	// grace, give the others back, and end its process with exit code 0.
+	//
+	// Errors: NOT_FOUND WORKER_NOT_FOUND; UNAVAILABLE NOT_SUBMITTED (RabbitMQ does not
+	// take it now).
+	DrainWorker(ctx context.Context, in *DrainWorkerRequest, opts ...grpc.CallOption) (*DrainWorkerResponse, error)
+	// ListWorkers lists the workers that live, and for an hour those that are gone, by
+	// their ids, the newest first.
+	//
+	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+	ListWorkers(ctx context.Context, in *ListWorkersRequest, opts ...grpc.CallOption) (*ListWorkersResponse, error)
+	// GetWorker shows a worker and what it runs.
+	//
+	// Errors: NOT_FOUND WORKER_NOT_FOUND.
+	GetWorker(ctx context.Context, in *GetWorkerRequest, opts ...grpc.CallOption) (*GetWorkerResponse, error)
+	// ListQueues lists the queues of all task types, by task type. What takes long to
+	// learn is only in GetQueue.
+	//
+	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAVAILABLE QUEUE_UNAVAILABLE.
+	ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error)
+	// GetQueue shows the queue of a task type.
+	//
+	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; UNAVAILABLE QUEUE_UNAVAILABLE,
+	// STORE_UNAVAILABLE.
+	GetQueue(ctx context.Context, in *GetQueueRequest, opts ...grpc.CallOption) (*GetQueueResponse, error)
+	// PurgeQueue cancels the tasks that wait in the queue of a task type: those that are
+	// ready are taken out of it, those that wait for a retry are cancelled where they
+	// are. Each becomes CANCELLED with the reason. Tasks that run, or that workers have
+	// fetched, are not concerned.
+	//
+	// Errors: as GetQueue; INVALID_ARGUMENT INVALID_REQUEST; FAILED_PRECONDITION
+	// COUNT_EXCEEDED (there are more than `count`: nothing was cancelled).
+	PurgeQueue(ctx context.Context, in *PurgeQueueRequest, opts ...grpc.CallOption) (*PurgeQueueResponse, error)
 }
 
 type adminServiceClient struct {
@@ -119,6 +222,176 @@ func (c *adminServiceClient) ClaimTaskRun(ctx context.Context, in *ClaimTaskRunR
 	return out, nil
 }
 
+func (c *adminServiceClient) CreateSchedule(ctx context.Context, in *CreateScheduleRequest, opts ...grpc.CallOption) (*CreateScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateScheduleResponse)
+	err := c.cc.Invoke(ctx, AdminService_CreateSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) GetSchedule(ctx context.Context, in *GetScheduleRequest, opts ...grpc.CallOption) (*GetScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetScheduleResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListSchedules(ctx context.Context, in *ListSchedulesRequest, opts ...grpc.CallOption) (*ListSchedulesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSchedulesResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListSchedules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) UpdateSchedule(ctx context.Context, in *UpdateScheduleRequest, opts ...grpc.CallOption) (*UpdateScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateScheduleResponse)
+	err := c.cc.Invoke(ctx, AdminService_UpdateSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) DeleteSchedule(ctx context.Context, in *DeleteScheduleRequest, opts ...grpc.CallOption) (*DeleteScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteScheduleResponse)
+	err := c.cc.Invoke(ctx, AdminService_DeleteSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) PauseSchedule(ctx context.Context, in *PauseScheduleRequest, opts ...grpc.CallOption) (*PauseScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseScheduleResponse)
+	err := c.cc.Invoke(ctx, AdminService_PauseSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ResumeSchedule(ctx context.Context, in *ResumeScheduleRequest, opts ...grpc.CallOption) (*ResumeScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeScheduleResponse)
+	err := c.cc.Invoke(ctx, AdminService_ResumeSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) TriggerSchedule(ctx context.Context, in *TriggerScheduleRequest, opts ...grpc.CallOption) (*TriggerScheduleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TriggerScheduleResponse)
+	err := c.cc.Invoke(ctx, AdminService_TriggerSchedule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) PauseTaskType(ctx context.Context, in *PauseTaskTypeRequest, opts ...grpc.CallOption) (*PauseTaskTypeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseTaskTypeResponse)
+	err := c.cc.Invoke(ctx, AdminService_PauseTaskType_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ResumeTaskType(ctx context.Context, in *ResumeTaskTypeRequest, opts ...grpc.CallOption) (*ResumeTaskTypeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeTaskTypeResponse)
+	err := c.cc.Invoke(ctx, AdminService_ResumeTaskType_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) UpdateConcurrency(ctx context.Context, in *UpdateConcurrencyRequest, opts ...grpc.CallOption) (*UpdateConcurrencyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateConcurrencyResponse)
+	err := c.cc.Invoke(ctx, AdminService_UpdateConcurrency_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) DrainWorker(ctx context.Context, in *DrainWorkerRequest, opts ...grpc.CallOption) (*DrainWorkerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainWorkerResponse)
+	err := c.cc.Invoke(ctx, AdminService_DrainWorker_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListWorkers(ctx context.Context, in *ListWorkersRequest, opts ...grpc.CallOption) (*ListWorkersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListWorkersResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListWorkers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) GetWorker(ctx context.Context, in *GetWorkerRequest, opts ...grpc.CallOption) (*GetWorkerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetWorkerResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetWorker_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListQueuesResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListQueues_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) GetQueue(ctx context.Context, in *GetQueueRequest, opts ...grpc.CallOption) (*GetQueueResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetQueueResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetQueue_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) PurgeQueue(ctx context.Context, in *PurgeQueueRequest, opts ...grpc.CallOption) (*PurgeQueueResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeQueueResponse)
+	err := c.cc.Invoke(ctx, AdminService_PurgeQueue_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -150,6 +423,92 @@ type AdminServiceServer interface {
 	//
 	// Errors: UNAVAILABLE STORE_UNAVAILABLE, PROJECTION_BEHIND.
 	ClaimTaskRun(context.Context, *ClaimTaskRunRequest) (*ClaimTaskRunResponse, error)
+	// CreateSchedule makes a schedule, which submits a task again and again.
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST (a cron expression or time zone that is
+	// none, with its position), PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; NOT_FOUND
+	// TASK_TYPE_NOT_FOUND; ALREADY_EXISTS SCHEDULE_EXISTS; UNAVAILABLE STORE_UNAVAILABLE.
+	CreateSchedule(context.Context, *CreateScheduleRequest) (*CreateScheduleResponse, error)
+	// GetSchedule shows a schedule, its last firings and its next times.
+	//
+	// Errors: NOT_FOUND SCHEDULE_NOT_FOUND; UNAVAILABLE STORE_UNAVAILABLE.
+	GetSchedule(context.Context, *GetScheduleRequest) (*GetScheduleResponse, error)
+	// ListSchedules lists schedules by id.
+	//
+	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAVAILABLE STORE_UNAVAILABLE.
+	ListSchedules(context.Context, *ListSchedulesRequest) (*ListSchedulesResponse, error)
+	// UpdateSchedule changes a schedule. Tasks that it has submitted stay as they are.
+	//
+	// Errors: as CreateSchedule and GetSchedule; ABORTED ETAG_MISMATCH.
+	UpdateSchedule(context.Context, *UpdateScheduleRequest) (*UpdateScheduleResponse, error)
+	// DeleteSchedule deletes a schedule. Tasks that it has submitted stay.
+	//
+	// Errors: as GetSchedule; ABORTED ETAG_MISMATCH.
+	DeleteSchedule(context.Context, *DeleteScheduleRequest) (*DeleteScheduleResponse, error)
+	// PauseSchedule keeps a schedule from firing. Times that pass meanwhile are not made
+	// up for. One that is paused already gets the new reason.
+	//
+	// Errors: as GetSchedule.
+	PauseSchedule(context.Context, *PauseScheduleRequest) (*PauseScheduleResponse, error)
+	// ResumeSchedule lets a schedule fire again, at its next time from now.
+	//
+	// Errors: as GetSchedule.
+	ResumeSchedule(context.Context, *ResumeScheduleRequest) (*ResumeScheduleResponse, error)
+	// TriggerSchedule fires a schedule now, paused or not, and whatever its last task
+	// does. Its next times stay as they are.
+	//
+	// Errors: as GetSchedule.
+	TriggerSchedule(context.Context, *TriggerScheduleRequest) (*TriggerScheduleResponse, error)
+	// PauseTaskType keeps workers from starting tasks of a type, until it is resumed or a
+	// time comes. Tasks that run go on. Workers follow at once, or with their next
+	// heartbeat, 2 s.
+	//
+	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST; UNAVAILABLE
+	// STORE_UNAVAILABLE.
+	PauseTaskType(context.Context, *PauseTaskTypeRequest) (*PauseTaskTypeResponse, error)
+	// ResumeTaskType ends what PauseTaskType began. Of a type that is not paused it
+	// changes nothing.
+	//
+	// Errors: as PauseTaskType.
+	ResumeTaskType(context.Context, *ResumeTaskTypeRequest) (*ResumeTaskTypeResponse, error)
+	// UpdateConcurrency sets how many tasks of a type each worker, or one worker, runs at
+	// once; or lets that follow the backlog. Tasks that run above a lower number go on.
+	//
+	// Errors: as PauseTaskType; NOT_FOUND WORKER_NOT_FOUND.
+	UpdateConcurrency(context.Context, *UpdateConcurrencyRequest) (*UpdateConcurrencyResponse, error)
+	// DrainWorker has a worker take no more tasks, finish those that run within its
+	// grace, give the others back, and end its process with exit code 0.
+	//
+	// Errors: NOT_FOUND WORKER_NOT_FOUND; UNAVAILABLE NOT_SUBMITTED (RabbitMQ does not
+	// take it now).
+	DrainWorker(context.Context, *DrainWorkerRequest) (*DrainWorkerResponse, error)
+	// ListWorkers lists the workers that live, and for an hour those that are gone, by
+	// their ids, the newest first.
+	//
+	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+	ListWorkers(context.Context, *ListWorkersRequest) (*ListWorkersResponse, error)
+	// GetWorker shows a worker and what it runs.
+	//
+	// Errors: NOT_FOUND WORKER_NOT_FOUND.
+	GetWorker(context.Context, *GetWorkerRequest) (*GetWorkerResponse, error)
+	// ListQueues lists the queues of all task types, by task type. What takes long to
+	// learn is only in GetQueue.
+	//
+	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID; UNAVAILABLE QUEUE_UNAVAILABLE.
+	ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error)
+	// GetQueue shows the queue of a task type.
+	//
+	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; UNAVAILABLE QUEUE_UNAVAILABLE,
+	// STORE_UNAVAILABLE.
+	GetQueue(context.Context, *GetQueueRequest) (*GetQueueResponse, error)
+	// PurgeQueue cancels the tasks that wait in the queue of a task type: those that are
+	// ready are taken out of it, those that wait for a retry are cancelled where they
+	// are. Each becomes CANCELLED with the reason. Tasks that run, or that workers have
+	// fetched, are not concerned.
+	//
+	// Errors: as GetQueue; INVALID_ARGUMENT INVALID_REQUEST; FAILED_PRECONDITION
+	// COUNT_EXCEEDED (there are more than `count`: nothing was cancelled).
+	PurgeQueue(context.Context, *PurgeQueueRequest) (*PurgeQueueResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -174,6 +533,57 @@ func (UnimplementedAdminServiceServer) CheckTopology(context.Context, *CheckTopo
 }
 func (UnimplementedAdminServiceServer) ClaimTaskRun(context.Context, *ClaimTaskRunRequest) (*ClaimTaskRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ClaimTaskRun not implemented")
+}
+func (UnimplementedAdminServiceServer) CreateSchedule(context.Context, *CreateScheduleRequest) (*CreateScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateSchedule not implemented")
+}
+func (UnimplementedAdminServiceServer) GetSchedule(context.Context, *GetScheduleRequest) (*GetScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSchedule not implemented")
+}
+func (UnimplementedAdminServiceServer) ListSchedules(context.Context, *ListSchedulesRequest) (*ListSchedulesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSchedules not implemented")
+}
+func (UnimplementedAdminServiceServer) UpdateSchedule(context.Context, *UpdateScheduleRequest) (*UpdateScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateSchedule not implemented")
+}
+func (UnimplementedAdminServiceServer) DeleteSchedule(context.Context, *DeleteScheduleRequest) (*DeleteScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteSchedule not implemented")
+}
+func (UnimplementedAdminServiceServer) PauseSchedule(context.Context, *PauseScheduleRequest) (*PauseScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseSchedule not implemented")
+}
+func (UnimplementedAdminServiceServer) ResumeSchedule(context.Context, *ResumeScheduleRequest) (*ResumeScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeSchedule not implemented")
+}
+func (UnimplementedAdminServiceServer) TriggerSchedule(context.Context, *TriggerScheduleRequest) (*TriggerScheduleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TriggerSchedule not implemented")
+}
+func (UnimplementedAdminServiceServer) PauseTaskType(context.Context, *PauseTaskTypeRequest) (*PauseTaskTypeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseTaskType not implemented")
+}
+func (UnimplementedAdminServiceServer) ResumeTaskType(context.Context, *ResumeTaskTypeRequest) (*ResumeTaskTypeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeTaskType not implemented")
+}
+func (UnimplementedAdminServiceServer) UpdateConcurrency(context.Context, *UpdateConcurrencyRequest) (*UpdateConcurrencyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateConcurrency not implemented")
+}
+func (UnimplementedAdminServiceServer) DrainWorker(context.Context, *DrainWorkerRequest) (*DrainWorkerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DrainWorker not implemented")
+}
+func (UnimplementedAdminServiceServer) ListWorkers(context.Context, *ListWorkersRequest) (*ListWorkersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListWorkers not implemented")
+}
+func (UnimplementedAdminServiceServer) GetWorker(context.Context, *GetWorkerRequest) (*GetWorkerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetWorker not implemented")
+}
+func (UnimplementedAdminServiceServer) ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListQueues not implemented")
+}
+func (UnimplementedAdminServiceServer) GetQueue(context.Context, *GetQueueRequest) (*GetQueueResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetQueue not implemented")
+}
+func (UnimplementedAdminServiceServer) PurgeQueue(context.Context, *PurgeQueueRequest) (*PurgeQueueResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeQueue not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -286,6 +696,312 @@ func _AdminService_ClaimTaskRun_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_CreateSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).CreateSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_CreateSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).CreateSchedule(ctx, req.(*CreateScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_GetSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetSchedule(ctx, req.(*GetScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListSchedules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSchedulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListSchedules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListSchedules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListSchedules(ctx, req.(*ListSchedulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_UpdateSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).UpdateSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_UpdateSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).UpdateSchedule(ctx, req.(*UpdateScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_DeleteSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).DeleteSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_DeleteSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).DeleteSchedule(ctx, req.(*DeleteScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_PauseSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PauseSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PauseSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PauseSchedule(ctx, req.(*PauseScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ResumeSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ResumeSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ResumeSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ResumeSchedule(ctx, req.(*ResumeScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_TriggerSchedule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TriggerScheduleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).TriggerSchedule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_TriggerSchedule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).TriggerSchedule(ctx, req.(*TriggerScheduleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_PauseTaskType_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseTaskTypeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PauseTaskType(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PauseTaskType_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PauseTaskType(ctx, req.(*PauseTaskTypeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ResumeTaskType_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeTaskTypeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ResumeTaskType(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ResumeTaskType_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ResumeTaskType(ctx, req.(*ResumeTaskTypeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_UpdateConcurrency_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateConcurrencyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).UpdateConcurrency(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_UpdateConcurrency_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).UpdateConcurrency(ctx, req.(*UpdateConcurrencyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_DrainWorker_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainWorkerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).DrainWorker(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_DrainWorker_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).DrainWorker(ctx, req.(*DrainWorkerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListWorkers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListWorkersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListWorkers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListWorkers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListWorkers(ctx, req.(*ListWorkersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_GetWorker_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetWorkerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetWorker(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetWorker_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetWorker(ctx, req.(*GetWorkerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListQueues_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListQueuesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListQueues(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListQueues_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListQueues(ctx, req.(*ListQueuesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_GetQueue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetQueueRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetQueue(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetQueue_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetQueue(ctx, req.(*GetQueueRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_PurgeQueue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeQueueRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PurgeQueue(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PurgeQueue_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PurgeQueue(ctx, req.(*PurgeQueueRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -312,6 +1028,74 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ClaimTaskRun",
 			Handler:    _AdminService_ClaimTaskRun_Handler,
+		},
+		{
+			MethodName: "CreateSchedule",
+			Handler:    _AdminService_CreateSchedule_Handler,
+		},
+		{
+			MethodName: "GetSchedule",
+			Handler:    _AdminService_GetSchedule_Handler,
+		},
+		{
+			MethodName: "ListSchedules",
+			Handler:    _AdminService_ListSchedules_Handler,
+		},
+		{
+			MethodName: "UpdateSchedule",
+			Handler:    _AdminService_UpdateSchedule_Handler,
+		},
+		{
+			MethodName: "DeleteSchedule",
+			Handler:    _AdminService_DeleteSchedule_Handler,
+		},
+		{
+			MethodName: "PauseSchedule",
+			Handler:    _AdminService_PauseSchedule_Handler,
+		},
+		{
+			MethodName: "ResumeSchedule",
+			Handler:    _AdminService_ResumeSchedule_Handler,
+		},
+		{
+			MethodName: "TriggerSchedule",
+			Handler:    _AdminService_TriggerSchedule_Handler,
+		},
+		{
+			MethodName: "PauseTaskType",
+			Handler:    _AdminService_PauseTaskType_Handler,
+		},
+		{
+			MethodName: "ResumeTaskType",
+			Handler:    _AdminService_ResumeTaskType_Handler,
+		},
+		{
+			MethodName: "UpdateConcurrency",
+			Handler:    _AdminService_UpdateConcurrency_Handler,
+		},
+		{
+			MethodName: "DrainWorker",
+			Handler:    _AdminService_DrainWorker_Handler,
+		},
+		{
+			MethodName: "ListWorkers",
+			Handler:    _AdminService_ListWorkers_Handler,
+		},
+		{
+			MethodName: "GetWorker",
+			Handler:    _AdminService_GetWorker_Handler,
+		},
+		{
+			MethodName: "ListQueues",
+			Handler:    _AdminService_ListQueues_Handler,
+		},
+		{
+			MethodName: "GetQueue",
+			Handler:    _AdminService_GetQueue_Handler,
+		},
+		{
+			MethodName: "PurgeQueue",
+			Handler:    _AdminService_PurgeQueue_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

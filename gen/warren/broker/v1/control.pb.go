@@ -184,6 +184,7 @@ type WorkerRequest struct {
 	//
 	//	*WorkerRequest_Registration
 	//	*WorkerRequest_Start
+	//	*WorkerRequest_Sync
 	Request       isWorkerRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -258,6 +259,15 @@ func (x *WorkerRequest) GetStart() *StartRequest {
 	return nil
 }
 
+func (x *WorkerRequest) GetSync() *SyncRequest {
+	if x != nil {
+		if x, ok := x.Request.(*WorkerRequest_Sync); ok {
+			return x.Sync
+		}
+	}
+	return nil
+}
+
 type isWorkerRequest_Request interface {
 	isWorkerRequest_Request()
 }
@@ -272,9 +282,277 @@ type WorkerRequest_Start struct {
 	Start *StartRequest `protobuf:"bytes,4,opt,name=start,proto3,oneof"`
 }
 
+type WorkerRequest_Sync struct {
+	// To be told what is cancelled, before it takes tasks.
+	Sync *SyncRequest `protobuf:"bytes,5,opt,name=sync,proto3,oneof"`
+}
+
 func (*WorkerRequest_Registration) isWorkerRequest_Request() {}
 
 func (*WorkerRequest_Start) isWorkerRequest_Request() {}
+
+func (*WorkerRequest_Sync) isWorkerRequest_Request() {}
+
+// SyncRequest asks for all cancellations outstanding of the worker's task types: a
+// worker takes no task on a new connection before it has them. The answer is one
+// CancellationBatch or more, the first with `after` 0, the last one `complete`.
+type SyncRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The types that it is about to consume.
+	Types []string `protobuf:"bytes,1,rep,name=types,proto3" json:"types,omitempty"`
+	// The number of the control queue that it reads.
+	Control       int32 `protobuf:"varint,2,opt,name=control,proto3" json:"control,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncRequest) Reset() {
+	*x = SyncRequest{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncRequest) ProtoMessage() {}
+
+func (x *SyncRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
+func (*SyncRequest) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SyncRequest) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetControl() int32 {
+	if x != nil {
+		return x.Control
+	}
+	return 0
+}
+
+// Cancellation says that a run of a task is not to be started any more.
+type Cancellation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task's id: 16 bytes.
+	TaskId []byte `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The run.
+	Run int32 `protobuf:"varint,2,opt,name=run,proto3" json:"run,omitempty"`
+	// Why, for people.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cancellation) Reset() {
+	*x = Cancellation{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cancellation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cancellation) ProtoMessage() {}
+
+func (x *Cancellation) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cancellation.ProtoReflect.Descriptor instead.
+func (*Cancellation) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Cancellation) GetTaskId() []byte {
+	if x != nil {
+		return x.TaskId
+	}
+	return nil
+}
+
+func (x *Cancellation) GetRun() int32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *Cancellation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// CancellationBatch tells a worker cancellations of its task types. A worker whose
+// own position is not `after` has missed some; it ignores the batch, and its next
+// heartbeat shows where it stands.
+type CancellationBatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// WorkerRequest.request_id of the SyncRequest that it answers; empty for news.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The position before the first entry. 0 begins anew: what is not in this and the
+	// batches that follow it is forgotten.
+	After int64 `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
+	// The position once all entries are known.
+	Position int64 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
+	// At most 2,000.
+	Entries []*Cancellation `protobuf:"bytes,4,rep,name=entries,proto3" json:"entries,omitempty"`
+	// There is nothing after `position`.
+	Complete bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	// Entries that need not be known any more: their messages are gone.
+	Forget        []*Cancellation `protobuf:"bytes,6,rep,name=forget,proto3" json:"forget,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancellationBatch) Reset() {
+	*x = CancellationBatch{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancellationBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancellationBatch) ProtoMessage() {}
+
+func (x *CancellationBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancellationBatch.ProtoReflect.Descriptor instead.
+func (*CancellationBatch) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CancellationBatch) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CancellationBatch) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *CancellationBatch) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *CancellationBatch) GetEntries() []*Cancellation {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *CancellationBatch) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *CancellationBatch) GetForget() []*Cancellation {
+	if x != nil {
+		return x.Forget
+	}
+	return nil
+}
+
+// DrainRequest tells a worker to take no more tasks, finish those that run, and end.
+type DrainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why, for people.
+	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DrainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
 
 // StartRequest asks whether a delivery may be started.
 type StartRequest struct {
@@ -311,7 +589,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[2]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -323,7 +601,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[2]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -336,7 +614,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{2}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StartRequest) GetTaskId() string {
@@ -444,7 +722,7 @@ type StartAnswer struct {
 
 func (x *StartAnswer) Reset() {
 	*x = StartAnswer{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[3]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +734,7 @@ func (x *StartAnswer) String() string {
 func (*StartAnswer) ProtoMessage() {}
 
 func (x *StartAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[3]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +747,7 @@ func (x *StartAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAnswer.ProtoReflect.Descriptor instead.
 func (*StartAnswer) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{3}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StartAnswer) GetRequestId() string {
@@ -521,7 +799,7 @@ type Registration struct {
 
 func (x *Registration) Reset() {
 	*x = Registration{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[4]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +811,7 @@ func (x *Registration) String() string {
 func (*Registration) ProtoMessage() {}
 
 func (x *Registration) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[4]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +824,7 @@ func (x *Registration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Registration.ProtoReflect.Descriptor instead.
 func (*Registration) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{4}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Registration) GetServices() []string {
@@ -575,14 +853,26 @@ type Heartbeat struct {
 	// It is draining and takes no more tasks.
 	Draining bool `protobuf:"varint,4,opt,name=draining,proto3" json:"draining,omitempty"`
 	// It is about to exit: the last heartbeat.
-	Goodbye       bool `protobuf:"varint,5,opt,name=goodbye,proto3" json:"goodbye,omitempty"`
+	Goodbye bool `protobuf:"varint,5,opt,name=goodbye,proto3" json:"goodbye,omitempty"`
+	// The position in the list of cancellations up to which it knows those of its
+	// types; 0 while it knows none and takes no tasks. What it had before, it has
+	// applied: it starts none of them.
+	CancelPosition int64 `protobuf:"varint,6,opt,name=cancel_position,json=cancelPosition,proto3" json:"cancel_position,omitempty"`
+	// Ids of tasks that are cancelled and whose handlers still run here.
+	Cancelling []string `protobuf:"bytes,7,rep,name=cancelling,proto3" json:"cancelling,omitempty"`
+	// The tasks that run, those that were started first, at most 200.
+	Running []*RunningTask `protobuf:"bytes,8,rep,name=running,proto3" json:"running,omitempty"`
+	// The number of the control queue that it reads.
+	Control int32 `protobuf:"varint,9,opt,name=control,proto3" json:"control,omitempty"`
+	// Why it takes no tasks of any type by its own will; empty if it does.
+	Paused        string `protobuf:"bytes,10,opt,name=paused,proto3" json:"paused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[5]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +884,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[5]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +897,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{5}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Heartbeat) GetWorker() *WorkerIdentity {
@@ -645,22 +935,149 @@ func (x *Heartbeat) GetGoodbye() bool {
 	return false
 }
 
+func (x *Heartbeat) GetCancelPosition() int64 {
+	if x != nil {
+		return x.CancelPosition
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetCancelling() []string {
+	if x != nil {
+		return x.Cancelling
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetRunning() []*RunningTask {
+	if x != nil {
+		return x.Running
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetControl() int32 {
+	if x != nil {
+		return x.Control
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetPaused() string {
+	if x != nil {
+		return x.Paused
+	}
+	return ""
+}
+
+// RunningTask is a task whose handler runs.
+type RunningTask struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Its type.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// The run.
+	Run int32 `protobuf:"varint,3,opt,name=run,proto3" json:"run,omitempty"`
+	// The attempt.
+	Attempt int32 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// When the handler was started.
+	StartTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunningTask) Reset() {
+	*x = RunningTask{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunningTask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunningTask) ProtoMessage() {}
+
+func (x *RunningTask) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunningTask.ProtoReflect.Descriptor instead.
+func (*RunningTask) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RunningTask) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *RunningTask) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *RunningTask) GetRun() int32 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *RunningTask) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *RunningTask) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
 // TypeLoad is a worker's load by one task type.
 type TypeLoad struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task type.
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	// Slots.
+	// Slots, as they are now.
 	Concurrency int32 `protobuf:"varint,2,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	// Slots in use.
-	Running       int32 `protobuf:"varint,3,opt,name=running,proto3" json:"running,omitempty"`
+	Running int32 `protobuf:"varint,3,opt,name=running,proto3" json:"running,omitempty"`
+	// The slots that its configuration gives it.
+	Configured int32 `protobuf:"varint,4,opt,name=configured,proto3" json:"configured,omitempty"`
+	// It takes no tasks of this type, because an operator has paused it.
+	Paused bool `protobuf:"varint,5,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Handlers that were started, since the process was.
+	Started int64 `protobuf:"varint,6,opt,name=started,proto3" json:"started,omitempty"`
+	// Handlers that have answered OK, since the process was started.
+	Succeeded int64 `protobuf:"varint,7,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	// Handlers that have failed, since the process was started.
+	Failed        int64 `protobuf:"varint,8,opt,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TypeLoad) Reset() {
 	*x = TypeLoad{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[6]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +1089,7 @@ func (x *TypeLoad) String() string {
 func (*TypeLoad) ProtoMessage() {}
 
 func (x *TypeLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[6]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +1102,7 @@ func (x *TypeLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypeLoad.ProtoReflect.Descriptor instead.
 func (*TypeLoad) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TypeLoad) GetType() string {
@@ -709,6 +1126,41 @@ func (x *TypeLoad) GetRunning() int32 {
 	return 0
 }
 
+func (x *TypeLoad) GetConfigured() int32 {
+	if x != nil {
+		return x.Configured
+	}
+	return 0
+}
+
+func (x *TypeLoad) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *TypeLoad) GetStarted() int64 {
+	if x != nil {
+		return x.Started
+	}
+	return 0
+}
+
+func (x *TypeLoad) GetSucceeded() int64 {
+	if x != nil {
+		return x.Succeeded
+	}
+	return 0
+}
+
+func (x *TypeLoad) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
 // ControlMessage is what a gateway tells workers, through the control exchange.
 type ControlMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -723,6 +1175,8 @@ type ControlMessage struct {
 	//	*ControlMessage_Registration
 	//	*ControlMessage_Heartbeat
 	//	*ControlMessage_Start
+	//	*ControlMessage_Cancellations
+	//	*ControlMessage_Drain
 	Body          isControlMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -730,7 +1184,7 @@ type ControlMessage struct {
 
 func (x *ControlMessage) Reset() {
 	*x = ControlMessage{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +1196,7 @@ func (x *ControlMessage) String() string {
 func (*ControlMessage) ProtoMessage() {}
 
 func (x *ControlMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +1209,7 @@ func (x *ControlMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlMessage.ProtoReflect.Descriptor instead.
 func (*ControlMessage) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ControlMessage) GetGatewayId() string {
@@ -806,6 +1260,24 @@ func (x *ControlMessage) GetStart() *StartAnswer {
 	return nil
 }
 
+func (x *ControlMessage) GetCancellations() *CancellationBatch {
+	if x != nil {
+		if x, ok := x.Body.(*ControlMessage_Cancellations); ok {
+			return x.Cancellations
+		}
+	}
+	return nil
+}
+
+func (x *ControlMessage) GetDrain() *DrainRequest {
+	if x != nil {
+		if x, ok := x.Body.(*ControlMessage_Drain); ok {
+			return x.Drain
+		}
+	}
+	return nil
+}
+
 type isControlMessage_Body interface {
 	isControlMessage_Body()
 }
@@ -825,11 +1297,25 @@ type ControlMessage_Start struct {
 	Start *StartAnswer `protobuf:"bytes,5,opt,name=start,proto3,oneof"`
 }
 
+type ControlMessage_Cancellations struct {
+	// Answers a SyncRequest, or has news.
+	Cancellations *CancellationBatch `protobuf:"bytes,6,opt,name=cancellations,proto3,oneof"`
+}
+
+type ControlMessage_Drain struct {
+	// Ends the worker.
+	Drain *DrainRequest `protobuf:"bytes,7,opt,name=drain,proto3,oneof"`
+}
+
 func (*ControlMessage_Registration) isControlMessage_Body() {}
 
 func (*ControlMessage_Heartbeat) isControlMessage_Body() {}
 
 func (*ControlMessage_Start) isControlMessage_Body() {}
+
+func (*ControlMessage_Cancellations) isControlMessage_Body() {}
+
+func (*ControlMessage_Drain) isControlMessage_Body() {}
 
 // RegistrationAnswer says which task types the worker may consume.
 type RegistrationAnswer struct {
@@ -846,7 +1332,7 @@ type RegistrationAnswer struct {
 
 func (x *RegistrationAnswer) Reset() {
 	*x = RegistrationAnswer{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1344,7 @@ func (x *RegistrationAnswer) String() string {
 func (*RegistrationAnswer) ProtoMessage() {}
 
 func (x *RegistrationAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1357,7 @@ func (x *RegistrationAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistrationAnswer.ProtoReflect.Descriptor instead.
 func (*RegistrationAnswer) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RegistrationAnswer) GetRequestId() string {
@@ -910,7 +1396,7 @@ type HeartbeatAnswer struct {
 
 func (x *HeartbeatAnswer) Reset() {
 	*x = HeartbeatAnswer{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1408,7 @@ func (x *HeartbeatAnswer) String() string {
 func (*HeartbeatAnswer) ProtoMessage() {}
 
 func (x *HeartbeatAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1421,7 @@ func (x *HeartbeatAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAnswer.ProtoReflect.Descriptor instead.
 func (*HeartbeatAnswer) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HeartbeatAnswer) GetTypes() []*TypePolicy {
@@ -965,14 +1451,18 @@ type TypePolicy struct {
 	Options *v1.TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
 	// The gateway does not know yet what operators have set, so that `options` are the
 	// method's own: a worker that knows better keeps what it has.
-	Provisional   bool `protobuf:"varint,5,opt,name=provisional,proto3" json:"provisional,omitempty"`
+	Provisional bool `protobuf:"varint,5,opt,name=provisional,proto3" json:"provisional,omitempty"`
+	// Slots that the worker is to have for this type; 0 is as it is configured.
+	Concurrency int32 `protobuf:"varint,6,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// Set while operators have the type paused: no task of it is started.
+	Pause         *Pause `protobuf:"bytes,7,opt,name=pause,proto3" json:"pause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TypePolicy) Reset() {
 	*x = TypePolicy{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1474,7 @@ func (x *TypePolicy) String() string {
 func (*TypePolicy) ProtoMessage() {}
 
 func (x *TypePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1487,7 @@ func (x *TypePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypePolicy.ProtoReflect.Descriptor instead.
 func (*TypePolicy) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TypePolicy) GetType() string {
@@ -1035,6 +1525,204 @@ func (x *TypePolicy) GetProvisional() bool {
 	return false
 }
 
+func (x *TypePolicy) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *TypePolicy) GetPause() *Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+// Pause of a task type.
+type Pause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why, for people.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it ends by itself, by the gateways' clock; unset is never.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pause) Reset() {
+	*x = Pause{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pause) ProtoMessage() {}
+
+func (x *Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pause.ProtoReflect.Descriptor instead.
+func (*Pause) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Pause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Pause) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// TypeControl is what operators have set of a task type's consumption, as the
+// gateway stores it: for all workers, or for one.
+type TypeControl struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slots for each worker; 0 is as the worker is configured.
+	Concurrency int32 `protobuf:"varint,1,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// Set: slots follow the backlog.
+	Autoscale *Autoscale `protobuf:"bytes,2,opt,name=autoscale,proto3" json:"autoscale,omitempty"`
+	// Set while the type is paused.
+	Pause *Pause `protobuf:"bytes,3,opt,name=pause,proto3" json:"pause,omitempty"`
+	// When it was paused.
+	PauseTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=pause_time,json=pauseTime,proto3" json:"pause_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TypeControl) Reset() {
+	*x = TypeControl{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TypeControl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TypeControl) ProtoMessage() {}
+
+func (x *TypeControl) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TypeControl.ProtoReflect.Descriptor instead.
+func (*TypeControl) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *TypeControl) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *TypeControl) GetAutoscale() *Autoscale {
+	if x != nil {
+		return x.Autoscale
+	}
+	return nil
+}
+
+func (x *TypeControl) GetPause() *Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+func (x *TypeControl) GetPauseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PauseTime
+	}
+	return nil
+}
+
+// Autoscale lets a worker's slots follow the backlog of the type's queue.
+type Autoscale struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The fewest, from 1.
+	Min int32 `protobuf:"varint,1,opt,name=min,proto3" json:"min,omitempty"`
+	// The most.
+	Max           int32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Autoscale) Reset() {
+	*x = Autoscale{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Autoscale) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Autoscale) ProtoMessage() {}
+
+func (x *Autoscale) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Autoscale.ProtoReflect.Descriptor instead.
+func (*Autoscale) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Autoscale) GetMin() int32 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *Autoscale) GetMax() int32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
 // Refusal names what was refused, and why.
 type Refusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1050,7 +1738,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1750,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1763,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Refusal) GetName() string {
@@ -1110,14 +1798,32 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x129\n" +
 	"\n" +
-	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xf1\x01\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xa6\x02\n" +
 	"\rWorkerRequest\x128\n" +
 	"\x06worker\x18\x01 \x01(\v2 .warren.broker.v1.WorkerIdentityR\x06worker\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12D\n" +
 	"\fregistration\x18\x03 \x01(\v2\x1e.warren.broker.v1.RegistrationH\x00R\fregistration\x126\n" +
-	"\x05start\x18\x04 \x01(\v2\x1e.warren.broker.v1.StartRequestH\x00R\x05startB\t\n" +
-	"\arequest\"\xd4\x02\n" +
+	"\x05start\x18\x04 \x01(\v2\x1e.warren.broker.v1.StartRequestH\x00R\x05start\x123\n" +
+	"\x04sync\x18\x05 \x01(\v2\x1d.warren.broker.v1.SyncRequestH\x00R\x04syncB\t\n" +
+	"\arequest\"=\n" +
+	"\vSyncRequest\x12\x14\n" +
+	"\x05types\x18\x01 \x03(\tR\x05types\x12\x18\n" +
+	"\acontrol\x18\x02 \x01(\x05R\acontrol\"Q\n" +
+	"\fCancellation\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\fR\x06taskId\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\x05R\x03run\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xf2\x01\n" +
+	"\x11CancellationBatch\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\x03R\x05after\x12\x1a\n" +
+	"\bposition\x18\x03 \x01(\x03R\bposition\x128\n" +
+	"\aentries\x18\x04 \x03(\v2\x1e.warren.broker.v1.CancellationR\aentries\x12\x1a\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete\x126\n" +
+	"\x06forget\x18\x06 \x03(\v2\x1e.warren.broker.v1.CancellationR\x06forget\"&\n" +
+	"\fDrainRequest\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xd4\x02\n" +
 	"\fStartRequest\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
@@ -1144,24 +1850,48 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\acrashed\x18\x05 \x01(\v2\x1d.warren.broker.v1.StatusEventR\acrashed\"@\n" +
 	"\fRegistration\x12\x1a\n" +
 	"\bservices\x18\x01 \x03(\tR\bservices\x12\x14\n" +
-	"\x05files\x18\x02 \x03(\fR\x05files\"\xdd\x01\n" +
+	"\x05files\x18\x02 \x03(\fR\x05files\"\x91\x03\n" +
 	"\tHeartbeat\x128\n" +
 	"\x06worker\x18\x01 \x01(\v2 .warren.broker.v1.WorkerIdentityR\x06worker\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x120\n" +
 	"\x05types\x18\x03 \x03(\v2\x1a.warren.broker.v1.TypeLoadR\x05types\x12\x1a\n" +
 	"\bdraining\x18\x04 \x01(\bR\bdraining\x12\x18\n" +
-	"\agoodbye\x18\x05 \x01(\bR\agoodbye\"Z\n" +
+	"\agoodbye\x18\x05 \x01(\bR\agoodbye\x12'\n" +
+	"\x0fcancel_position\x18\x06 \x01(\x03R\x0ecancelPosition\x12\x1e\n" +
+	"\n" +
+	"cancelling\x18\a \x03(\tR\n" +
+	"cancelling\x127\n" +
+	"\arunning\x18\b \x03(\v2\x1d.warren.broker.v1.RunningTaskR\arunning\x12\x18\n" +
+	"\acontrol\x18\t \x01(\x05R\acontrol\x12\x16\n" +
+	"\x06paused\x18\n" +
+	" \x01(\tR\x06paused\"\xa1\x01\n" +
+	"\vRunningTask\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\x05R\x03run\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\x05R\aattempt\x129\n" +
+	"\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xe2\x01\n" +
 	"\bTypeLoad\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12 \n" +
 	"\vconcurrency\x18\x02 \x01(\x05R\vconcurrency\x12\x18\n" +
-	"\arunning\x18\x03 \x01(\x05R\arunning\"\xad\x02\n" +
+	"\arunning\x18\x03 \x01(\x05R\arunning\x12\x1e\n" +
+	"\n" +
+	"configured\x18\x04 \x01(\x05R\n" +
+	"configured\x12\x16\n" +
+	"\x06paused\x18\x05 \x01(\bR\x06paused\x12\x18\n" +
+	"\astarted\x18\x06 \x01(\x03R\astarted\x12\x1c\n" +
+	"\tsucceeded\x18\a \x01(\x03R\tsucceeded\x12\x16\n" +
+	"\x06failed\x18\b \x01(\x03R\x06failed\"\xb2\x03\n" +
 	"\x0eControlMessage\x12\x1d\n" +
 	"\n" +
 	"gateway_id\x18\x01 \x01(\tR\tgatewayId\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12J\n" +
 	"\fregistration\x18\x03 \x01(\v2$.warren.broker.v1.RegistrationAnswerH\x00R\fregistration\x12A\n" +
 	"\theartbeat\x18\x04 \x01(\v2!.warren.broker.v1.HeartbeatAnswerH\x00R\theartbeat\x125\n" +
-	"\x05start\x18\x05 \x01(\v2\x1d.warren.broker.v1.StartAnswerH\x00R\x05startB\x06\n" +
+	"\x05start\x18\x05 \x01(\v2\x1d.warren.broker.v1.StartAnswerH\x00R\x05start\x12K\n" +
+	"\rcancellations\x18\x06 \x01(\v2#.warren.broker.v1.CancellationBatchH\x00R\rcancellations\x126\n" +
+	"\x05drain\x18\a \x01(\v2\x1e.warren.broker.v1.DrainRequestH\x00R\x05drainB\x06\n" +
 	"\x04body\"\x9e\x01\n" +
 	"\x12RegistrationAnswer\x12\x1d\n" +
 	"\n" +
@@ -1170,14 +1900,28 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\brefusals\x18\x03 \x03(\v2\x19.warren.broker.v1.RefusalR\brefusals\"l\n" +
 	"\x0fHeartbeatAnswer\x122\n" +
 	"\x05types\x18\x01 \x03(\v2\x1c.warren.broker.v1.TypePolicyR\x05types\x12%\n" +
-	"\x0eregister_again\x18\x02 \x01(\bR\rregisterAgain\"\xd8\x01\n" +
+	"\x0eregister_again\x18\x02 \x01(\bR\rregisterAgain\"\xa9\x02\n" +
 	"\n" +
 	"TypePolicy\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x123\n" +
 	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12(\n" +
 	"\x10max_result_bytes\x18\x03 \x01(\x03R\x0emaxResultBytes\x125\n" +
 	"\aoptions\x18\x04 \x01(\v2\x1b.warren.task.v1.TaskOptionsR\aoptions\x12 \n" +
-	"\vprovisional\x18\x05 \x01(\bR\vprovisional\"Q\n" +
+	"\vprovisional\x18\x05 \x01(\bR\vprovisional\x12 \n" +
+	"\vconcurrency\x18\x06 \x01(\x05R\vconcurrency\x12-\n" +
+	"\x05pause\x18\a \x01(\v2\x17.warren.broker.v1.PauseR\x05pause\"Q\n" +
+	"\x05Pause\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xd4\x01\n" +
+	"\vTypeControl\x12 \n" +
+	"\vconcurrency\x18\x01 \x01(\x05R\vconcurrency\x129\n" +
+	"\tautoscale\x18\x02 \x01(\v2\x1b.warren.broker.v1.AutoscaleR\tautoscale\x12-\n" +
+	"\x05pause\x18\x03 \x01(\v2\x17.warren.broker.v1.PauseR\x05pause\x129\n" +
+	"\n" +
+	"pause_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tpauseTime\"/\n" +
+	"\tAutoscale\x12\x10\n" +
+	"\x03min\x18\x01 \x01(\x05R\x03min\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\x05R\x03max\"Q\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
@@ -1203,51 +1947,71 @@ func file_warren_broker_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_warren_broker_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_warren_broker_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_warren_broker_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_warren_broker_v1_control_proto_goTypes = []any{
 	(StartVerdict)(0),             // 0: warren.broker.v1.StartVerdict
 	(*WorkerIdentity)(nil),        // 1: warren.broker.v1.WorkerIdentity
 	(*WorkerRequest)(nil),         // 2: warren.broker.v1.WorkerRequest
-	(*StartRequest)(nil),          // 3: warren.broker.v1.StartRequest
-	(*StartAnswer)(nil),           // 4: warren.broker.v1.StartAnswer
-	(*Registration)(nil),          // 5: warren.broker.v1.Registration
-	(*Heartbeat)(nil),             // 6: warren.broker.v1.Heartbeat
-	(*TypeLoad)(nil),              // 7: warren.broker.v1.TypeLoad
-	(*ControlMessage)(nil),        // 8: warren.broker.v1.ControlMessage
-	(*RegistrationAnswer)(nil),    // 9: warren.broker.v1.RegistrationAnswer
-	(*HeartbeatAnswer)(nil),       // 10: warren.broker.v1.HeartbeatAnswer
-	(*TypePolicy)(nil),            // 11: warren.broker.v1.TypePolicy
-	(*Refusal)(nil),               // 12: warren.broker.v1.Refusal
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*StatusEvent)(nil),           // 14: warren.broker.v1.StatusEvent
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*v1.TaskOptions)(nil),        // 16: warren.task.v1.TaskOptions
+	(*SyncRequest)(nil),           // 3: warren.broker.v1.SyncRequest
+	(*Cancellation)(nil),          // 4: warren.broker.v1.Cancellation
+	(*CancellationBatch)(nil),     // 5: warren.broker.v1.CancellationBatch
+	(*DrainRequest)(nil),          // 6: warren.broker.v1.DrainRequest
+	(*StartRequest)(nil),          // 7: warren.broker.v1.StartRequest
+	(*StartAnswer)(nil),           // 8: warren.broker.v1.StartAnswer
+	(*Registration)(nil),          // 9: warren.broker.v1.Registration
+	(*Heartbeat)(nil),             // 10: warren.broker.v1.Heartbeat
+	(*RunningTask)(nil),           // 11: warren.broker.v1.RunningTask
+	(*TypeLoad)(nil),              // 12: warren.broker.v1.TypeLoad
+	(*ControlMessage)(nil),        // 13: warren.broker.v1.ControlMessage
+	(*RegistrationAnswer)(nil),    // 14: warren.broker.v1.RegistrationAnswer
+	(*HeartbeatAnswer)(nil),       // 15: warren.broker.v1.HeartbeatAnswer
+	(*TypePolicy)(nil),            // 16: warren.broker.v1.TypePolicy
+	(*Pause)(nil),                 // 17: warren.broker.v1.Pause
+	(*TypeControl)(nil),           // 18: warren.broker.v1.TypeControl
+	(*Autoscale)(nil),             // 19: warren.broker.v1.Autoscale
+	(*Refusal)(nil),               // 20: warren.broker.v1.Refusal
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*StatusEvent)(nil),           // 22: warren.broker.v1.StatusEvent
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*v1.TaskOptions)(nil),        // 24: warren.task.v1.TaskOptions
 }
 var file_warren_broker_v1_control_proto_depIdxs = []int32{
-	13, // 0: warren.broker.v1.WorkerIdentity.start_time:type_name -> google.protobuf.Timestamp
+	21, // 0: warren.broker.v1.WorkerIdentity.start_time:type_name -> google.protobuf.Timestamp
 	1,  // 1: warren.broker.v1.WorkerRequest.worker:type_name -> warren.broker.v1.WorkerIdentity
-	5,  // 2: warren.broker.v1.WorkerRequest.registration:type_name -> warren.broker.v1.Registration
-	3,  // 3: warren.broker.v1.WorkerRequest.start:type_name -> warren.broker.v1.StartRequest
-	0,  // 4: warren.broker.v1.StartAnswer.verdict:type_name -> warren.broker.v1.StartVerdict
-	14, // 5: warren.broker.v1.StartAnswer.outcome:type_name -> warren.broker.v1.StatusEvent
-	14, // 6: warren.broker.v1.StartAnswer.crashed:type_name -> warren.broker.v1.StatusEvent
-	1,  // 7: warren.broker.v1.Heartbeat.worker:type_name -> warren.broker.v1.WorkerIdentity
-	13, // 8: warren.broker.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
-	7,  // 9: warren.broker.v1.Heartbeat.types:type_name -> warren.broker.v1.TypeLoad
-	13, // 10: warren.broker.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
-	9,  // 11: warren.broker.v1.ControlMessage.registration:type_name -> warren.broker.v1.RegistrationAnswer
-	10, // 12: warren.broker.v1.ControlMessage.heartbeat:type_name -> warren.broker.v1.HeartbeatAnswer
-	4,  // 13: warren.broker.v1.ControlMessage.start:type_name -> warren.broker.v1.StartAnswer
-	11, // 14: warren.broker.v1.RegistrationAnswer.types:type_name -> warren.broker.v1.TypePolicy
-	12, // 15: warren.broker.v1.RegistrationAnswer.refusals:type_name -> warren.broker.v1.Refusal
-	11, // 16: warren.broker.v1.HeartbeatAnswer.types:type_name -> warren.broker.v1.TypePolicy
-	15, // 17: warren.broker.v1.TypePolicy.timeout:type_name -> google.protobuf.Duration
-	16, // 18: warren.broker.v1.TypePolicy.options:type_name -> warren.task.v1.TaskOptions
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	9,  // 2: warren.broker.v1.WorkerRequest.registration:type_name -> warren.broker.v1.Registration
+	7,  // 3: warren.broker.v1.WorkerRequest.start:type_name -> warren.broker.v1.StartRequest
+	3,  // 4: warren.broker.v1.WorkerRequest.sync:type_name -> warren.broker.v1.SyncRequest
+	4,  // 5: warren.broker.v1.CancellationBatch.entries:type_name -> warren.broker.v1.Cancellation
+	4,  // 6: warren.broker.v1.CancellationBatch.forget:type_name -> warren.broker.v1.Cancellation
+	0,  // 7: warren.broker.v1.StartAnswer.verdict:type_name -> warren.broker.v1.StartVerdict
+	22, // 8: warren.broker.v1.StartAnswer.outcome:type_name -> warren.broker.v1.StatusEvent
+	22, // 9: warren.broker.v1.StartAnswer.crashed:type_name -> warren.broker.v1.StatusEvent
+	1,  // 10: warren.broker.v1.Heartbeat.worker:type_name -> warren.broker.v1.WorkerIdentity
+	21, // 11: warren.broker.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
+	12, // 12: warren.broker.v1.Heartbeat.types:type_name -> warren.broker.v1.TypeLoad
+	11, // 13: warren.broker.v1.Heartbeat.running:type_name -> warren.broker.v1.RunningTask
+	21, // 14: warren.broker.v1.RunningTask.start_time:type_name -> google.protobuf.Timestamp
+	21, // 15: warren.broker.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
+	14, // 16: warren.broker.v1.ControlMessage.registration:type_name -> warren.broker.v1.RegistrationAnswer
+	15, // 17: warren.broker.v1.ControlMessage.heartbeat:type_name -> warren.broker.v1.HeartbeatAnswer
+	8,  // 18: warren.broker.v1.ControlMessage.start:type_name -> warren.broker.v1.StartAnswer
+	5,  // 19: warren.broker.v1.ControlMessage.cancellations:type_name -> warren.broker.v1.CancellationBatch
+	6,  // 20: warren.broker.v1.ControlMessage.drain:type_name -> warren.broker.v1.DrainRequest
+	16, // 21: warren.broker.v1.RegistrationAnswer.types:type_name -> warren.broker.v1.TypePolicy
+	20, // 22: warren.broker.v1.RegistrationAnswer.refusals:type_name -> warren.broker.v1.Refusal
+	16, // 23: warren.broker.v1.HeartbeatAnswer.types:type_name -> warren.broker.v1.TypePolicy
+	23, // 24: warren.broker.v1.TypePolicy.timeout:type_name -> google.protobuf.Duration
+	24, // 25: warren.broker.v1.TypePolicy.options:type_name -> warren.task.v1.TaskOptions
+	17, // 26: warren.broker.v1.TypePolicy.pause:type_name -> warren.broker.v1.Pause
+	21, // 27: warren.broker.v1.Pause.until:type_name -> google.protobuf.Timestamp
+	19, // 28: warren.broker.v1.TypeControl.autoscale:type_name -> warren.broker.v1.Autoscale
+	17, // 29: warren.broker.v1.TypeControl.pause:type_name -> warren.broker.v1.Pause
+	21, // 30: warren.broker.v1.TypeControl.pause_time:type_name -> google.protobuf.Timestamp
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_control_proto_init() }
@@ -1259,11 +2023,14 @@ func file_warren_broker_v1_control_proto_init() {
 	file_warren_broker_v1_control_proto_msgTypes[1].OneofWrappers = []any{
 		(*WorkerRequest_Registration)(nil),
 		(*WorkerRequest_Start)(nil),
+		(*WorkerRequest_Sync)(nil),
 	}
-	file_warren_broker_v1_control_proto_msgTypes[7].OneofWrappers = []any{
+	file_warren_broker_v1_control_proto_msgTypes[12].OneofWrappers = []any{
 		(*ControlMessage_Registration)(nil),
 		(*ControlMessage_Heartbeat)(nil),
 		(*ControlMessage_Start)(nil),
+		(*ControlMessage_Cancellations)(nil),
+		(*ControlMessage_Drain)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1271,7 +2038,7 @@ func file_warren_broker_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_broker_v1_control_proto_rawDesc), len(file_warren_broker_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

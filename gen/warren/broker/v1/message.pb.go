@@ -53,7 +53,9 @@ type TaskHeader struct {
 	// Time that one attempt may take, if the submission has its own.
 	Timeout *durationpb.Duration `protobuf:"bytes,10,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// What the submission set of the retry policy.
-	Retry         *v1.RetryPolicy `protobuf:"bytes,11,opt,name=retry,proto3" json:"retry,omitempty"`
+	Retry *v1.RetryPolicy `protobuf:"bytes,11,opt,name=retry,proto3" json:"retry,omitempty"`
+	// The schedule that submitted it; empty for none.
+	ScheduleId    string `protobuf:"bytes,12,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,6 +165,13 @@ func (x *TaskHeader) GetRetry() *v1.RetryPolicy {
 		return x.Retry
 	}
 	return nil
+}
+
+func (x *TaskHeader) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
 }
 
 // AttemptHistory travels with a message that was retried or given up, as the
@@ -422,11 +431,93 @@ func (x *MetadataEntry) GetValues() [][]byte {
 	return nil
 }
 
+// StoredTask is a task's message while it waits in a gateway's store for its time.
+type StoredTask struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Its type.
+	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// The payload.
+	Payload []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The header that it will have, but for `copy`, which each publish has its own.
+	Header *TaskHeader `protobuf:"bytes,4,opt,name=header,proto3" json:"header,omitempty"`
+	// The trace context of the submission, as AMQP headers have it.
+	Trace         map[string]string `protobuf:"bytes,5,rep,name=trace,proto3" json:"trace,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoredTask) Reset() {
+	*x = StoredTask{}
+	mi := &file_warren_broker_v1_message_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoredTask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoredTask) ProtoMessage() {}
+
+func (x *StoredTask) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_message_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoredTask.ProtoReflect.Descriptor instead.
+func (*StoredTask) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_message_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StoredTask) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *StoredTask) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *StoredTask) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *StoredTask) GetHeader() *TaskHeader {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *StoredTask) GetTrace() map[string]string {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
 var File_warren_broker_v1_message_proto protoreflect.FileDescriptor
 
 const file_warren_broker_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1ewarren/broker/v1/message.proto\x12\x10warren.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xb9\x04\n" +
+	"\x1ewarren/broker/v1/message.proto\x12\x10warren.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xda\x04\n" +
 	"\n" +
 	"TaskHeader\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x05R\x03run\x12\x12\n" +
@@ -442,7 +533,9 @@ const file_warren_broker_v1_message_proto_rawDesc = "" +
 	"expireTime\x123\n" +
 	"\atimeout\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\atimeout\x121\n" +
-	"\x05retry\x18\v \x01(\v2\x1b.warren.task.v1.RetryPolicyR\x05retry\x1a9\n" +
+	"\x05retry\x18\v \x01(\v2\x1b.warren.task.v1.RetryPolicyR\x05retry\x12\x1f\n" +
+	"\vschedule_id\x18\f \x01(\tR\n" +
+	"scheduleId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x7f\n" +
@@ -467,7 +560,18 @@ const file_warren_broker_v1_message_proto_rawDesc = "" +
 	"\aignored\x18\v \x01(\bR\aignored\"9\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\fR\x06valuesB\xc0\x01\n" +
+	"\x06values\x18\x02 \x03(\fR\x06values\"\x82\x02\n" +
+	"\n" +
+	"StoredTask\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x124\n" +
+	"\x06header\x18\x04 \x01(\v2\x1c.warren.broker.v1.TaskHeaderR\x06header\x12=\n" +
+	"\x05trace\x18\x05 \x03(\v2'.warren.broker.v1.StoredTask.TraceEntryR\x05trace\x1a8\n" +
+	"\n" +
+	"TraceEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xc0\x01\n" +
 	"\x14com.warren.broker.v1B\fMessageProtoP\x01Z8github.com/warrenmq/warren/gen/warren/broker/v1;brokerv1\xa2\x02\x03WBX\xaa\x02\x10Warren.Broker.V1\xca\x02\x10Warren\\Broker\\V1\xe2\x02\x1cWarren\\Broker\\V1\\GPBMetadata\xea\x02\x12Warren::Broker::V1b\x06proto3"
 
 var (
@@ -482,35 +586,39 @@ func file_warren_broker_v1_message_proto_rawDescGZIP() []byte {
 	return file_warren_broker_v1_message_proto_rawDescData
 }
 
-var file_warren_broker_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_warren_broker_v1_message_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_warren_broker_v1_message_proto_goTypes = []any{
 	(*TaskHeader)(nil),            // 0: warren.broker.v1.TaskHeader
 	(*AttemptHistory)(nil),        // 1: warren.broker.v1.AttemptHistory
 	(*PastAttempt)(nil),           // 2: warren.broker.v1.PastAttempt
 	(*MetadataEntry)(nil),         // 3: warren.broker.v1.MetadataEntry
-	nil,                           // 4: warren.broker.v1.TaskHeader.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
-	(*v1.RetryPolicy)(nil),        // 7: warren.task.v1.RetryPolicy
-	(*v1.Failure)(nil),            // 8: warren.task.v1.Failure
+	(*StoredTask)(nil),            // 4: warren.broker.v1.StoredTask
+	nil,                           // 5: warren.broker.v1.TaskHeader.LabelsEntry
+	nil,                           // 6: warren.broker.v1.StoredTask.TraceEntry
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*v1.RetryPolicy)(nil),        // 9: warren.task.v1.RetryPolicy
+	(*v1.Failure)(nil),            // 10: warren.task.v1.Failure
 }
 var file_warren_broker_v1_message_proto_depIdxs = []int32{
-	5,  // 0: warren.broker.v1.TaskHeader.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 1: warren.broker.v1.TaskHeader.labels:type_name -> warren.broker.v1.TaskHeader.LabelsEntry
+	7,  // 0: warren.broker.v1.TaskHeader.create_time:type_name -> google.protobuf.Timestamp
+	5,  // 1: warren.broker.v1.TaskHeader.labels:type_name -> warren.broker.v1.TaskHeader.LabelsEntry
 	3,  // 2: warren.broker.v1.TaskHeader.metadata:type_name -> warren.broker.v1.MetadataEntry
-	5,  // 3: warren.broker.v1.TaskHeader.run_time:type_name -> google.protobuf.Timestamp
-	5,  // 4: warren.broker.v1.TaskHeader.expire_time:type_name -> google.protobuf.Timestamp
-	6,  // 5: warren.broker.v1.TaskHeader.timeout:type_name -> google.protobuf.Duration
-	7,  // 6: warren.broker.v1.TaskHeader.retry:type_name -> warren.task.v1.RetryPolicy
+	7,  // 3: warren.broker.v1.TaskHeader.run_time:type_name -> google.protobuf.Timestamp
+	7,  // 4: warren.broker.v1.TaskHeader.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 5: warren.broker.v1.TaskHeader.timeout:type_name -> google.protobuf.Duration
+	9,  // 6: warren.broker.v1.TaskHeader.retry:type_name -> warren.task.v1.RetryPolicy
 	2,  // 7: warren.broker.v1.AttemptHistory.attempts:type_name -> warren.broker.v1.PastAttempt
-	5,  // 8: warren.broker.v1.PastAttempt.start_time:type_name -> google.protobuf.Timestamp
-	5,  // 9: warren.broker.v1.PastAttempt.end_time:type_name -> google.protobuf.Timestamp
-	8,  // 10: warren.broker.v1.PastAttempt.failure:type_name -> warren.task.v1.Failure
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 8: warren.broker.v1.PastAttempt.start_time:type_name -> google.protobuf.Timestamp
+	7,  // 9: warren.broker.v1.PastAttempt.end_time:type_name -> google.protobuf.Timestamp
+	10, // 10: warren.broker.v1.PastAttempt.failure:type_name -> warren.task.v1.Failure
+	0,  // 11: warren.broker.v1.StoredTask.header:type_name -> warren.broker.v1.TaskHeader
+	6,  // 12: warren.broker.v1.StoredTask.trace:type_name -> warren.broker.v1.StoredTask.TraceEntry
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_message_proto_init() }
@@ -524,7 +632,7 @@ func file_warren_broker_v1_message_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_broker_v1_message_proto_rawDesc), len(file_warren_broker_v1_message_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -46,6 +46,12 @@ const (
 	// The worker's connection was lost before the delivery was settled, with the
 	// handler running, or not started yet; the worker itself was not.
 	Phase_PHASE_LOST Phase = 6
+	// Accepted, to be put into its queue later; the first event of such a task. It is
+	// written by gateways into their store and does not travel.
+	Phase_PHASE_SCHEDULED Phase = 7
+	// The submitter or an operator changed what the task was submitted with; it
+	// decides no state. It does not travel either.
+	Phase_PHASE_UPDATED Phase = 8
 	// Terminal: given up.
 	Phase_PHASE_DEAD_LETTERED Phase = 10
 	// Terminal: cancelled.
@@ -66,6 +72,8 @@ var (
 		4:  "PHASE_RETRYING",
 		5:  "PHASE_RELEASED",
 		6:  "PHASE_LOST",
+		7:  "PHASE_SCHEDULED",
+		8:  "PHASE_UPDATED",
 		10: "PHASE_DEAD_LETTERED",
 		11: "PHASE_CANCELLED",
 		12: "PHASE_SUCCEEDED",
@@ -79,6 +87,8 @@ var (
 		"PHASE_RETRYING":      4,
 		"PHASE_RELEASED":      5,
 		"PHASE_LOST":          6,
+		"PHASE_SCHEDULED":     7,
+		"PHASE_UPDATED":       8,
 		"PHASE_DEAD_LETTERED": 10,
 		"PHASE_CANCELLED":     11,
 		"PHASE_SUCCEEDED":     12,
@@ -189,13 +199,14 @@ type StatusEvent struct {
 	Delivery int64 `protobuf:"varint,6,opt,name=delivery,proto3" json:"delivery,omitempty"`
 	// What happened.
 	Phase Phase `protobuf:"varint,7,opt,name=phase,proto3,enum=warren.broker.v1.Phase" json:"phase,omitempty"`
-	// Order within the phase: MESSAGE and PROGRESS, from 1.
+	// Order within the phase: MESSAGE, PROGRESS and UPDATED, from 1.
 	Sequence int64 `protobuf:"varint,8,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// When it happened, by the clock of the process that reports it.
 	Time *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
-	// What a row needs when this event creates it; in QUEUED and STARTED.
+	// What a row needs when this event creates it; in SCHEDULED, QUEUED and STARTED.
+	// UPDATED: what holds from then on.
 	Head *TaskHead `protobuf:"bytes,10,opt,name=head,proto3" json:"head,omitempty"`
-	// QUEUED: the payload.
+	// SCHEDULED and QUEUED: the payload.
 	Payload *StatusPayload `protobuf:"bytes,11,opt,name=payload,proto3" json:"payload,omitempty"`
 	// STARTED: who executes.
 	Execution *Execution `protobuf:"bytes,12,opt,name=execution,proto3" json:"execution,omitempty"`
@@ -204,7 +215,8 @@ type StatusEvent struct {
 	// MESSAGE and SUCCEEDED: the encoded message. A stream's SUCCEEDED repeats
 	// its last message.
 	Message []byte `protobuf:"bytes,14,opt,name=message,proto3" json:"message,omitempty"`
-	// DEAD_LETTERED and RETRYING: the failure.
+	// DEAD_LETTERED and RETRYING: the failure. CANCELLED: what the handler failed with
+	// once its context was cancelled.
 	Failure *v1.Failure `protobuf:"bytes,15,opt,name=failure,proto3" json:"failure,omitempty"`
 	// DEAD_LETTERED: why.
 	Cause v1.Cause `protobuf:"varint,16,opt,name=cause,proto3,enum=warren.task.v1.Cause" json:"cause,omitempty"`
@@ -222,8 +234,13 @@ type StatusEvent struct {
 	ResponseHeaders []*MetadataEntry `protobuf:"bytes,21,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
 	// SUCCEEDED, RETRYING and DEAD_LETTERED: the trailers of the handler's call.
 	ResponseTrailers []*MetadataEntry `protobuf:"bytes,22,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// SCHEDULED: when the task is put into its queue. UPDATED: likewise, of a task that
+	// was submitted for later.
+	ScheduleTime *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=schedule_time,json=scheduleTime,proto3" json:"schedule_time,omitempty"`
+	// CANCELLED: why, as whoever asked for it said. UPDATED: likewise.
+	Reason        string `protobuf:"bytes,24,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusEvent) Reset() {
@@ -410,6 +427,20 @@ func (x *StatusEvent) GetResponseTrailers() []*MetadataEntry {
 	return nil
 }
 
+func (x *StatusEvent) GetScheduleTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ScheduleTime
+	}
+	return nil
+}
+
+func (x *StatusEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // TaskHead is what of a task's message belongs into its row.
 type TaskHead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -422,7 +453,9 @@ type TaskHead struct {
 	// The trace of the submission: 16 bytes, or none.
 	TraceId []byte `protobuf:"bytes,4,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
 	// No attempt starts after this.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// The schedule that submitted it; empty for none.
+	ScheduleId    string `protobuf:"bytes,6,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +523,13 @@ func (x *TaskHead) GetExpireTime() *timestamppb.Timestamp {
 		return x.ExpireTime
 	}
 	return nil
+}
+
+func (x *TaskHead) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
 }
 
 // StatusPayload is the payload in a QUEUED event.
@@ -647,7 +687,7 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\x1dwarren/broker/v1/status.proto\x12\x10warren.broker.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ewarren/broker/v1/message.proto\x1a\x19warren/task/v1/task.proto\"?\n" +
 	"\vStatusBatch\x12\x16\n" +
 	"\x06events\x18\x01 \x03(\fR\x06events\x12\x18\n" +
-	"\amarkers\x18\x02 \x03(\tR\amarkers\"\xa5\a\n" +
+	"\amarkers\x18\x02 \x03(\tR\amarkers\"\xfe\a\n" +
 	"\vStatusEvent\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x12\n" +
@@ -671,7 +711,9 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\fnext_attempt\x18\x13 \x01(\x05R\vnextAttempt\x12\x1a\n" +
 	"\bdecision\x18\x14 \x01(\tR\bdecision\x12J\n" +
 	"\x10response_headers\x18\x15 \x03(\v2\x1f.warren.broker.v1.MetadataEntryR\x0fresponseHeaders\x12L\n" +
-	"\x11response_trailers\x18\x16 \x03(\v2\x1f.warren.broker.v1.MetadataEntryR\x10responseTrailers\"\xb6\x02\n" +
+	"\x11response_trailers\x18\x16 \x03(\v2\x1f.warren.broker.v1.MetadataEntryR\x10responseTrailers\x12?\n" +
+	"\rschedule_time\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\fscheduleTime\x12\x16\n" +
+	"\x06reason\x18\x18 \x01(\tR\x06reason\"\xd7\x02\n" +
 	"\bTaskHead\x12;\n" +
 	"\vcreate_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1a\n" +
@@ -679,7 +721,9 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\x06labels\x18\x03 \x03(\v2&.warren.broker.v1.TaskHead.LabelsEntryR\x06labels\x12\x19\n" +
 	"\btrace_id\x18\x04 \x01(\fR\atraceId\x12;\n" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x1a9\n" +
+	"expireTime\x12\x1f\n" +
+	"\vschedule_id\x18\x06 \x01(\tR\n" +
+	"scheduleId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
@@ -692,7 +736,7 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12 \n" +
 	"\vredelivered\x18\x03 \x01(\bR\vredelivered\x12\x14\n" +
-	"\x05alone\x18\x04 \x01(\bR\x05alone*\xe5\x01\n" +
+	"\x05alone\x18\x04 \x01(\bR\x05alone*\x8d\x02\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPHASE_QUEUED\x10\x01\x12\x11\n" +
@@ -701,7 +745,9 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\x0ePHASE_RETRYING\x10\x04\x12\x12\n" +
 	"\x0ePHASE_RELEASED\x10\x05\x12\x0e\n" +
 	"\n" +
-	"PHASE_LOST\x10\x06\x12\x17\n" +
+	"PHASE_LOST\x10\x06\x12\x13\n" +
+	"\x0fPHASE_SCHEDULED\x10\a\x12\x11\n" +
+	"\rPHASE_UPDATED\x10\b\x12\x17\n" +
 	"\x13PHASE_DEAD_LETTERED\x10\n" +
 	"\x12\x13\n" +
 	"\x0fPHASE_CANCELLED\x10\v\x12\x13\n" +
@@ -749,14 +795,15 @@ var file_warren_broker_v1_status_proto_depIdxs = []int32{
 	7,  // 8: warren.broker.v1.StatusEvent.next_attempt_time:type_name -> google.protobuf.Timestamp
 	11, // 9: warren.broker.v1.StatusEvent.response_headers:type_name -> warren.broker.v1.MetadataEntry
 	11, // 10: warren.broker.v1.StatusEvent.response_trailers:type_name -> warren.broker.v1.MetadataEntry
-	7,  // 11: warren.broker.v1.TaskHead.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 12: warren.broker.v1.TaskHead.labels:type_name -> warren.broker.v1.TaskHead.LabelsEntry
-	7,  // 13: warren.broker.v1.TaskHead.expire_time:type_name -> google.protobuf.Timestamp
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	7,  // 11: warren.broker.v1.StatusEvent.schedule_time:type_name -> google.protobuf.Timestamp
+	7,  // 12: warren.broker.v1.TaskHead.create_time:type_name -> google.protobuf.Timestamp
+	6,  // 13: warren.broker.v1.TaskHead.labels:type_name -> warren.broker.v1.TaskHead.LabelsEntry
+	7,  // 14: warren.broker.v1.TaskHead.expire_time:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_status_proto_init() }

@@ -111,6 +111,27 @@ const (
 	ErrorReason_ERROR_REASON_RESUME_TOKEN_EXPIRED ErrorReason = 37
 	// The service to forward to could not be reached, and has not seen the call.
 	ErrorReason_ERROR_REASON_TARGET_UNREACHABLE ErrorReason = 38
+	// The task is not in a state in which this can be done: the metadata's `state` has
+	// the one that it is in.
+	ErrorReason_ERROR_REASON_TASK_STATE ErrorReason = 39
+	// The idempotency key was used for another payload; the metadata's `task_id` has
+	// the task.
+	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_CONFLICT ErrorReason = 40
+	// Another call is submitting with this idempotency key. Call again.
+	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_BUSY ErrorReason = 41
+	// No such schedule.
+	ErrorReason_ERROR_REASON_SCHEDULE_NOT_FOUND ErrorReason = 42
+	// A schedule has this id already.
+	ErrorReason_ERROR_REASON_SCHEDULE_EXISTS ErrorReason = 43
+	// No such worker is known, or it has been gone for a while.
+	ErrorReason_ERROR_REASON_WORKER_NOT_FOUND ErrorReason = 44
+	// More is concerned than the call allows: the metadata's `count` says how much.
+	ErrorReason_ERROR_REASON_COUNT_EXCEEDED ErrorReason = 45
+	// As many cancellations are outstanding as can be: workers have to see their
+	// messages first.
+	ErrorReason_ERROR_REASON_TOO_MANY_CANCELLATIONS ErrorReason = 46
+	// RabbitMQ does not say how it stands with a queue. Call again.
+	ErrorReason_ERROR_REASON_QUEUE_UNAVAILABLE ErrorReason = 47
 )
 
 // Enum value maps for ErrorReason.
@@ -155,47 +176,65 @@ var (
 		36: "ERROR_REASON_UNROUTABLE",
 		37: "ERROR_REASON_RESUME_TOKEN_EXPIRED",
 		38: "ERROR_REASON_TARGET_UNREACHABLE",
+		39: "ERROR_REASON_TASK_STATE",
+		40: "ERROR_REASON_IDEMPOTENCY_KEY_CONFLICT",
+		41: "ERROR_REASON_IDEMPOTENCY_KEY_BUSY",
+		42: "ERROR_REASON_SCHEDULE_NOT_FOUND",
+		43: "ERROR_REASON_SCHEDULE_EXISTS",
+		44: "ERROR_REASON_WORKER_NOT_FOUND",
+		45: "ERROR_REASON_COUNT_EXCEEDED",
+		46: "ERROR_REASON_TOO_MANY_CANCELLATIONS",
+		47: "ERROR_REASON_QUEUE_UNAVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":           0,
-		"ERROR_REASON_INVALID_REQUEST":       1,
-		"ERROR_REASON_TASK_TYPE_NOT_FOUND":   2,
-		"ERROR_REASON_TASK_NOT_FOUND":        3,
-		"ERROR_REASON_PAYLOAD_TYPE_MISMATCH": 4,
-		"ERROR_REASON_PAYLOAD_UNDECODABLE":   5,
-		"ERROR_REASON_PAYLOAD_TOO_LARGE":     6,
-		"ERROR_REASON_NOT_SUBMITTED":         7,
-		"ERROR_REASON_SUBMISSION_UNKNOWN":    8,
-		"ERROR_REASON_PROJECTION_BEHIND":     9,
-		"ERROR_REASON_STORE_UNAVAILABLE":     10,
-		"ERROR_REASON_SHUTTING_DOWN":         11,
-		"ERROR_REASON_RESUME_TOKEN_INVALID":  12,
-		"ERROR_REASON_PAGE_TOKEN_INVALID":    13,
-		"ERROR_REASON_METHOD_NOT_FOUND":      14,
-		"ERROR_REASON_CALL_ENDED":            15,
-		"ERROR_REASON_INTERNAL":              16,
-		"ERROR_REASON_RESULT_TOO_LARGE":      17,
-		"ERROR_REASON_STREAM_TOO_LARGE":      18,
-		"ERROR_REASON_HANDLER_PANICKED":      19,
-		"ERROR_REASON_HANDLER_NOT_FOUND":     20,
-		"ERROR_REASON_MESSAGE_UNDECODABLE":   21,
-		"ERROR_REASON_ATTEMPT_TIMED_OUT":     22,
-		"ERROR_REASON_HANDLER_STUCK":         23,
-		"ERROR_REASON_WORKER_CRASHED":        24,
-		"ERROR_REASON_AT_MOST_ONCE":          25,
-		"ERROR_REASON_EXPIRED":               26,
-		"ERROR_REASON_QUEUE_FULL":            27,
-		"ERROR_REASON_TASK_ID_CONFLICT":      28,
-		"ERROR_REASON_ETAG_MISMATCH":         29,
-		"ERROR_REASON_FILTER_INVALID":        30,
-		"ERROR_REASON_DEAD_LETTER_NOT_FOUND": 31,
-		"ERROR_REASON_DEAD_LETTER_NOT_OPEN":  32,
-		"ERROR_REASON_NOT_REPLAYABLE":        33,
-		"ERROR_REASON_GATEWAY_UNAVAILABLE":   34,
-		"ERROR_REASON_BROKER_DEAD_LETTERED":  35,
-		"ERROR_REASON_UNROUTABLE":            36,
-		"ERROR_REASON_RESUME_TOKEN_EXPIRED":  37,
-		"ERROR_REASON_TARGET_UNREACHABLE":    38,
+		"ERROR_REASON_UNSPECIFIED":              0,
+		"ERROR_REASON_INVALID_REQUEST":          1,
+		"ERROR_REASON_TASK_TYPE_NOT_FOUND":      2,
+		"ERROR_REASON_TASK_NOT_FOUND":           3,
+		"ERROR_REASON_PAYLOAD_TYPE_MISMATCH":    4,
+		"ERROR_REASON_PAYLOAD_UNDECODABLE":      5,
+		"ERROR_REASON_PAYLOAD_TOO_LARGE":        6,
+		"ERROR_REASON_NOT_SUBMITTED":            7,
+		"ERROR_REASON_SUBMISSION_UNKNOWN":       8,
+		"ERROR_REASON_PROJECTION_BEHIND":        9,
+		"ERROR_REASON_STORE_UNAVAILABLE":        10,
+		"ERROR_REASON_SHUTTING_DOWN":            11,
+		"ERROR_REASON_RESUME_TOKEN_INVALID":     12,
+		"ERROR_REASON_PAGE_TOKEN_INVALID":       13,
+		"ERROR_REASON_METHOD_NOT_FOUND":         14,
+		"ERROR_REASON_CALL_ENDED":               15,
+		"ERROR_REASON_INTERNAL":                 16,
+		"ERROR_REASON_RESULT_TOO_LARGE":         17,
+		"ERROR_REASON_STREAM_TOO_LARGE":         18,
+		"ERROR_REASON_HANDLER_PANICKED":         19,
+		"ERROR_REASON_HANDLER_NOT_FOUND":        20,
+		"ERROR_REASON_MESSAGE_UNDECODABLE":      21,
+		"ERROR_REASON_ATTEMPT_TIMED_OUT":        22,
+		"ERROR_REASON_HANDLER_STUCK":            23,
+		"ERROR_REASON_WORKER_CRASHED":           24,
+		"ERROR_REASON_AT_MOST_ONCE":             25,
+		"ERROR_REASON_EXPIRED":                  26,
+		"ERROR_REASON_QUEUE_FULL":               27,
+		"ERROR_REASON_TASK_ID_CONFLICT":         28,
+		"ERROR_REASON_ETAG_MISMATCH":            29,
+		"ERROR_REASON_FILTER_INVALID":           30,
+		"ERROR_REASON_DEAD_LETTER_NOT_FOUND":    31,
+		"ERROR_REASON_DEAD_LETTER_NOT_OPEN":     32,
+		"ERROR_REASON_NOT_REPLAYABLE":           33,
+		"ERROR_REASON_GATEWAY_UNAVAILABLE":      34,
+		"ERROR_REASON_BROKER_DEAD_LETTERED":     35,
+		"ERROR_REASON_UNROUTABLE":               36,
+		"ERROR_REASON_RESUME_TOKEN_EXPIRED":     37,
+		"ERROR_REASON_TARGET_UNREACHABLE":       38,
+		"ERROR_REASON_TASK_STATE":               39,
+		"ERROR_REASON_IDEMPOTENCY_KEY_CONFLICT": 40,
+		"ERROR_REASON_IDEMPOTENCY_KEY_BUSY":     41,
+		"ERROR_REASON_SCHEDULE_NOT_FOUND":       42,
+		"ERROR_REASON_SCHEDULE_EXISTS":          43,
+		"ERROR_REASON_WORKER_NOT_FOUND":         44,
+		"ERROR_REASON_COUNT_EXCEEDED":           45,
+		"ERROR_REASON_TOO_MANY_CANCELLATIONS":   46,
+		"ERROR_REASON_QUEUE_UNAVAILABLE":        47,
 	}
 )
 
@@ -230,8 +269,7 @@ var File_warren_task_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\xd2\n" +
-	"\n" +
+	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\x99\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12$\n" +
@@ -272,7 +310,16 @@ const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"!ERROR_REASON_BROKER_DEAD_LETTERED\x10#\x12\x1b\n" +
 	"\x17ERROR_REASON_UNROUTABLE\x10$\x12%\n" +
 	"!ERROR_REASON_RESUME_TOKEN_EXPIRED\x10%\x12#\n" +
-	"\x1fERROR_REASON_TARGET_UNREACHABLE\x10&B\xb6\x01\n" +
+	"\x1fERROR_REASON_TARGET_UNREACHABLE\x10&\x12\x1b\n" +
+	"\x17ERROR_REASON_TASK_STATE\x10'\x12)\n" +
+	"%ERROR_REASON_IDEMPOTENCY_KEY_CONFLICT\x10(\x12%\n" +
+	"!ERROR_REASON_IDEMPOTENCY_KEY_BUSY\x10)\x12#\n" +
+	"\x1fERROR_REASON_SCHEDULE_NOT_FOUND\x10*\x12 \n" +
+	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10+\x12!\n" +
+	"\x1dERROR_REASON_WORKER_NOT_FOUND\x10,\x12\x1f\n" +
+	"\x1bERROR_REASON_COUNT_EXCEEDED\x10-\x12'\n" +
+	"#ERROR_REASON_TOO_MANY_CANCELLATIONS\x10.\x12\"\n" +
+	"\x1eERROR_REASON_QUEUE_UNAVAILABLE\x10/B\xb6\x01\n" +
 	"\x12com.warren.task.v1B\x10ErrorReasonProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
 var (

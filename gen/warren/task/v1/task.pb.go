@@ -382,21 +382,27 @@ const (
 	EventKind_EVENT_KIND_SUCCEEDED EventKind = 8
 	// The attempt failed, or asked for later: the next one is due at a time.
 	EventKind_EVENT_KIND_RETRYING EventKind = 9
+	// Accepted for later.
+	EventKind_EVENT_KIND_SCHEDULED EventKind = 10
+	// UpdateTask or RunTaskNow changed it. Its state is not concerned.
+	EventKind_EVENT_KIND_UPDATED EventKind = 11
 )
 
 // Enum value maps for EventKind.
 var (
 	EventKind_name = map[int32]string{
-		0: "EVENT_KIND_UNSPECIFIED",
-		1: "EVENT_KIND_QUEUED",
-		2: "EVENT_KIND_STARTED",
-		3: "EVENT_KIND_MESSAGE",
-		4: "EVENT_KIND_RELEASED",
-		5: "EVENT_KIND_LOST",
-		6: "EVENT_KIND_DEAD_LETTERED",
-		7: "EVENT_KIND_CANCELLED",
-		8: "EVENT_KIND_SUCCEEDED",
-		9: "EVENT_KIND_RETRYING",
+		0:  "EVENT_KIND_UNSPECIFIED",
+		1:  "EVENT_KIND_QUEUED",
+		2:  "EVENT_KIND_STARTED",
+		3:  "EVENT_KIND_MESSAGE",
+		4:  "EVENT_KIND_RELEASED",
+		5:  "EVENT_KIND_LOST",
+		6:  "EVENT_KIND_DEAD_LETTERED",
+		7:  "EVENT_KIND_CANCELLED",
+		8:  "EVENT_KIND_SUCCEEDED",
+		9:  "EVENT_KIND_RETRYING",
+		10: "EVENT_KIND_SCHEDULED",
+		11: "EVENT_KIND_UPDATED",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED":   0,
@@ -409,6 +415,8 @@ var (
 		"EVENT_KIND_CANCELLED":     7,
 		"EVENT_KIND_SUCCEEDED":     8,
 		"EVENT_KIND_RETRYING":      9,
+		"EVENT_KIND_SCHEDULED":     10,
+		"EVENT_KIND_UPDATED":       11,
 	}
 )
 
@@ -568,7 +576,8 @@ type Task struct {
 	Result *anypb.Any `protobuf:"bytes,18,opt,name=result,proto3" json:"result,omitempty"`
 	// Size of the result in bytes.
 	ResultSize int64 `protobuf:"varint,19,opt,name=result_size,json=resultSize,proto3" json:"result_size,omitempty"`
-	// The failure that ended the task, set when DEAD_LETTERED.
+	// The failure that ended the task, set when DEAD_LETTERED; when CANCELLED, what the
+	// handler failed with once its context was cancelled.
 	Failure *Failure `protobuf:"bytes,20,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Why the task is a dead letter, set when DEAD_LETTERED.
 	Cause Cause `protobuf:"varint,21,opt,name=cause,proto3,enum=warren.task.v1.Cause" json:"cause,omitempty"`
@@ -586,8 +595,18 @@ type Task struct {
 	ResponseHeaders []*MetadataEntry `protobuf:"bytes,27,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
 	// The trailers of the call that ended the task. FULL view only.
 	ResponseTrailers []*MetadataEntry `protobuf:"bytes,28,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// When it is put into its queue, or was, if it was submitted for later.
+	ScheduleTime *timestamppb.Timestamp `protobuf:"bytes,29,opt,name=schedule_time,json=scheduleTime,proto3" json:"schedule_time,omitempty"`
+	// Changes with everything that happens to the task; for UpdateTask.
+	Etag string `protobuf:"bytes,30,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Set from when CancelTask was called until the task has ended.
+	CancelRequest *CancelRequest `protobuf:"bytes,31,opt,name=cancel_request,json=cancelRequest,proto3" json:"cancel_request,omitempty"`
+	// Why it was cancelled, as whoever did said; set when CANCELLED.
+	CancelReason string `protobuf:"bytes,32,opt,name=cancel_reason,json=cancelReason,proto3" json:"cancel_reason,omitempty"`
+	// The schedule that submitted it; empty for none.
+	ScheduleId    string `protobuf:"bytes,33,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -816,6 +835,96 @@ func (x *Task) GetResponseTrailers() []*MetadataEntry {
 	return nil
 }
 
+func (x *Task) GetScheduleTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ScheduleTime
+	}
+	return nil
+}
+
+func (x *Task) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *Task) GetCancelRequest() *CancelRequest {
+	if x != nil {
+		return x.CancelRequest
+	}
+	return nil
+}
+
+func (x *Task) GetCancelReason() string {
+	if x != nil {
+		return x.CancelReason
+	}
+	return ""
+}
+
+func (x *Task) GetScheduleId() string {
+	if x != nil {
+		return x.ScheduleId
+	}
+	return ""
+}
+
+// CancelRequest is a cancellation that has not come to its end.
+type CancelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it was asked for.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// Why.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_warren_task_v1_task_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CancelRequest) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *CancelRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // MetadataEntry is one key of gRPC metadata. Of a handler's headers and trailers
 // those are kept whose keys may travel: not `grpc-*`, `warren-*`, `proxy-*`,
 // `authorization`, `cookie`, `set-cookie` and what belongs to the transport. At
@@ -833,7 +942,7 @@ type MetadataEntry struct {
 
 func (x *MetadataEntry) Reset() {
 	*x = MetadataEntry{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[1]
+	mi := &file_warren_task_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +954,7 @@ func (x *MetadataEntry) String() string {
 func (*MetadataEntry) ProtoMessage() {}
 
 func (x *MetadataEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[1]
+	mi := &file_warren_task_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +967,7 @@ func (x *MetadataEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataEntry.ProtoReflect.Descriptor instead.
 func (*MetadataEntry) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{1}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *MetadataEntry) GetKey() string {
@@ -894,7 +1003,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[2]
+	mi := &file_warren_task_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1015,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[2]
+	mi := &file_warren_task_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1028,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Failure) GetCode() int32 {
@@ -976,7 +1085,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[3]
+	mi := &file_warren_task_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1097,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[3]
+	mi := &file_warren_task_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1110,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Progress) GetFraction() float64 {
@@ -1064,7 +1173,7 @@ type TaskEvent struct {
 	// SUCCEEDED: the result. FULL view only.
 	Result *anypb.Any `protobuf:"bytes,10,opt,name=result,proto3" json:"result,omitempty"`
 	// DEAD_LETTERED and RETRYING: the failure; unset if a handler just asked for
-	// later.
+	// later. CANCELLED: what the handler failed with.
 	Failure *Failure `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`
 	// DEAD_LETTERED: why.
 	Cause Cause `protobuf:"varint,12,opt,name=cause,proto3,enum=warren.task.v1.Cause" json:"cause,omitempty"`
@@ -1081,13 +1190,17 @@ type TaskEvent struct {
 	ResponseHeaders []*MetadataEntry `protobuf:"bytes,16,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
 	// SUCCEEDED, DEAD_LETTERED and RETRYING: the call's trailers. FULL view only.
 	ResponseTrailers []*MetadataEntry `protobuf:"bytes,17,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// SCHEDULED, and UPDATED of a task that is SCHEDULED: when it is put into its queue.
+	ScheduleTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=schedule_time,json=scheduleTime,proto3" json:"schedule_time,omitempty"`
+	// CANCELLED: why. UPDATED: why, if whoever did it said so.
+	Reason        string `protobuf:"bytes,19,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskEvent) Reset() {
 	*x = TaskEvent{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[4]
+	mi := &file_warren_task_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1212,7 @@ func (x *TaskEvent) String() string {
 func (*TaskEvent) ProtoMessage() {}
 
 func (x *TaskEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[4]
+	mi := &file_warren_task_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1225,7 @@ func (x *TaskEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskEvent.ProtoReflect.Descriptor instead.
 func (*TaskEvent) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TaskEvent) GetNumber() int64 {
@@ -1234,6 +1347,20 @@ func (x *TaskEvent) GetResponseTrailers() []*MetadataEntry {
 	return nil
 }
 
+func (x *TaskEvent) GetScheduleTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ScheduleTime
+	}
+	return nil
+}
+
+func (x *TaskEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // One execution of an attempt. At-least-once delivery can execute an attempt's
 // number again; each such execution is a record of its own.
 type TaskAttempt struct {
@@ -1281,7 +1408,7 @@ type TaskAttempt struct {
 
 func (x *TaskAttempt) Reset() {
 	*x = TaskAttempt{}
-	mi := &file_warren_task_v1_task_proto_msgTypes[5]
+	mi := &file_warren_task_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1420,7 @@ func (x *TaskAttempt) String() string {
 func (*TaskAttempt) ProtoMessage() {}
 
 func (x *TaskAttempt) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_proto_msgTypes[5]
+	mi := &file_warren_task_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1433,7 @@ func (x *TaskAttempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskAttempt.ProtoReflect.Descriptor instead.
 func (*TaskAttempt) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_warren_task_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TaskAttempt) GetRun() int32 {
@@ -1425,8 +1552,7 @@ var File_warren_task_v1_task_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x19warren/task/v1/task.proto\x12\x0ewarren.task.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\n" +
-	"\n" +
+	"\x19warren/task/v1/task.proto\x12\x0ewarren.task.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\f\n" +
 	"\x04Task\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12/\n" +
@@ -1461,10 +1587,19 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"expireTime\x12\x14\n" +
 	"\x05queue\x18\x1a \x01(\tR\x05queue\x12H\n" +
 	"\x10response_headers\x18\x1b \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x0fresponseHeaders\x12J\n" +
-	"\x11response_trailers\x18\x1c \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers\x1a9\n" +
+	"\x11response_trailers\x18\x1c \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers\x12?\n" +
+	"\rschedule_time\x18\x1d \x01(\v2\x1a.google.protobuf.TimestampR\fscheduleTime\x12\x12\n" +
+	"\x04etag\x18\x1e \x01(\tR\x04etag\x12D\n" +
+	"\x0ecancel_request\x18\x1f \x01(\v2\x1d.warren.task.v1.CancelRequestR\rcancelRequest\x12#\n" +
+	"\rcancel_reason\x18  \x01(\tR\fcancelReason\x12\x1f\n" +
+	"\vschedule_id\x18! \x01(\tR\n" +
+	"scheduleId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"W\n" +
+	"\rCancelRequest\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"9\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\tR\x06values\"\xae\x01\n" +
@@ -1480,7 +1615,7 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
 	"\x03run\x18\x04 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattemptB\v\n" +
-	"\t_fraction\"\xfb\x05\n" +
+	"\t_fraction\"\xd4\x06\n" +
 	"\tTaskEvent\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12-\n" +
@@ -1501,7 +1636,9 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x11next_attempt_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12\x1a\n" +
 	"\bdecision\x18\x0f \x01(\tR\bdecision\x12H\n" +
 	"\x10response_headers\x18\x10 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x0fresponseHeaders\x12J\n" +
-	"\x11response_trailers\x18\x11 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers\"\xbf\x05\n" +
+	"\x11response_trailers\x18\x11 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers\x12?\n" +
+	"\rschedule_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\fscheduleTime\x12\x16\n" +
+	"\x06reason\x18\x13 \x01(\tR\x06reason\"\xbf\x05\n" +
 	"\vTaskAttempt\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1a\n" +
@@ -1557,7 +1694,7 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x12FAILURE_KIND_ERROR\x10\x01\x12\x18\n" +
 	"\x14FAILURE_KIND_TIMEOUT\x10\x02\x12\x16\n" +
 	"\x12FAILURE_KIND_PANIC\x10\x03\x12\x16\n" +
-	"\x12FAILURE_KIND_CRASH\x10\x04*\x87\x02\n" +
+	"\x12FAILURE_KIND_CRASH\x10\x04*\xb9\x02\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVENT_KIND_QUEUED\x10\x01\x12\x16\n" +
@@ -1568,7 +1705,10 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x18EVENT_KIND_DEAD_LETTERED\x10\x06\x12\x18\n" +
 	"\x14EVENT_KIND_CANCELLED\x10\a\x12\x18\n" +
 	"\x14EVENT_KIND_SUCCEEDED\x10\b\x12\x17\n" +
-	"\x13EVENT_KIND_RETRYING\x10\t*\xd7\x02\n" +
+	"\x13EVENT_KIND_RETRYING\x10\t\x12\x18\n" +
+	"\x14EVENT_KIND_SCHEDULED\x10\n" +
+	"\x12\x16\n" +
+	"\x12EVENT_KIND_UPDATED\x10\v*\xd7\x02\n" +
 	"\x0eAttemptOutcome\x12\x1f\n" +
 	"\x1bATTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ATTEMPT_OUTCOME_RUNNING\x10\x01\x12\x1d\n" +
@@ -1597,7 +1737,7 @@ func file_warren_task_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_warren_task_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_warren_task_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_warren_task_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_warren_task_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: warren.task.v1.TaskState
 	(Cause)(0),                    // 1: warren.task.v1.Cause
@@ -1607,57 +1747,62 @@ var file_warren_task_v1_task_proto_goTypes = []any{
 	(EventKind)(0),                // 5: warren.task.v1.EventKind
 	(AttemptOutcome)(0),           // 6: warren.task.v1.AttemptOutcome
 	(*Task)(nil),                  // 7: warren.task.v1.Task
-	(*MetadataEntry)(nil),         // 8: warren.task.v1.MetadataEntry
-	(*Failure)(nil),               // 9: warren.task.v1.Failure
-	(*Progress)(nil),              // 10: warren.task.v1.Progress
-	(*TaskEvent)(nil),             // 11: warren.task.v1.TaskEvent
-	(*TaskAttempt)(nil),           // 12: warren.task.v1.TaskAttempt
-	nil,                           // 13: warren.task.v1.Task.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*anypb.Any)(nil),             // 15: google.protobuf.Any
+	(*CancelRequest)(nil),         // 8: warren.task.v1.CancelRequest
+	(*MetadataEntry)(nil),         // 9: warren.task.v1.MetadataEntry
+	(*Failure)(nil),               // 10: warren.task.v1.Failure
+	(*Progress)(nil),              // 11: warren.task.v1.Progress
+	(*TaskEvent)(nil),             // 12: warren.task.v1.TaskEvent
+	(*TaskAttempt)(nil),           // 13: warren.task.v1.TaskAttempt
+	nil,                           // 14: warren.task.v1.Task.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*anypb.Any)(nil),             // 16: google.protobuf.Any
 }
 var file_warren_task_v1_task_proto_depIdxs = []int32{
 	0,  // 0: warren.task.v1.Task.state:type_name -> warren.task.v1.TaskState
 	2,  // 1: warren.task.v1.Task.priority:type_name -> warren.task.v1.Priority
-	13, // 2: warren.task.v1.Task.labels:type_name -> warren.task.v1.Task.LabelsEntry
-	14, // 3: warren.task.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	14, // 4: warren.task.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	14, // 5: warren.task.v1.Task.end_time:type_name -> google.protobuf.Timestamp
-	14, // 6: warren.task.v1.Task.update_time:type_name -> google.protobuf.Timestamp
-	15, // 7: warren.task.v1.Task.payload:type_name -> google.protobuf.Any
-	15, // 8: warren.task.v1.Task.result:type_name -> google.protobuf.Any
-	9,  // 9: warren.task.v1.Task.failure:type_name -> warren.task.v1.Failure
+	14, // 2: warren.task.v1.Task.labels:type_name -> warren.task.v1.Task.LabelsEntry
+	15, // 3: warren.task.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	15, // 4: warren.task.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	15, // 5: warren.task.v1.Task.end_time:type_name -> google.protobuf.Timestamp
+	15, // 6: warren.task.v1.Task.update_time:type_name -> google.protobuf.Timestamp
+	16, // 7: warren.task.v1.Task.payload:type_name -> google.protobuf.Any
+	16, // 8: warren.task.v1.Task.result:type_name -> google.protobuf.Any
+	10, // 9: warren.task.v1.Task.failure:type_name -> warren.task.v1.Failure
 	1,  // 10: warren.task.v1.Task.cause:type_name -> warren.task.v1.Cause
-	10, // 11: warren.task.v1.Task.progress:type_name -> warren.task.v1.Progress
-	14, // 12: warren.task.v1.Task.next_attempt_time:type_name -> google.protobuf.Timestamp
-	14, // 13: warren.task.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	8,  // 14: warren.task.v1.Task.response_headers:type_name -> warren.task.v1.MetadataEntry
-	8,  // 15: warren.task.v1.Task.response_trailers:type_name -> warren.task.v1.MetadataEntry
-	15, // 16: warren.task.v1.Failure.details:type_name -> google.protobuf.Any
-	4,  // 17: warren.task.v1.Failure.kind:type_name -> warren.task.v1.FailureKind
-	14, // 18: warren.task.v1.Progress.time:type_name -> google.protobuf.Timestamp
-	14, // 19: warren.task.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
-	5,  // 20: warren.task.v1.TaskEvent.kind:type_name -> warren.task.v1.EventKind
-	0,  // 21: warren.task.v1.TaskEvent.state:type_name -> warren.task.v1.TaskState
-	15, // 22: warren.task.v1.TaskEvent.message:type_name -> google.protobuf.Any
-	15, // 23: warren.task.v1.TaskEvent.result:type_name -> google.protobuf.Any
-	9,  // 24: warren.task.v1.TaskEvent.failure:type_name -> warren.task.v1.Failure
-	1,  // 25: warren.task.v1.TaskEvent.cause:type_name -> warren.task.v1.Cause
-	14, // 26: warren.task.v1.TaskEvent.next_attempt_time:type_name -> google.protobuf.Timestamp
-	8,  // 27: warren.task.v1.TaskEvent.response_headers:type_name -> warren.task.v1.MetadataEntry
-	8,  // 28: warren.task.v1.TaskEvent.response_trailers:type_name -> warren.task.v1.MetadataEntry
-	14, // 29: warren.task.v1.TaskAttempt.start_time:type_name -> google.protobuf.Timestamp
-	14, // 30: warren.task.v1.TaskAttempt.end_time:type_name -> google.protobuf.Timestamp
-	6,  // 31: warren.task.v1.TaskAttempt.outcome:type_name -> warren.task.v1.AttemptOutcome
-	9,  // 32: warren.task.v1.TaskAttempt.failure:type_name -> warren.task.v1.Failure
-	14, // 33: warren.task.v1.TaskAttempt.next_attempt_time:type_name -> google.protobuf.Timestamp
-	8,  // 34: warren.task.v1.TaskAttempt.response_headers:type_name -> warren.task.v1.MetadataEntry
-	8,  // 35: warren.task.v1.TaskAttempt.response_trailers:type_name -> warren.task.v1.MetadataEntry
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	11, // 11: warren.task.v1.Task.progress:type_name -> warren.task.v1.Progress
+	15, // 12: warren.task.v1.Task.next_attempt_time:type_name -> google.protobuf.Timestamp
+	15, // 13: warren.task.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	9,  // 14: warren.task.v1.Task.response_headers:type_name -> warren.task.v1.MetadataEntry
+	9,  // 15: warren.task.v1.Task.response_trailers:type_name -> warren.task.v1.MetadataEntry
+	15, // 16: warren.task.v1.Task.schedule_time:type_name -> google.protobuf.Timestamp
+	8,  // 17: warren.task.v1.Task.cancel_request:type_name -> warren.task.v1.CancelRequest
+	15, // 18: warren.task.v1.CancelRequest.time:type_name -> google.protobuf.Timestamp
+	16, // 19: warren.task.v1.Failure.details:type_name -> google.protobuf.Any
+	4,  // 20: warren.task.v1.Failure.kind:type_name -> warren.task.v1.FailureKind
+	15, // 21: warren.task.v1.Progress.time:type_name -> google.protobuf.Timestamp
+	15, // 22: warren.task.v1.TaskEvent.time:type_name -> google.protobuf.Timestamp
+	5,  // 23: warren.task.v1.TaskEvent.kind:type_name -> warren.task.v1.EventKind
+	0,  // 24: warren.task.v1.TaskEvent.state:type_name -> warren.task.v1.TaskState
+	16, // 25: warren.task.v1.TaskEvent.message:type_name -> google.protobuf.Any
+	16, // 26: warren.task.v1.TaskEvent.result:type_name -> google.protobuf.Any
+	10, // 27: warren.task.v1.TaskEvent.failure:type_name -> warren.task.v1.Failure
+	1,  // 28: warren.task.v1.TaskEvent.cause:type_name -> warren.task.v1.Cause
+	15, // 29: warren.task.v1.TaskEvent.next_attempt_time:type_name -> google.protobuf.Timestamp
+	9,  // 30: warren.task.v1.TaskEvent.response_headers:type_name -> warren.task.v1.MetadataEntry
+	9,  // 31: warren.task.v1.TaskEvent.response_trailers:type_name -> warren.task.v1.MetadataEntry
+	15, // 32: warren.task.v1.TaskEvent.schedule_time:type_name -> google.protobuf.Timestamp
+	15, // 33: warren.task.v1.TaskAttempt.start_time:type_name -> google.protobuf.Timestamp
+	15, // 34: warren.task.v1.TaskAttempt.end_time:type_name -> google.protobuf.Timestamp
+	6,  // 35: warren.task.v1.TaskAttempt.outcome:type_name -> warren.task.v1.AttemptOutcome
+	10, // 36: warren.task.v1.TaskAttempt.failure:type_name -> warren.task.v1.Failure
+	15, // 37: warren.task.v1.TaskAttempt.next_attempt_time:type_name -> google.protobuf.Timestamp
+	9,  // 38: warren.task.v1.TaskAttempt.response_headers:type_name -> warren.task.v1.MetadataEntry
+	9,  // 39: warren.task.v1.TaskAttempt.response_trailers:type_name -> warren.task.v1.MetadataEntry
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_warren_task_v1_task_proto_init() }
@@ -1665,14 +1810,14 @@ func file_warren_task_v1_task_proto_init() {
 	if File_warren_task_v1_task_proto != nil {
 		return
 	}
-	file_warren_task_v1_task_proto_msgTypes[3].OneofWrappers = []any{}
+	file_warren_task_v1_task_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_task_v1_task_proto_rawDesc), len(file_warren_task_v1_task_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -55,9 +55,19 @@ type SubmitTaskRequest struct {
 	Timeout *durationpb.Duration `protobuf:"bytes,7,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// What it sets replaces the task type's own. Attempts and budget are at most
 	// the type's; rules are the type's alone.
-	Retry         *RetryPolicy `protobuf:"bytes,8,opt,name=retry,proto3" json:"retry,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Retry *RetryPolicy `protobuf:"bytes,8,opt,name=retry,proto3" json:"retry,omitempty"`
+	// Puts the task into its queue after this long. At most one of this and
+	// `schedule_time`. 0 is now; at most 10 years.
+	Delay *durationpb.Duration `protobuf:"bytes,9,opt,name=delay,proto3" json:"delay,omitempty"`
+	// Puts the task into its queue at this time; one that has passed is now. At most
+	// 10 years ahead. Until then the task is SCHEDULED and kept in the gateway's store.
+	ScheduleTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=schedule_time,json=scheduleTime,proto3" json:"schedule_time,omitempty"`
+	// Makes repeated submissions one task, for 24 hours: a call with the key of an
+	// earlier one of the same type and payload answers with the task of that one. It
+	// needs the gateway's store. Not together with `task_id`.
+	IdempotencyKey string `protobuf:"bytes,11,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SubmitTaskRequest) Reset() {
@@ -146,14 +156,35 @@ func (x *SubmitTaskRequest) GetRetry() *RetryPolicy {
 	return nil
 }
 
+func (x *SubmitTaskRequest) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+func (x *SubmitTaskRequest) GetScheduleTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ScheduleTime
+	}
+	return nil
+}
+
+func (x *SubmitTaskRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
 // SubmitTaskResponse is the accepted task.
 type SubmitTaskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In BASIC view, as it was accepted. A watch with its resume token shows
 	// every event from the first.
 	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	// The task's id was known already: nothing was submitted, the task is shown as
-	// of now.
+	// The task's id, or the idempotency key, was known already: nothing was submitted,
+	// the task is shown as of now.
 	AlreadySubmitted bool `protobuf:"varint,2,opt,name=already_submitted,json=alreadySubmitted,proto3" json:"already_submitted,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -383,6 +414,148 @@ func (*BatchSubmitTasksResult_Response) isBatchSubmitTasksResult_Result() {}
 
 func (*BatchSubmitTasksResult_Error) isBatchSubmitTasksResult_Result() {}
 
+// SubmitTasksRequest asks for one task of a stream.
+type SubmitTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Checked by itself.
+	Request       *SubmitTaskRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitTasksRequest) Reset() {
+	*x = SubmitTasksRequest{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitTasksRequest) ProtoMessage() {}
+
+func (x *SubmitTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitTasksRequest.ProtoReflect.Descriptor instead.
+func (*SubmitTasksRequest) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SubmitTasksRequest) GetRequest() *SubmitTaskRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// SubmitTasksResponse answers one request, in their order.
+type SubmitTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the request in the stream, from 1.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// What SubmitTask would have answered, less the task's labels and failure.
+	//
+	// Types that are valid to be assigned to Result:
+	//
+	//	*SubmitTasksResponse_Response
+	//	*SubmitTasksResponse_Error
+	Result        isSubmitTasksResponse_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitTasksResponse) Reset() {
+	*x = SubmitTasksResponse{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitTasksResponse) ProtoMessage() {}
+
+func (x *SubmitTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitTasksResponse.ProtoReflect.Descriptor instead.
+func (*SubmitTasksResponse) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SubmitTasksResponse) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SubmitTasksResponse) GetResult() isSubmitTasksResponse_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *SubmitTasksResponse) GetResponse() *SubmitTaskResponse {
+	if x != nil {
+		if x, ok := x.Result.(*SubmitTasksResponse_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *SubmitTasksResponse) GetError() *status.Status {
+	if x != nil {
+		if x, ok := x.Result.(*SubmitTasksResponse_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isSubmitTasksResponse_Result interface {
+	isSubmitTasksResponse_Result()
+}
+
+type SubmitTasksResponse_Response struct {
+	// It was accepted.
+	Response *SubmitTaskResponse `protobuf:"bytes,2,opt,name=response,proto3,oneof"`
+}
+
+type SubmitTasksResponse_Error struct {
+	// It was not, or that is unknown; see SubmitTask.
+	Error *status.Status `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+}
+
+func (*SubmitTasksResponse_Response) isSubmitTasksResponse_Result() {}
+
+func (*SubmitTasksResponse_Error) isSubmitTasksResponse_Result() {}
+
 // GetTaskRequest names a task.
 type GetTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -396,7 +569,7 @@ type GetTaskRequest struct {
 
 func (x *GetTaskRequest) Reset() {
 	*x = GetTaskRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[5]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +581,7 @@ func (x *GetTaskRequest) String() string {
 func (*GetTaskRequest) ProtoMessage() {}
 
 func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[5]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +594,7 @@ func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetTaskRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{5}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetTaskRequest) GetTaskId() string {
@@ -449,7 +622,7 @@ type GetTaskResponse struct {
 
 func (x *GetTaskResponse) Reset() {
 	*x = GetTaskResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[6]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +634,7 @@ func (x *GetTaskResponse) String() string {
 func (*GetTaskResponse) ProtoMessage() {}
 
 func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[6]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +647,7 @@ func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetTaskResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{6}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetTaskResponse) GetTask() *Task {
@@ -506,7 +679,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[7]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +691,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[7]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +704,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{7}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTasksRequest) GetFilter() string {
@@ -575,7 +748,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[8]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +760,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[8]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +773,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{8}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -636,7 +809,7 @@ type WatchTasksRequest struct {
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +821,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +834,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{9}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchTasksRequest) GetFilter() string {
@@ -701,7 +874,7 @@ type WatchTasksResponse struct {
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +886,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +899,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{10}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchTasksResponse) GetTask() *Task {
@@ -766,7 +939,7 @@ type WaitTaskRequest struct {
 
 func (x *WaitTaskRequest) Reset() {
 	*x = WaitTaskRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +951,7 @@ func (x *WaitTaskRequest) String() string {
 func (*WaitTaskRequest) ProtoMessage() {}
 
 func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +964,7 @@ func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitTaskRequest.ProtoReflect.Descriptor instead.
 func (*WaitTaskRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{11}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WaitTaskRequest) GetTaskId() string {
@@ -828,7 +1001,7 @@ type WaitTaskResponse struct {
 
 func (x *WaitTaskResponse) Reset() {
 	*x = WaitTaskResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +1013,7 @@ func (x *WaitTaskResponse) String() string {
 func (*WaitTaskResponse) ProtoMessage() {}
 
 func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +1026,7 @@ func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitTaskResponse.ProtoReflect.Descriptor instead.
 func (*WaitTaskResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{12}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WaitTaskResponse) GetTask() *Task {
@@ -887,7 +1060,7 @@ type WatchTaskRequest struct {
 
 func (x *WatchTaskRequest) Reset() {
 	*x = WatchTaskRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1072,7 @@ func (x *WatchTaskRequest) String() string {
 func (*WatchTaskRequest) ProtoMessage() {}
 
 func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1085,7 @@ func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskRequest.ProtoReflect.Descriptor instead.
 func (*WatchTaskRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{13}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchTaskRequest) GetTaskId() string {
@@ -955,7 +1128,7 @@ type WatchTaskResponse struct {
 
 func (x *WatchTaskResponse) Reset() {
 	*x = WatchTaskResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1140,7 @@ func (x *WatchTaskResponse) String() string {
 func (*WatchTaskResponse) ProtoMessage() {}
 
 func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1153,7 @@ func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskResponse.ProtoReflect.Descriptor instead.
 func (*WatchTaskResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{14}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchTaskResponse) GetUpdate() isWatchTaskResponse_Update {
@@ -1064,7 +1237,7 @@ type ListTaskAttemptsRequest struct {
 
 func (x *ListTaskAttemptsRequest) Reset() {
 	*x = ListTaskAttemptsRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1249,7 @@ func (x *ListTaskAttemptsRequest) String() string {
 func (*ListTaskAttemptsRequest) ProtoMessage() {}
 
 func (x *ListTaskAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1262,7 @@ func (x *ListTaskAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTaskAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListTaskAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{15}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListTaskAttemptsRequest) GetTaskId() string {
@@ -1126,7 +1299,7 @@ type ListTaskAttemptsResponse struct {
 
 func (x *ListTaskAttemptsResponse) Reset() {
 	*x = ListTaskAttemptsResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1311,7 @@ func (x *ListTaskAttemptsResponse) String() string {
 func (*ListTaskAttemptsResponse) ProtoMessage() {}
 
 func (x *ListTaskAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1324,7 @@ func (x *ListTaskAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTaskAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListTaskAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{16}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListTaskAttemptsResponse) GetAttempts() []*TaskAttempt {
@@ -1172,7 +1345,7 @@ var File_warren_task_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xf9\x04\n" +
+	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\x1a!warren/task/v1/task_control.proto\"\x80\b\n" +
 	"\x11SubmitTaskRequest\x12\x1e\n" +
 	"\x04type\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04type\x126\n" +
@@ -1184,10 +1357,17 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12=\n" +
 	"\atimeout\x18\a \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\atimeout\x121\n" +
-	"\x05retry\x18\b \x01(\v2\x1b.warren.task.v1.RetryPolicyR\x05retry\x1a9\n" +
+	"\x05retry\x18\b \x01(\v2\x1b.warren.task.v1.RetryPolicyR\x05retry\x12A\n" +
+	"\x05delay\x18\t \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x06\b\x80\x86\xb0\x96\x012\x00R\x05delay\x12?\n" +
+	"\rschedule_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\fscheduleTime\x121\n" +
+	"\x0fidempotency_key\x18\v \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x0eidempotencyKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"k\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xcd\x01\xbaH\xc9\x01\x1a]\n" +
+	"\x04when\x12&at most one of delay and schedule_time\x1a-!(has(this.delay) && has(this.schedule_time))\x1ah\n" +
+	"\bidentity\x12*at most one of task_id and idempotency_key\x1a0this.task_id == '' || this.idempotency_key == ''\"k\n" +
 	"\x12SubmitTaskResponse\x12(\n" +
 	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\x12+\n" +
 	"\x11already_submitted\x18\x02 \x01(\bR\x10alreadySubmitted\"j\n" +
@@ -1199,6 +1379,13 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\x16BatchSubmitTasksResult\x12@\n" +
 	"\bresponse\x18\x01 \x01(\v2\".warren.task.v1.SubmitTaskResponseH\x00R\bresponse\x12*\n" +
 	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\b\n" +
+	"\x06result\"Y\n" +
+	"\x12SubmitTasksRequest\x12C\n" +
+	"\arequest\x18\x01 \x01(\v2!.warren.task.v1.SubmitTaskRequestB\x06\xbaH\x03\xd8\x01\x03R\arequest\"\xa5\x01\n" +
+	"\x13SubmitTasksResponse\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x12@\n" +
+	"\bresponse\x18\x02 \x01(\v2\".warren.task.v1.SubmitTaskResponseH\x00R\bresponse\x12*\n" +
+	"\x05error\x18\x03 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\b\n" +
 	"\x06result\"a\n" +
 	"\x0eGetTaskRequest\x12!\n" +
 	"\atask_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06taskId\x12,\n" +
@@ -1247,7 +1434,7 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"{\n" +
 	"\x18ListTaskAttemptsResponse\x127\n" +
 	"\battempts\x18\x01 \x03(\v2\x1b.warren.task.v1.TaskAttemptR\battempts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc8\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd3\t\n" +
 	"\vTaskService\x12S\n" +
 	"\n" +
 	"SubmitTask\x12!.warren.task.v1.SubmitTaskRequest\x1a\".warren.task.v1.SubmitTaskResponse\x12e\n" +
@@ -1258,7 +1445,16 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\tWatchTask\x12 .warren.task.v1.WatchTaskRequest\x1a!.warren.task.v1.WatchTaskResponse0\x01\x12U\n" +
 	"\n" +
 	"WatchTasks\x12!.warren.task.v1.WatchTasksRequest\x1a\".warren.task.v1.WatchTasksResponse0\x01\x12e\n" +
-	"\x10ListTaskAttempts\x12'.warren.task.v1.ListTaskAttemptsRequest\x1a(.warren.task.v1.ListTaskAttemptsResponseB\xb6\x01\n" +
+	"\x10ListTaskAttempts\x12'.warren.task.v1.ListTaskAttemptsRequest\x1a(.warren.task.v1.ListTaskAttemptsResponse\x12Z\n" +
+	"\vSubmitTasks\x12\".warren.task.v1.SubmitTasksRequest\x1a#.warren.task.v1.SubmitTasksResponse(\x010\x01\x12S\n" +
+	"\n" +
+	"UpdateTask\x12!.warren.task.v1.UpdateTaskRequest\x1a\".warren.task.v1.UpdateTaskResponse\x12S\n" +
+	"\n" +
+	"RunTaskNow\x12!.warren.task.v1.RunTaskNowRequest\x1a\".warren.task.v1.RunTaskNowResponse\x12S\n" +
+	"\n" +
+	"CancelTask\x12!.warren.task.v1.CancelTaskRequest\x1a\".warren.task.v1.CancelTaskResponse\x12V\n" +
+	"\vCancelTasks\x12\".warren.task.v1.CancelTasksRequest\x1a#.warren.task.v1.CancelTasksResponse\x12V\n" +
+	"\vExplainTask\x12\".warren.task.v1.ExplainTaskRequest\x1a#.warren.task.v1.ExplainTaskResponseB\xb6\x01\n" +
 	"\x12com.warren.task.v1B\x10TaskServiceProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
 var (
@@ -1273,86 +1469,115 @@ func file_warren_task_v1_task_service_proto_rawDescGZIP() []byte {
 	return file_warren_task_v1_task_service_proto_rawDescData
 }
 
-var file_warren_task_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_warren_task_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_warren_task_v1_task_service_proto_goTypes = []any{
 	(*SubmitTaskRequest)(nil),        // 0: warren.task.v1.SubmitTaskRequest
 	(*SubmitTaskResponse)(nil),       // 1: warren.task.v1.SubmitTaskResponse
 	(*BatchSubmitTasksRequest)(nil),  // 2: warren.task.v1.BatchSubmitTasksRequest
 	(*BatchSubmitTasksResponse)(nil), // 3: warren.task.v1.BatchSubmitTasksResponse
 	(*BatchSubmitTasksResult)(nil),   // 4: warren.task.v1.BatchSubmitTasksResult
-	(*GetTaskRequest)(nil),           // 5: warren.task.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),          // 6: warren.task.v1.GetTaskResponse
-	(*ListTasksRequest)(nil),         // 7: warren.task.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),        // 8: warren.task.v1.ListTasksResponse
-	(*WatchTasksRequest)(nil),        // 9: warren.task.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),       // 10: warren.task.v1.WatchTasksResponse
-	(*WaitTaskRequest)(nil),          // 11: warren.task.v1.WaitTaskRequest
-	(*WaitTaskResponse)(nil),         // 12: warren.task.v1.WaitTaskResponse
-	(*WatchTaskRequest)(nil),         // 13: warren.task.v1.WatchTaskRequest
-	(*WatchTaskResponse)(nil),        // 14: warren.task.v1.WatchTaskResponse
-	(*ListTaskAttemptsRequest)(nil),  // 15: warren.task.v1.ListTaskAttemptsRequest
-	(*ListTaskAttemptsResponse)(nil), // 16: warren.task.v1.ListTaskAttemptsResponse
-	nil,                              // 17: warren.task.v1.SubmitTaskRequest.LabelsEntry
-	(*anypb.Any)(nil),                // 18: google.protobuf.Any
-	(Priority)(0),                    // 19: warren.task.v1.Priority
-	(*timestamppb.Timestamp)(nil),    // 20: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 21: google.protobuf.Duration
-	(*RetryPolicy)(nil),              // 22: warren.task.v1.RetryPolicy
-	(*Task)(nil),                     // 23: warren.task.v1.Task
-	(*status.Status)(nil),            // 24: google.rpc.Status
-	(TaskView)(0),                    // 25: warren.task.v1.TaskView
-	(*TaskEvent)(nil),                // 26: warren.task.v1.TaskEvent
-	(*Progress)(nil),                 // 27: warren.task.v1.Progress
-	(*TaskAttempt)(nil),              // 28: warren.task.v1.TaskAttempt
+	(*SubmitTasksRequest)(nil),       // 5: warren.task.v1.SubmitTasksRequest
+	(*SubmitTasksResponse)(nil),      // 6: warren.task.v1.SubmitTasksResponse
+	(*GetTaskRequest)(nil),           // 7: warren.task.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),          // 8: warren.task.v1.GetTaskResponse
+	(*ListTasksRequest)(nil),         // 9: warren.task.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),        // 10: warren.task.v1.ListTasksResponse
+	(*WatchTasksRequest)(nil),        // 11: warren.task.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),       // 12: warren.task.v1.WatchTasksResponse
+	(*WaitTaskRequest)(nil),          // 13: warren.task.v1.WaitTaskRequest
+	(*WaitTaskResponse)(nil),         // 14: warren.task.v1.WaitTaskResponse
+	(*WatchTaskRequest)(nil),         // 15: warren.task.v1.WatchTaskRequest
+	(*WatchTaskResponse)(nil),        // 16: warren.task.v1.WatchTaskResponse
+	(*ListTaskAttemptsRequest)(nil),  // 17: warren.task.v1.ListTaskAttemptsRequest
+	(*ListTaskAttemptsResponse)(nil), // 18: warren.task.v1.ListTaskAttemptsResponse
+	nil,                              // 19: warren.task.v1.SubmitTaskRequest.LabelsEntry
+	(*anypb.Any)(nil),                // 20: google.protobuf.Any
+	(Priority)(0),                    // 21: warren.task.v1.Priority
+	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 23: google.protobuf.Duration
+	(*RetryPolicy)(nil),              // 24: warren.task.v1.RetryPolicy
+	(*Task)(nil),                     // 25: warren.task.v1.Task
+	(*status.Status)(nil),            // 26: google.rpc.Status
+	(TaskView)(0),                    // 27: warren.task.v1.TaskView
+	(*TaskEvent)(nil),                // 28: warren.task.v1.TaskEvent
+	(*Progress)(nil),                 // 29: warren.task.v1.Progress
+	(*TaskAttempt)(nil),              // 30: warren.task.v1.TaskAttempt
+	(*UpdateTaskRequest)(nil),        // 31: warren.task.v1.UpdateTaskRequest
+	(*RunTaskNowRequest)(nil),        // 32: warren.task.v1.RunTaskNowRequest
+	(*CancelTaskRequest)(nil),        // 33: warren.task.v1.CancelTaskRequest
+	(*CancelTasksRequest)(nil),       // 34: warren.task.v1.CancelTasksRequest
+	(*ExplainTaskRequest)(nil),       // 35: warren.task.v1.ExplainTaskRequest
+	(*UpdateTaskResponse)(nil),       // 36: warren.task.v1.UpdateTaskResponse
+	(*RunTaskNowResponse)(nil),       // 37: warren.task.v1.RunTaskNowResponse
+	(*CancelTaskResponse)(nil),       // 38: warren.task.v1.CancelTaskResponse
+	(*CancelTasksResponse)(nil),      // 39: warren.task.v1.CancelTasksResponse
+	(*ExplainTaskResponse)(nil),      // 40: warren.task.v1.ExplainTaskResponse
 }
 var file_warren_task_v1_task_service_proto_depIdxs = []int32{
-	18, // 0: warren.task.v1.SubmitTaskRequest.payload:type_name -> google.protobuf.Any
-	19, // 1: warren.task.v1.SubmitTaskRequest.priority:type_name -> warren.task.v1.Priority
-	17, // 2: warren.task.v1.SubmitTaskRequest.labels:type_name -> warren.task.v1.SubmitTaskRequest.LabelsEntry
-	20, // 3: warren.task.v1.SubmitTaskRequest.expire_time:type_name -> google.protobuf.Timestamp
-	21, // 4: warren.task.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	22, // 5: warren.task.v1.SubmitTaskRequest.retry:type_name -> warren.task.v1.RetryPolicy
-	23, // 6: warren.task.v1.SubmitTaskResponse.task:type_name -> warren.task.v1.Task
-	0,  // 7: warren.task.v1.BatchSubmitTasksRequest.requests:type_name -> warren.task.v1.SubmitTaskRequest
-	4,  // 8: warren.task.v1.BatchSubmitTasksResponse.results:type_name -> warren.task.v1.BatchSubmitTasksResult
-	1,  // 9: warren.task.v1.BatchSubmitTasksResult.response:type_name -> warren.task.v1.SubmitTaskResponse
-	24, // 10: warren.task.v1.BatchSubmitTasksResult.error:type_name -> google.rpc.Status
-	25, // 11: warren.task.v1.GetTaskRequest.view:type_name -> warren.task.v1.TaskView
-	23, // 12: warren.task.v1.GetTaskResponse.task:type_name -> warren.task.v1.Task
-	25, // 13: warren.task.v1.ListTasksRequest.view:type_name -> warren.task.v1.TaskView
-	23, // 14: warren.task.v1.ListTasksResponse.tasks:type_name -> warren.task.v1.Task
-	25, // 15: warren.task.v1.WatchTasksRequest.view:type_name -> warren.task.v1.TaskView
-	23, // 16: warren.task.v1.WatchTasksResponse.task:type_name -> warren.task.v1.Task
-	26, // 17: warren.task.v1.WatchTasksResponse.event:type_name -> warren.task.v1.TaskEvent
-	25, // 18: warren.task.v1.WaitTaskRequest.view:type_name -> warren.task.v1.TaskView
-	21, // 19: warren.task.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	23, // 20: warren.task.v1.WaitTaskResponse.task:type_name -> warren.task.v1.Task
-	25, // 21: warren.task.v1.WatchTaskRequest.view:type_name -> warren.task.v1.TaskView
-	23, // 22: warren.task.v1.WatchTaskResponse.snapshot:type_name -> warren.task.v1.Task
-	26, // 23: warren.task.v1.WatchTaskResponse.event:type_name -> warren.task.v1.TaskEvent
-	27, // 24: warren.task.v1.WatchTaskResponse.progress:type_name -> warren.task.v1.Progress
-	28, // 25: warren.task.v1.ListTaskAttemptsResponse.attempts:type_name -> warren.task.v1.TaskAttempt
-	0,  // 26: warren.task.v1.TaskService.SubmitTask:input_type -> warren.task.v1.SubmitTaskRequest
-	2,  // 27: warren.task.v1.TaskService.BatchSubmitTasks:input_type -> warren.task.v1.BatchSubmitTasksRequest
-	5,  // 28: warren.task.v1.TaskService.GetTask:input_type -> warren.task.v1.GetTaskRequest
-	7,  // 29: warren.task.v1.TaskService.ListTasks:input_type -> warren.task.v1.ListTasksRequest
-	11, // 30: warren.task.v1.TaskService.WaitTask:input_type -> warren.task.v1.WaitTaskRequest
-	13, // 31: warren.task.v1.TaskService.WatchTask:input_type -> warren.task.v1.WatchTaskRequest
-	9,  // 32: warren.task.v1.TaskService.WatchTasks:input_type -> warren.task.v1.WatchTasksRequest
-	15, // 33: warren.task.v1.TaskService.ListTaskAttempts:input_type -> warren.task.v1.ListTaskAttemptsRequest
-	1,  // 34: warren.task.v1.TaskService.SubmitTask:output_type -> warren.task.v1.SubmitTaskResponse
-	3,  // 35: warren.task.v1.TaskService.BatchSubmitTasks:output_type -> warren.task.v1.BatchSubmitTasksResponse
-	6,  // 36: warren.task.v1.TaskService.GetTask:output_type -> warren.task.v1.GetTaskResponse
-	8,  // 37: warren.task.v1.TaskService.ListTasks:output_type -> warren.task.v1.ListTasksResponse
-	12, // 38: warren.task.v1.TaskService.WaitTask:output_type -> warren.task.v1.WaitTaskResponse
-	14, // 39: warren.task.v1.TaskService.WatchTask:output_type -> warren.task.v1.WatchTaskResponse
-	10, // 40: warren.task.v1.TaskService.WatchTasks:output_type -> warren.task.v1.WatchTasksResponse
-	16, // 41: warren.task.v1.TaskService.ListTaskAttempts:output_type -> warren.task.v1.ListTaskAttemptsResponse
-	34, // [34:42] is the sub-list for method output_type
-	26, // [26:34] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	20, // 0: warren.task.v1.SubmitTaskRequest.payload:type_name -> google.protobuf.Any
+	21, // 1: warren.task.v1.SubmitTaskRequest.priority:type_name -> warren.task.v1.Priority
+	19, // 2: warren.task.v1.SubmitTaskRequest.labels:type_name -> warren.task.v1.SubmitTaskRequest.LabelsEntry
+	22, // 3: warren.task.v1.SubmitTaskRequest.expire_time:type_name -> google.protobuf.Timestamp
+	23, // 4: warren.task.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	24, // 5: warren.task.v1.SubmitTaskRequest.retry:type_name -> warren.task.v1.RetryPolicy
+	23, // 6: warren.task.v1.SubmitTaskRequest.delay:type_name -> google.protobuf.Duration
+	22, // 7: warren.task.v1.SubmitTaskRequest.schedule_time:type_name -> google.protobuf.Timestamp
+	25, // 8: warren.task.v1.SubmitTaskResponse.task:type_name -> warren.task.v1.Task
+	0,  // 9: warren.task.v1.BatchSubmitTasksRequest.requests:type_name -> warren.task.v1.SubmitTaskRequest
+	4,  // 10: warren.task.v1.BatchSubmitTasksResponse.results:type_name -> warren.task.v1.BatchSubmitTasksResult
+	1,  // 11: warren.task.v1.BatchSubmitTasksResult.response:type_name -> warren.task.v1.SubmitTaskResponse
+	26, // 12: warren.task.v1.BatchSubmitTasksResult.error:type_name -> google.rpc.Status
+	0,  // 13: warren.task.v1.SubmitTasksRequest.request:type_name -> warren.task.v1.SubmitTaskRequest
+	1,  // 14: warren.task.v1.SubmitTasksResponse.response:type_name -> warren.task.v1.SubmitTaskResponse
+	26, // 15: warren.task.v1.SubmitTasksResponse.error:type_name -> google.rpc.Status
+	27, // 16: warren.task.v1.GetTaskRequest.view:type_name -> warren.task.v1.TaskView
+	25, // 17: warren.task.v1.GetTaskResponse.task:type_name -> warren.task.v1.Task
+	27, // 18: warren.task.v1.ListTasksRequest.view:type_name -> warren.task.v1.TaskView
+	25, // 19: warren.task.v1.ListTasksResponse.tasks:type_name -> warren.task.v1.Task
+	27, // 20: warren.task.v1.WatchTasksRequest.view:type_name -> warren.task.v1.TaskView
+	25, // 21: warren.task.v1.WatchTasksResponse.task:type_name -> warren.task.v1.Task
+	28, // 22: warren.task.v1.WatchTasksResponse.event:type_name -> warren.task.v1.TaskEvent
+	27, // 23: warren.task.v1.WaitTaskRequest.view:type_name -> warren.task.v1.TaskView
+	23, // 24: warren.task.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	25, // 25: warren.task.v1.WaitTaskResponse.task:type_name -> warren.task.v1.Task
+	27, // 26: warren.task.v1.WatchTaskRequest.view:type_name -> warren.task.v1.TaskView
+	25, // 27: warren.task.v1.WatchTaskResponse.snapshot:type_name -> warren.task.v1.Task
+	28, // 28: warren.task.v1.WatchTaskResponse.event:type_name -> warren.task.v1.TaskEvent
+	29, // 29: warren.task.v1.WatchTaskResponse.progress:type_name -> warren.task.v1.Progress
+	30, // 30: warren.task.v1.ListTaskAttemptsResponse.attempts:type_name -> warren.task.v1.TaskAttempt
+	0,  // 31: warren.task.v1.TaskService.SubmitTask:input_type -> warren.task.v1.SubmitTaskRequest
+	2,  // 32: warren.task.v1.TaskService.BatchSubmitTasks:input_type -> warren.task.v1.BatchSubmitTasksRequest
+	7,  // 33: warren.task.v1.TaskService.GetTask:input_type -> warren.task.v1.GetTaskRequest
+	9,  // 34: warren.task.v1.TaskService.ListTasks:input_type -> warren.task.v1.ListTasksRequest
+	13, // 35: warren.task.v1.TaskService.WaitTask:input_type -> warren.task.v1.WaitTaskRequest
+	15, // 36: warren.task.v1.TaskService.WatchTask:input_type -> warren.task.v1.WatchTaskRequest
+	11, // 37: warren.task.v1.TaskService.WatchTasks:input_type -> warren.task.v1.WatchTasksRequest
+	17, // 38: warren.task.v1.TaskService.ListTaskAttempts:input_type -> warren.task.v1.ListTaskAttemptsRequest
+	5,  // 39: warren.task.v1.TaskService.SubmitTasks:input_type -> warren.task.v1.SubmitTasksRequest
+	31, // 40: warren.task.v1.TaskService.UpdateTask:input_type -> warren.task.v1.UpdateTaskRequest
+	32, // 41: warren.task.v1.TaskService.RunTaskNow:input_type -> warren.task.v1.RunTaskNowRequest
+	33, // 42: warren.task.v1.TaskService.CancelTask:input_type -> warren.task.v1.CancelTaskRequest
+	34, // 43: warren.task.v1.TaskService.CancelTasks:input_type -> warren.task.v1.CancelTasksRequest
+	35, // 44: warren.task.v1.TaskService.ExplainTask:input_type -> warren.task.v1.ExplainTaskRequest
+	1,  // 45: warren.task.v1.TaskService.SubmitTask:output_type -> warren.task.v1.SubmitTaskResponse
+	3,  // 46: warren.task.v1.TaskService.BatchSubmitTasks:output_type -> warren.task.v1.BatchSubmitTasksResponse
+	8,  // 47: warren.task.v1.TaskService.GetTask:output_type -> warren.task.v1.GetTaskResponse
+	10, // 48: warren.task.v1.TaskService.ListTasks:output_type -> warren.task.v1.ListTasksResponse
+	14, // 49: warren.task.v1.TaskService.WaitTask:output_type -> warren.task.v1.WaitTaskResponse
+	16, // 50: warren.task.v1.TaskService.WatchTask:output_type -> warren.task.v1.WatchTaskResponse
+	12, // 51: warren.task.v1.TaskService.WatchTasks:output_type -> warren.task.v1.WatchTasksResponse
+	18, // 52: warren.task.v1.TaskService.ListTaskAttempts:output_type -> warren.task.v1.ListTaskAttemptsResponse
+	6,  // 53: warren.task.v1.TaskService.SubmitTasks:output_type -> warren.task.v1.SubmitTasksResponse
+	36, // 54: warren.task.v1.TaskService.UpdateTask:output_type -> warren.task.v1.UpdateTaskResponse
+	37, // 55: warren.task.v1.TaskService.RunTaskNow:output_type -> warren.task.v1.RunTaskNowResponse
+	38, // 56: warren.task.v1.TaskService.CancelTask:output_type -> warren.task.v1.CancelTaskResponse
+	39, // 57: warren.task.v1.TaskService.CancelTasks:output_type -> warren.task.v1.CancelTasksResponse
+	40, // 58: warren.task.v1.TaskService.ExplainTask:output_type -> warren.task.v1.ExplainTaskResponse
+	45, // [45:59] is the sub-list for method output_type
+	31, // [31:45] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_warren_task_v1_task_service_proto_init() }
@@ -1362,11 +1587,16 @@ func file_warren_task_v1_task_service_proto_init() {
 	}
 	file_warren_task_v1_options_proto_init()
 	file_warren_task_v1_task_proto_init()
+	file_warren_task_v1_task_control_proto_init()
 	file_warren_task_v1_task_service_proto_msgTypes[4].OneofWrappers = []any{
 		(*BatchSubmitTasksResult_Response)(nil),
 		(*BatchSubmitTasksResult_Error)(nil),
 	}
-	file_warren_task_v1_task_service_proto_msgTypes[14].OneofWrappers = []any{
+	file_warren_task_v1_task_service_proto_msgTypes[6].OneofWrappers = []any{
+		(*SubmitTasksResponse_Response)(nil),
+		(*SubmitTasksResponse_Error)(nil),
+	}
+	file_warren_task_v1_task_service_proto_msgTypes[16].OneofWrappers = []any{
 		(*WatchTaskResponse_Snapshot)(nil),
 		(*WatchTaskResponse_Event)(nil),
 		(*WatchTaskResponse_Progress)(nil),
@@ -1377,7 +1607,7 @@ func file_warren_task_v1_task_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_task_v1_task_service_proto_rawDesc), len(file_warren_task_v1_task_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,12 @@ const (
 	TaskService_WatchTask_FullMethodName        = "/warren.task.v1.TaskService/WatchTask"
 	TaskService_WatchTasks_FullMethodName       = "/warren.task.v1.TaskService/WatchTasks"
 	TaskService_ListTaskAttempts_FullMethodName = "/warren.task.v1.TaskService/ListTaskAttempts"
+	TaskService_SubmitTasks_FullMethodName      = "/warren.task.v1.TaskService/SubmitTasks"
+	TaskService_UpdateTask_FullMethodName       = "/warren.task.v1.TaskService/UpdateTask"
+	TaskService_RunTaskNow_FullMethodName       = "/warren.task.v1.TaskService/RunTaskNow"
+	TaskService_CancelTask_FullMethodName       = "/warren.task.v1.TaskService/CancelTask"
+	TaskService_CancelTasks_FullMethodName      = "/warren.task.v1.TaskService/CancelTasks"
+	TaskService_ExplainTask_FullMethodName      = "/warren.task.v1.TaskService/ExplainTask"
 )
 
 // TaskServiceClient is the client API for TaskService service.
@@ -44,7 +50,9 @@ type TaskServiceClient interface {
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST,
 	// PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; RESOURCE_EXHAUSTED
 	// PAYLOAD_TOO_LARGE, QUEUE_FULL (with a RetryInfo); ALREADY_EXISTS
-	// TASK_ID_CONFLICT; UNAVAILABLE NOT_SUBMITTED (nothing was submitted, call
+	// TASK_ID_CONFLICT, IDEMPOTENCY_KEY_CONFLICT; UNAVAILABLE STORE_UNAVAILABLE (only
+	// with a time or an idempotency key; nothing was submitted), IDEMPOTENCY_KEY_BUSY,
+	// NOT_SUBMITTED (nothing was submitted, call
 	// again), SUBMISSION_UNKNOWN (the ErrorInfo's metadata has the `task_id`. If
 	// GetTask shows that task, it was submitted; NOT_FOUND is no proof yet that it
 	// was not: a task can be queued while its QUEUED event was lost. Submit again
@@ -112,6 +120,49 @@ type TaskServiceClient interface {
 	//
 	// Errors: as GetTask, and INVALID_ARGUMENT PAGE_TOKEN_INVALID.
 	ListTaskAttempts(ctx context.Context, in *ListTaskAttemptsRequest, opts ...grpc.CallOption) (*ListTaskAttemptsResponse, error)
+	// SubmitTasks submits tasks as they come, and answers each in the order of the
+	// requests: with a task, or with the error that SubmitTask would have answered. It
+	// takes no more requests while 1,000 of them, or 16 MiB, are not answered yet, so
+	// that gRPC's flow control slows a fast caller down. The call's metadata travels
+	// with each. What was not answered when a stream breaks may have been submitted:
+	// with idempotency keys or task ids it can be sent again.
+	//
+	// Errors: UNAVAILABLE SHUTTING_DOWN (everything that was received is answered
+	// before).
+	SubmitTasks(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SubmitTasksRequest, SubmitTasksResponse], error)
+	// UpdateTask changes a task: while it is SCHEDULED its time, priority, expire time
+	// and labels; after that, and until it has ended, its labels.
+	//
+	// Errors: as GetTask; INVALID_ARGUMENT INVALID_REQUEST; FAILED_PRECONDITION
+	// TASK_STATE; ABORTED ETAG_MISMATCH.
+	UpdateTask(ctx context.Context, in *UpdateTaskRequest, opts ...grpc.CallOption) (*UpdateTaskResponse, error)
+	// RunTaskNow puts a SCHEDULED task into its queue now.
+	//
+	// Errors: as GetTask; FAILED_PRECONDITION TASK_STATE.
+	RunTaskNow(ctx context.Context, in *RunTaskNowRequest, opts ...grpc.CallOption) (*RunTaskNowResponse, error)
+	// CancelTask cancels a task. Once it answers CANCELLED, no handler is started for
+	// the task any more, and none runs. A handler that runs has its context cancelled;
+	// what it makes of that stands: SUCCEEDED if it answers OK, else CANCELLED. The call
+	// waits for that for a while and else answers CANCEL_REQUESTED: the cancellation goes
+	// on by itself. Calling again asks how it stands. To cancel a task that has ended
+	// changes nothing and answers ENDED with its state.
+	//
+	// Errors: as GetTask; RESOURCE_EXHAUSTED TOO_MANY_CANCELLATIONS.
+	CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error)
+	// CancelTasks cancels the tasks that match a filter and have not ended, as CancelTask
+	// does with each. With `validate_only` it counts them and changes nothing. A task that
+	// comes to match after the call was received is not concerned.
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID; FAILED_PRECONDITION
+	// COUNT_EXCEEDED (more than `max_count`: nothing was cancelled); RESOURCE_EXHAUSTED
+	// TOO_MANY_CANCELLATIONS; UNAVAILABLE STORE_UNAVAILABLE (call again: what was
+	// cancelled already is not counted again).
+	CancelTasks(ctx context.Context, in *CancelTasksRequest, opts ...grpc.CallOption) (*CancelTasksResponse, error)
+	// ExplainTask says why a task stands where it does, what comes next and what can be
+	// done.
+	//
+	// Errors: as GetTask.
+	ExplainTask(ctx context.Context, in *ExplainTaskRequest, opts ...grpc.CallOption) (*ExplainTaskResponse, error)
 }
 
 type taskServiceClient struct {
@@ -220,6 +271,69 @@ func (c *taskServiceClient) ListTaskAttempts(ctx context.Context, in *ListTaskAt
 	return out, nil
 }
 
+func (c *taskServiceClient) SubmitTasks(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SubmitTasksRequest, SubmitTasksResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &TaskService_ServiceDesc.Streams[2], TaskService_SubmitTasks_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SubmitTasksRequest, SubmitTasksResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TaskService_SubmitTasksClient = grpc.BidiStreamingClient[SubmitTasksRequest, SubmitTasksResponse]
+
+func (c *taskServiceClient) UpdateTask(ctx context.Context, in *UpdateTaskRequest, opts ...grpc.CallOption) (*UpdateTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_UpdateTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) RunTaskNow(ctx context.Context, in *RunTaskNowRequest, opts ...grpc.CallOption) (*RunTaskNowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RunTaskNowResponse)
+	err := c.cc.Invoke(ctx, TaskService_RunTaskNow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_CancelTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) CancelTasks(ctx context.Context, in *CancelTasksRequest, opts ...grpc.CallOption) (*CancelTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelTasksResponse)
+	err := c.cc.Invoke(ctx, TaskService_CancelTasks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) ExplainTask(ctx context.Context, in *ExplainTaskRequest, opts ...grpc.CallOption) (*ExplainTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainTaskResponse)
+	err := c.cc.Invoke(ctx, TaskService_ExplainTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TaskServiceServer is the server API for TaskService service.
 // All implementations must embed UnimplementedTaskServiceServer
 // for forward compatibility.
@@ -233,7 +347,9 @@ type TaskServiceServer interface {
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST,
 	// PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; RESOURCE_EXHAUSTED
 	// PAYLOAD_TOO_LARGE, QUEUE_FULL (with a RetryInfo); ALREADY_EXISTS
-	// TASK_ID_CONFLICT; UNAVAILABLE NOT_SUBMITTED (nothing was submitted, call
+	// TASK_ID_CONFLICT, IDEMPOTENCY_KEY_CONFLICT; UNAVAILABLE STORE_UNAVAILABLE (only
+	// with a time or an idempotency key; nothing was submitted), IDEMPOTENCY_KEY_BUSY,
+	// NOT_SUBMITTED (nothing was submitted, call
 	// again), SUBMISSION_UNKNOWN (the ErrorInfo's metadata has the `task_id`. If
 	// GetTask shows that task, it was submitted; NOT_FOUND is no proof yet that it
 	// was not: a task can be queued while its QUEUED event was lost. Submit again
@@ -301,6 +417,49 @@ type TaskServiceServer interface {
 	//
 	// Errors: as GetTask, and INVALID_ARGUMENT PAGE_TOKEN_INVALID.
 	ListTaskAttempts(context.Context, *ListTaskAttemptsRequest) (*ListTaskAttemptsResponse, error)
+	// SubmitTasks submits tasks as they come, and answers each in the order of the
+	// requests: with a task, or with the error that SubmitTask would have answered. It
+	// takes no more requests while 1,000 of them, or 16 MiB, are not answered yet, so
+	// that gRPC's flow control slows a fast caller down. The call's metadata travels
+	// with each. What was not answered when a stream breaks may have been submitted:
+	// with idempotency keys or task ids it can be sent again.
+	//
+	// Errors: UNAVAILABLE SHUTTING_DOWN (everything that was received is answered
+	// before).
+	SubmitTasks(grpc.BidiStreamingServer[SubmitTasksRequest, SubmitTasksResponse]) error
+	// UpdateTask changes a task: while it is SCHEDULED its time, priority, expire time
+	// and labels; after that, and until it has ended, its labels.
+	//
+	// Errors: as GetTask; INVALID_ARGUMENT INVALID_REQUEST; FAILED_PRECONDITION
+	// TASK_STATE; ABORTED ETAG_MISMATCH.
+	UpdateTask(context.Context, *UpdateTaskRequest) (*UpdateTaskResponse, error)
+	// RunTaskNow puts a SCHEDULED task into its queue now.
+	//
+	// Errors: as GetTask; FAILED_PRECONDITION TASK_STATE.
+	RunTaskNow(context.Context, *RunTaskNowRequest) (*RunTaskNowResponse, error)
+	// CancelTask cancels a task. Once it answers CANCELLED, no handler is started for
+	// the task any more, and none runs. A handler that runs has its context cancelled;
+	// what it makes of that stands: SUCCEEDED if it answers OK, else CANCELLED. The call
+	// waits for that for a while and else answers CANCEL_REQUESTED: the cancellation goes
+	// on by itself. Calling again asks how it stands. To cancel a task that has ended
+	// changes nothing and answers ENDED with its state.
+	//
+	// Errors: as GetTask; RESOURCE_EXHAUSTED TOO_MANY_CANCELLATIONS.
+	CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error)
+	// CancelTasks cancels the tasks that match a filter and have not ended, as CancelTask
+	// does with each. With `validate_only` it counts them and changes nothing. A task that
+	// comes to match after the call was received is not concerned.
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID; FAILED_PRECONDITION
+	// COUNT_EXCEEDED (more than `max_count`: nothing was cancelled); RESOURCE_EXHAUSTED
+	// TOO_MANY_CANCELLATIONS; UNAVAILABLE STORE_UNAVAILABLE (call again: what was
+	// cancelled already is not counted again).
+	CancelTasks(context.Context, *CancelTasksRequest) (*CancelTasksResponse, error)
+	// ExplainTask says why a task stands where it does, what comes next and what can be
+	// done.
+	//
+	// Errors: as GetTask.
+	ExplainTask(context.Context, *ExplainTaskRequest) (*ExplainTaskResponse, error)
 	mustEmbedUnimplementedTaskServiceServer()
 }
 
@@ -334,6 +493,24 @@ func (UnimplementedTaskServiceServer) WatchTasks(*WatchTasksRequest, grpc.Server
 }
 func (UnimplementedTaskServiceServer) ListTaskAttempts(context.Context, *ListTaskAttemptsRequest) (*ListTaskAttemptsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTaskAttempts not implemented")
+}
+func (UnimplementedTaskServiceServer) SubmitTasks(grpc.BidiStreamingServer[SubmitTasksRequest, SubmitTasksResponse]) error {
+	return status.Error(codes.Unimplemented, "method SubmitTasks not implemented")
+}
+func (UnimplementedTaskServiceServer) UpdateTask(context.Context, *UpdateTaskRequest) (*UpdateTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateTask not implemented")
+}
+func (UnimplementedTaskServiceServer) RunTaskNow(context.Context, *RunTaskNowRequest) (*RunTaskNowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RunTaskNow not implemented")
+}
+func (UnimplementedTaskServiceServer) CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelTask not implemented")
+}
+func (UnimplementedTaskServiceServer) CancelTasks(context.Context, *CancelTasksRequest) (*CancelTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelTasks not implemented")
+}
+func (UnimplementedTaskServiceServer) ExplainTask(context.Context, *ExplainTaskRequest) (*ExplainTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainTask not implemented")
 }
 func (UnimplementedTaskServiceServer) mustEmbedUnimplementedTaskServiceServer() {}
 func (UnimplementedTaskServiceServer) testEmbeddedByValue()                     {}
@@ -486,6 +663,103 @@ func _TaskService_ListTaskAttempts_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TaskService_SubmitTasks_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(TaskServiceServer).SubmitTasks(&grpc.GenericServerStream[SubmitTasksRequest, SubmitTasksResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TaskService_SubmitTasksServer = grpc.BidiStreamingServer[SubmitTasksRequest, SubmitTasksResponse]
+
+func _TaskService_UpdateTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).UpdateTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_UpdateTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).UpdateTask(ctx, req.(*UpdateTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_RunTaskNow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RunTaskNowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).RunTaskNow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_RunTaskNow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).RunTaskNow(ctx, req.(*RunTaskNowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_CancelTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).CancelTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_CancelTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).CancelTask(ctx, req.(*CancelTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_CancelTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).CancelTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_CancelTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).CancelTasks(ctx, req.(*CancelTasksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_ExplainTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).ExplainTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_ExplainTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).ExplainTask(ctx, req.(*ExplainTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TaskService_ServiceDesc is the grpc.ServiceDesc for TaskService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -517,6 +791,26 @@ var TaskService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListTaskAttempts",
 			Handler:    _TaskService_ListTaskAttempts_Handler,
 		},
+		{
+			MethodName: "UpdateTask",
+			Handler:    _TaskService_UpdateTask_Handler,
+		},
+		{
+			MethodName: "RunTaskNow",
+			Handler:    _TaskService_RunTaskNow_Handler,
+		},
+		{
+			MethodName: "CancelTask",
+			Handler:    _TaskService_CancelTask_Handler,
+		},
+		{
+			MethodName: "CancelTasks",
+			Handler:    _TaskService_CancelTasks_Handler,
+		},
+		{
+			MethodName: "ExplainTask",
+			Handler:    _TaskService_ExplainTask_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -528,6 +822,12 @@ var TaskService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "WatchTasks",
 			Handler:       _TaskService_WatchTasks_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "SubmitTasks",
+			Handler:       _TaskService_SubmitTasks_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "warren/task/v1/task_service.proto",
