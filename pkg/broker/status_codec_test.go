@@ -76,6 +76,9 @@ func TestEventsThatCannotBeApplied(t *testing.T) {
 		"negative sequence":  func(m *brokerv1.StatusEvent) { m.Sequence = -1 },
 		"no phase":           func(m *brokerv1.StatusEvent) { m.Phase = 0 },
 		"a phase of later":   func(m *brokerv1.StatusEvent) { m.Phase = 99 },
+		"no schedule time":   func(m *brokerv1.StatusEvent) { m.Phase, m.Head = brokerv1.Phase_PHASE_SCHEDULED, &brokerv1.TaskHead{} },
+		"no update's head":   func(m *brokerv1.StatusEvent) { m.Phase, m.Sequence = brokerv1.Phase_PHASE_UPDATED, 1 },
+		"no update's place":  func(m *brokerv1.StatusEvent) { m.Phase, m.Head = brokerv1.Phase_PHASE_UPDATED, &brokerv1.TaskHead{} },
 		"no progress":        func(m *brokerv1.StatusEvent) { m.Phase = brokerv1.Phase_PHASE_PROGRESS },
 		"a payload too late": func(m *brokerv1.StatusEvent) { m.Payload = &brokerv1.StatusPayload{} },
 	} {
@@ -119,6 +122,7 @@ func TestPhasesAreThoseOfTheWire(t *testing.T) {
 		task.PhaseLost: brokerv1.Phase_PHASE_LOST, task.PhaseDeadLettered: brokerv1.Phase_PHASE_DEAD_LETTERED,
 		task.PhaseCancelled: brokerv1.Phase_PHASE_CANCELLED, task.PhaseSucceeded: brokerv1.Phase_PHASE_SUCCEEDED,
 		task.PhaseProgress: brokerv1.Phase_PHASE_PROGRESS, task.PhaseRetrying: brokerv1.Phase_PHASE_RETRYING,
+		task.PhaseScheduled: brokerv1.Phase_PHASE_SCHEDULED, task.PhaseUpdated: brokerv1.Phase_PHASE_UPDATED,
 	} {
 		assert.EqualValues(t, wire, phase)
 	}
@@ -128,6 +132,7 @@ func TestPhasesAreThoseOfTheWire(t *testing.T) {
 var phases = []task.Phase{
 	task.PhaseQueued, task.PhaseStarted, task.PhaseMessage, task.PhaseRetrying, task.PhaseReleased, task.PhaseLost,
 	task.PhaseDeadLettered, task.PhaseCancelled, task.PhaseSucceeded, task.PhaseProgress,
+	task.PhaseScheduled, task.PhaseUpdated,
 }
 
 // drawEvent draws an event that can be applied.
@@ -148,15 +153,24 @@ func drawEvent(t *rapid.T) task.Event {
 	if rapid.Bool().Draw(t, "has failure") {
 		e.Failure = drawFailure(t)
 	}
-	if rapid.Bool().Draw(t, "has head") {
+	switch e.Key.Phase {
+	case task.PhaseScheduled:
+		e.ScheduleTime = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "schedule time"), 0).UTC()
+	case task.PhaseUpdated:
+		e.Key.Sequence, e.ScheduleTime = rapid.Int64Min(1).Draw(t, "update"), drawTime(t)
+	}
+	if e.Key.Phase == task.PhaseCancelled || e.Key.Phase == task.PhaseUpdated {
+		e.Reason = rapid.String().Draw(t, "reason")
+	}
+	if e.Key.Phase == task.PhaseScheduled || e.Key.Phase == task.PhaseUpdated || rapid.Bool().Draw(t, "has head") {
 		trace := rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "trace")
 		e.Head = &task.Head{
 			CreateTime: drawTime(t), Priority: rapid.IntRange(1, 9).Draw(t, "priority"),
 			Labels: orNil(t, "labels", rapid.MapOfN(rapid.String(), rapid.String(), 1, 5)), TraceID: hex.EncodeToString(trace),
-			ExpireTime: drawTime(t),
+			ExpireTime: drawTime(t), ScheduleID: rapid.String().Draw(t, "schedule"),
 		}
 	}
-	if e.Key.Phase == task.PhaseQueued {
+	if e.Key.Phase == task.PhaseQueued || e.Key.Phase == task.PhaseScheduled {
 		e.Payload = &task.Payload{
 			Bytes: drawBytes(t, "payload"), Size: rapid.Int64Min(0).Draw(t, "size"),
 			SHA256: drawBytes(t, "digest"), Omitted: rapid.Bool().Draw(t, "omitted"),

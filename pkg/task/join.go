@@ -81,18 +81,13 @@ func (t *Task) Apply(e *Event) Applied {
 		return t.applyUpdate(e)
 	}
 	t.fillHead(e.Head)
-	if e.Key.Phase == PhaseScheduled && t.UpdateSequence == 0 {
-		t.ScheduleTime = e.ScheduleTime
-	}
 	if e.Key.Phase == PhaseProgress {
 		t.applyProgress(e)
-		if t.State == 0 {
-			// Nothing else is known of the task; whatever comes outranks this.
-			t.State = StateRunning
-		}
+		t.presume()
 		return Applied{State: t.State}
 	}
 	t.Version++
+	t.fillScheduleTime(e)
 	t.fillPayload(e)
 	t.fillStart(e)
 	return Applied{Number: t.Version, Correction: t.decide(e), State: t.State}
@@ -122,6 +117,15 @@ func (t *Task) takeHead(h *Head) {
 	t.ExpireTime, t.ScheduleID = h.ExpireTime, h.ScheduleID
 }
 
+// fillScheduleTime takes the earliest time: as with heads, a task has two only if
+// its submission was repeated.
+func (t *Task) fillScheduleTime(e *Event) {
+	if e.Key.Phase != PhaseScheduled || t.UpdateSequence > 0 || !t.ScheduleTime.IsZero() && !e.ScheduleTime.Before(t.ScheduleTime) {
+		return
+	}
+	t.ScheduleTime = e.ScheduleTime
+}
+
 // applyUpdate lets the latest change of what was submitted hold. It decides no
 // state.
 func (t *Task) applyUpdate(e *Event) Applied {
@@ -130,11 +134,20 @@ func (t *Task) applyUpdate(e *Event) Applied {
 		t.UpdateSequence, t.ScheduleTime = e.Key.Sequence, e.ScheduleTime
 		t.takeHead(e.Head)
 	}
-	if t.State == 0 {
-		// Nothing else is known of the task; whatever comes outranks this.
+	t.presume()
+	return Applied{Number: t.Version, State: t.State}
+}
+
+// presume gives a task a state of which nothing is known that decides one. Whatever
+// comes outranks it.
+func (t *Task) presume() {
+	switch {
+	case t.Decided != Key{}:
+	case t.Progress != nil:
+		t.State = StateRunning
+	default:
 		t.State = StateQueued
 	}
-	return Applied{Number: t.Version, State: t.State}
 }
 
 // fillPayload takes the payload of the latest run. A run has two only if a

@@ -455,7 +455,8 @@ type Firing struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// What became of it.
 	Outcome FiringOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=warren.admin.v1.FiringOutcome" json:"outcome,omitempty"`
-	// The task. Of one time of one schedule it is always the same.
+	// The task: of FIRED that of this time of this schedule, always the same one; of
+	// SKIPPED the one that had not ended.
 	TaskId string `protobuf:"bytes,3,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// It was triggered.
 	Triggered bool `protobuf:"varint,4,opt,name=triggered,proto3" json:"triggered,omitempty"`

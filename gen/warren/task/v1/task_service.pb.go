@@ -663,8 +663,9 @@ type ListTasksRequest struct {
 	// By AIP-160 (https://google.aip.dev/160); empty is every task. Fields: task_id,
 	// type, queue, state, cause, code (of the failure that ended it), run, attempt,
 	// priority, trace_id, labels.KEY, create_time, start_time, end_time,
-	// update_time, expire_time, next_attempt_time, and of its attempts, one of which
-	// has to match: attempt.code, attempt.worker_id. E.g. `state = RUNNING AND
+	// update_time, expire_time, next_attempt_time, schedule_time, schedule_id (of the
+	// schedule that submitted it), and of its attempts, one of which has to match:
+	// attempt.code, attempt.worker_id. E.g. `state = RUNNING AND
 	// labels.customer = c1 AND create_time < "2026-01-31T13:00:00Z"`.
 	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// BASIC unless set.

@@ -1,4 +1,5 @@
-// Package retention forgets tasks that ended long ago, and trims the feed.
+// Package retention forgets tasks that ended long ago and idempotency keys whose
+// window has ended, and trims the feed.
 package retention
 
 import (
@@ -32,7 +33,7 @@ type Sweeper struct {
 }
 
 // Ages says how long tasks are kept of those task types that have an age of their
-// own. It is false while that is not known: nothing is removed then.
+// own. It is false while that is not known: no task is removed then.
 type Ages func() (map[string]time.Duration, bool)
 
 // NewSweeper makes a sweeper of tasks that ended longer ago than maxAge, or than
@@ -64,11 +65,15 @@ func (s *Sweeper) Run(ctx context.Context) {
 // Sweep removes what is due, in transactions of at most store.MaxPurge rows,
 // between which others get to write.
 func (s *Sweeper) Sweep(ctx context.Context) error {
+	now := time.Now()
+	err := all(func() (int, error) { return s.store.PurgeKeys(ctx, now, store.MaxPurge) })
+	if err != nil {
+		return fmt.Errorf("purge idempotency keys: %w", err)
+	}
 	ages, known := s.ages()
 	if !known {
 		return nil
 	}
-	now := time.Now()
 	types := slices.Sorted(maps.Keys(ages))
 	for _, t := range types {
 		if err := s.ended(ctx, store.Ended{Before: now.Add(-ages[t]), TaskType: t}); err != nil {
@@ -78,7 +83,7 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 	if err := s.ended(ctx, store.Ended{Before: now.Add(-s.maxAge), Except: types}); err != nil {
 		return fmt.Errorf("purge ended tasks: %w", err)
 	}
-	err := all(func() (int, error) { return s.store.PurgeTombstones(ctx, now.Add(-maxTombstone), store.MaxPurge) })
+	err = all(func() (int, error) { return s.store.PurgeTombstones(ctx, now.Add(-maxTombstone), store.MaxPurge) })
 	if err != nil {
 		return fmt.Errorf("purge tombstones: %w", err)
 	}

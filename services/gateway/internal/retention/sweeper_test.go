@@ -24,9 +24,11 @@ import (
 // purger answers purges, and notes them.
 type purger struct {
 	store.Store
-	mu     sync.Mutex
-	calls  []string
-	ended  []int
+	mu    sync.Mutex
+	calls []string
+	ended []int
+	// keys is how many idempotency keys there are whose window has ended.
+	keys   int
 	failed error
 }
 
@@ -73,14 +75,26 @@ func (p *purger) TrimFeed(_ context.Context, before time.Time, limit int) (int, 
 	return 0, nil
 }
 
+func (p *purger) PurgeKeys(_ context.Context, now time.Time, limit int) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.keys == 0 {
+		return 0, nil
+	}
+	p.calls = append(p.calls, fmt.Sprintf("keys before %s, %d", time.Since(now), limit))
+	n := min(p.keys, limit)
+	p.keys -= n
+	return n, nil
+}
+
 func TestSweepRunsUntilNothingIsDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &purger{ended: []int{500, 500, 499}}
+		p := &purger{ended: []int{500, 500, 499}, keys: 501}
 		s := retention.NewSweeper(p, 48*time.Hour, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
 		require.NoError(t, s.Sweep(t.Context()))
-		const due = `ended before 48h0m0s, "" but [], 500`
-		require.Equal(t, []string{due, due, due, "tombstones before 168h0m0s, 500", "feed before 24h0m0s, 500"}, p.noted())
+		const due, keys = `ended before 48h0m0s, "" but [], 500`, "keys before 0s, 500"
+		require.Equal(t, []string{keys, keys, due, due, due, "tombstones before 168h0m0s, 500", "feed before 24h0m0s, 500"}, p.noted())
 	})
 }
 
@@ -175,8 +189,9 @@ func TestSweepRemovesWhatEndedLongAgo(t *testing.T) {
 
 func TestNothingIsRemovedBeforeTheRetentionsAreKnown(t *testing.T) {
 	t.Parallel()
-	p := &purger{}
+	p := &purger{keys: 1}
 	unknown := func() (map[string]time.Duration, bool) { return nil, false }
 	require.NoError(t, retention.NewSweeper(p, time.Hour, unknown, slog.New(slog.DiscardHandler)).Sweep(t.Context()))
-	require.Empty(t, p.noted())
+	require.Len(t, p.noted(), 1)
+	require.Zero(t, p.keys, "whose window has nothing to do with that")
 }

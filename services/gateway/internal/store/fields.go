@@ -23,6 +23,8 @@ const (
 	FieldUpdateTime      filter.Field = "update_time"
 	FieldExpireTime      filter.Field = "expire_time"
 	FieldNextAttemptTime filter.Field = "next_attempt_time"
+	FieldScheduleTime    filter.Field = "schedule_time"
+	FieldScheduleID      filter.Field = "schedule_id"
 	// FieldAttemptCode is of those failures that a started execution ended with,
 	// FieldAttemptWorkerID of the workers that started one.
 	FieldAttemptCode     filter.Field = "attempt.code"
@@ -37,10 +39,11 @@ var Fields = filter.Schema{
 	FieldPriority: filter.Numbers(map[string]int{
 		"LOW": task.PriorityLow, "NORMAL": task.PriorityNormal, "HIGH": task.PriorityHigh, "CRITICAL": task.PriorityCritical,
 	}),
-	FieldTraceID:    filter.Texts(),
+	FieldTraceID: filter.Texts(), FieldScheduleID: filter.Texts(),
 	FieldCreateTime: filter.Times(), FieldStartTime: filter.Times(), FieldEndTime: filter.Times(),
 	FieldUpdateTime: filter.Times(), FieldExpireTime: filter.Times(), FieldNextAttemptTime: filter.Times(),
-	FieldAttemptCode: filter.Codes(), FieldAttemptWorkerID: filter.Texts(),
+	FieldScheduleTime: filter.Times(),
+	FieldAttemptCode:  filter.Codes(), FieldAttemptWorkerID: filter.Texts(),
 }
 
 func stateNames() filter.Values {

@@ -52,9 +52,13 @@ const (
 	MaxPurge = 500
 )
 
-// Store keeps tasks, their histories, who holds their runs, the catalogue, and
-// what operators have set of it.
+// Store keeps tasks, their histories, who holds their runs, what waits for its
+// time, what is cancelled, the catalogue, and what operators have set.
 type Store interface {
+	Scheduler
+	Controls
+	Keys
+
 	// Apply joins events into their tasks, in the order given and in one
 	// transaction: all of them, durably, or none. For each event in turn:
 	//
@@ -104,7 +108,7 @@ type Store interface {
 	Body(ctx context.Context, id string, number int64) ([]byte, error)
 
 	// Event returns the event of a task that has this key, with its body; its head
-	// is not kept. Errors: ErrNotFound for an unknown task or event, ErrUnavailable,
+	// is kept of UPDATED events only. Errors: ErrNotFound for an unknown task or event, ErrUnavailable,
 	// the context's.
 	Event(ctx context.Context, id string, key task.Key) (task.NumberedEvent, error)
 
@@ -113,8 +117,8 @@ type Store interface {
 	// most MaxEventBytes of these, but always one event if there is one. So an
 	// answer shorter than limit is not the end; an empty one is.
 	//
-	// Without bodies, Message and Payload.Bytes are nil. Heads are not kept with
-	// events. Errors: ErrNotFound for an unknown task, ErrUnavailable, the
+	// Without bodies, Message and Payload.Bytes are nil. Heads are kept of UPDATED
+	// events only. Errors: ErrNotFound for an unknown task, ErrUnavailable, the
 	// context's.
 	Events(ctx context.Context, id string, after int64, limit int, bodies bool) ([]task.NumberedEvent, error)
 

@@ -73,20 +73,29 @@ const updateTrace = `UPDATE tasks SET trace_id = ? WHERE id = ?`
 type batch struct {
 	entries
 	saveTask, saveTrace, insertEvent, insertBody, insertFeed *sql.Stmt
+	saveRareTask, saveRareEvent                              *sql.Stmt
+	unseen, markSeen                                         *sql.Stmt
 	// now is when the transaction began, by the store's clock.
 	now  int64
 	feed feedRows
+	// seen are the runs whose messages are gone.
+	seen map[runKey]struct{}
 }
 
 func (s *Store) newBatch(ctx context.Context, tx *sql.Tx) *batch {
 	return &batch{
-		entries:     s.newEntries(ctx, tx),
-		saveTask:    tx.StmtContext(ctx, s.stmts.saveTask),
-		saveTrace:   tx.StmtContext(ctx, s.stmts.saveTrace),
-		insertEvent: tx.StmtContext(ctx, s.stmts.insertEvent),
-		insertBody:  tx.StmtContext(ctx, s.stmts.insertBody),
-		insertFeed:  tx.StmtContext(ctx, s.stmts.insertFeed),
-		now:         s.clock().UnixMicro(),
+		entries:       s.newEntries(ctx, tx),
+		saveTask:      tx.StmtContext(ctx, s.stmts.saveTask),
+		saveTrace:     tx.StmtContext(ctx, s.stmts.saveTrace),
+		insertEvent:   tx.StmtContext(ctx, s.stmts.insertEvent),
+		insertBody:    tx.StmtContext(ctx, s.stmts.insertBody),
+		insertFeed:    tx.StmtContext(ctx, s.stmts.insertFeed),
+		saveRareTask:  tx.StmtContext(ctx, s.stmts.saveRareTask),
+		saveRareEvent: tx.StmtContext(ctx, s.stmts.saveRareEvent),
+		unseen:        tx.StmtContext(ctx, s.stmts.unseen),
+		markSeen:      tx.StmtContext(ctx, s.stmts.markSeen),
+		seen:          map[runKey]struct{}{},
+		now:           s.clock().UnixMicro(),
 	}
 }
 
@@ -94,6 +103,9 @@ func (b *batch) apply(ctx context.Context, e task.Event) error {
 	id, err := uuid.Parse(e.TaskID)
 	if err != nil {
 		return err
+	}
+	if seesMessage(&e) {
+		b.seen[runKey{id, e.Key.Run}] = struct{}{}
 	}
 	t := b.tasks[id]
 	if e.Key.Run <= t.purgedRun {
@@ -118,6 +130,7 @@ func (b *batch) apply(ctx context.Context, e task.Event) error {
 func normalize(e *task.Event, id uuid.UUID) {
 	e.TaskID = id.String()
 	e.Time, e.NextAttemptTime = e.Time.Truncate(time.Microsecond), e.NextAttemptTime.Truncate(time.Microsecond)
+	e.ScheduleTime = e.ScheduleTime.Truncate(time.Microsecond)
 	if h := e.Head; h != nil && (h.CreateTime.Nanosecond()%1000 != 0 || h.ExpireTime.Nanosecond()%1000 != 0) {
 		head := *h
 		head.CreateTime, head.ExpireTime = h.CreateTime.Truncate(time.Microsecond), h.ExpireTime.Truncate(time.Microsecond)
@@ -149,6 +162,13 @@ func (b *batch) insert(ctx context.Context, id uuid.UUID, e *task.Event, a task.
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return false, err
 	}
+	if rare, some, err := rareColumnsOf(e); err != nil {
+		return false, err
+	} else if some {
+		if _, err := b.saveRareEvent.ExecContext(ctx, rare[0], rare[1], rare[2], id[:], a.Number); err != nil {
+			return false, err
+		}
+	}
 	if body, _ := bodyOf(e); len(body) > 0 {
 		_, err = b.insertBody.ExecContext(ctx, id[:], a.Number, body)
 	}
@@ -174,6 +194,11 @@ func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 				return nil, fmt.Errorf("trace of task %s: %w", t.id, err)
 			}
 		}
+		if r := rareOf(&t.task); r != t.rare {
+			if _, err := b.saveRareTask.ExecContext(ctx, r[0], r[1], r[2], r[3], t.id[:]); err != nil {
+				return nil, fmt.Errorf("times of task %s: %w", t.id, err)
+			}
+		}
 		changes = append(changes, store.Change{
 			TaskID: t.id.String(), Version: t.task.Version, State: t.task.State, Progress: t.progress,
 		})
@@ -183,5 +208,5 @@ func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 			return nil, fmt.Errorf("feed: %w", err)
 		}
 	}
-	return changes, nil
+	return changes, b.noteSeen(ctx)
 }

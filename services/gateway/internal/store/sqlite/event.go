@@ -23,7 +23,7 @@ ON CONFLICT (task_id, key) DO NOTHING`
 
 	eventColumns = `e.number, e.key, e.time, e.state, e.correction, e.worker_id,
 	e.host, e.version, e.redelivered, e.alone, e.payload_size, e.payload_sha256, e.payload_omitted,
-	e.failure, e.cause, e.decision, e.next_attempt, e.next_attempt_time, e.body_size, e.metadata`
+	e.failure, e.cause, e.decision, e.next_attempt, e.next_attempt_time, e.body_size, e.metadata, ` + rareEventColumns
 
 	// Events are there for longer than their task while it is being purged: those
 	// up to purged_version belong to nothing any more.
@@ -169,11 +169,13 @@ func scanEvent(row interface{ Scan(...any) error }, bodies bool, more ...any) (t
 		key, hash, body                    []byte
 		host, version, failure, metadata   sql.Null[string]
 		redelivered, alone, payloadOmitted sql.Null[bool]
+		rare                               rareOfEvent
 	)
 	err := row.Scan(append([]any{
 		&e.Number, &key, &at, &e.State, &e.Correction, &e.WorkerID,
 		&host, &version, &redelivered, &alone, &payloadSize, &hash, &payloadOmitted,
-		&failure, &e.Cause, &e.Decision, &e.NextAttempt, &next, &bodySize, &metadata, &body,
+		&failure, &e.Cause, &e.Decision, &e.NextAttempt, &next, &bodySize, &metadata,
+		&rare[0], &rare[1], &rare[2], &body,
 	}, more...)...)
 	if err != nil {
 		return e, 0, err
@@ -185,6 +187,9 @@ func scanEvent(row interface{ Scan(...any) error }, bodies bool, more ...any) (t
 		return e, 0, err
 	}
 	if err = decodeMetadata(metadata, &e.Event); err != nil {
+		return e, 0, err
+	}
+	if err = rare.fill(&e.Event); err != nil {
 		return e, 0, err
 	}
 	e.Time, e.NextAttemptTime = fromMicros(at), fromMicros(next)
@@ -215,7 +220,7 @@ func orEmpty(body []byte) []byte {
 // bodyOf returns what an event carries; false for nothing.
 func bodyOf(e *task.Event) ([]byte, bool) {
 	switch e.Key.Phase {
-	case task.PhaseQueued:
+	case task.PhaseQueued, task.PhaseScheduled:
 		if e.Payload != nil && !e.Payload.Omitted {
 			return e.Payload.Bytes, true
 		}

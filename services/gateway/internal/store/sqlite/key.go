@@ -10,7 +10,8 @@ import (
 
 const keySize = 4 + 4 + 8 + 1 + 8 + 16
 
-// packKey encodes a valid key so that packed keys sort as keys do.
+// packKey encodes a valid key so that packed keys sort as keys do, but for phases
+// whose place is not that of their number.
 func packKey(k task.Key) []byte {
 	b := make([]byte, 0, keySize)
 	b = binary.BigEndian.AppendUint32(b, uint32(k.Run))

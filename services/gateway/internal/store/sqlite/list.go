@@ -73,8 +73,11 @@ func sourceOf(f filter.Expr) source {
 		best.whole = false
 		return best
 	case filter.Enum:
-		if f.Field == store.FieldState && f.Value == int(task.StateDeadLettered) {
+		switch {
+		case f.Field == store.FieldState && f.Value == int(task.StateDeadLettered):
 			return source{from: "tasks t INDEXED BY tasks_dead", term: "t.state = 7", rank: 1, whole: true}
+		case f.Field == store.FieldState && f.Value == int(task.StateScheduled):
+			return source{from: "tasks t INDEXED BY tasks_scheduled", term: "t.state = 1", rank: 1, whole: true}
 		}
 	case filter.Text:
 		if s, ok := sourceOfText(f); ok {
@@ -92,6 +95,9 @@ func sourceOfText(f filter.Text) (source, bool) {
 	case store.FieldTraceID:
 		const term = "t.trace_id <> '' AND t.trace_id = ?"
 		return source{from: "tasks t INDEXED BY tasks_trace", term: term, args: []any{f.Match.Value}, rank: 2, whole: true}, true
+	case store.FieldScheduleID:
+		const term = "t.schedule_id IS NOT NULL AND t.schedule_id = ?"
+		return source{from: "tasks t INDEXED BY tasks_schedule", term: term, args: []any{f.Match.Value}, rank: 2, whole: true}, true
 	case store.FieldTaskID:
 		id, err := uuid.Parse(f.Match.Value)
 		return source{from: "tasks t NOT INDEXED", term: "t.id = ?", args: []any{id[:]}, rank: 3}, err == nil

@@ -35,6 +35,8 @@ type entry struct {
 	// traceID is the stored task's, if known.
 	traceID string
 	known   bool
+	// rare is what the stored task has of these columns.
+	rare rareOfTask
 	// purgedRun is that of the task's tombstone: events of it, and of earlier
 	// runs, were purged.
 	purgedRun int
@@ -112,6 +114,7 @@ func (e *entries) scanTask(rows *sql.Rows) error {
 	}
 	e.tasks[id].task, e.tasks[id].purgedRun = t, purgedRun
 	e.tasks[id].traceID, e.tasks[id].known = t.TraceID, true
+	e.tasks[id].rare = rareOf(&t)
 	return nil
 }
 

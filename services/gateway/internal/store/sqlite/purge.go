@@ -67,20 +67,21 @@ type purge struct {
 
 	nextType, oldestEnded                                 *sql.Stmt
 	saveTombstone, deleteTask, deleteEvents, deleteBodies *sql.Stmt
-	deleteClaims, loosenClaims                            *sql.Stmt
+	deleteClaims, loosenClaims, deleteScheduled           *sql.Stmt
 }
 
 func (s *Store) newPurge(ctx context.Context, tx *sql.Tx, limit int) *purge {
 	return &purge{
 		tx: tx, now: s.clock().UnixMicro(), left: limit,
-		nextType:      tx.StmtContext(ctx, s.stmts.nextType),
-		oldestEnded:   tx.StmtContext(ctx, s.stmts.oldestEnded),
-		saveTombstone: tx.StmtContext(ctx, s.stmts.saveTombstone),
-		deleteTask:    tx.StmtContext(ctx, s.stmts.deleteTask),
-		deleteEvents:  tx.StmtContext(ctx, s.stmts.deleteEvents),
-		deleteBodies:  tx.StmtContext(ctx, s.stmts.deleteBodies),
-		deleteClaims:  tx.StmtContext(ctx, s.stmts.deleteClaims),
-		loosenClaims:  tx.StmtContext(ctx, s.stmts.loosenClaims),
+		nextType:        tx.StmtContext(ctx, s.stmts.nextType),
+		oldestEnded:     tx.StmtContext(ctx, s.stmts.oldestEnded),
+		saveTombstone:   tx.StmtContext(ctx, s.stmts.saveTombstone),
+		deleteTask:      tx.StmtContext(ctx, s.stmts.deleteTask),
+		deleteEvents:    tx.StmtContext(ctx, s.stmts.deleteEvents),
+		deleteBodies:    tx.StmtContext(ctx, s.stmts.deleteBodies),
+		deleteClaims:    tx.StmtContext(ctx, s.stmts.deleteClaims),
+		loosenClaims:    tx.StmtContext(ctx, s.stmts.loosenClaims),
+		deleteScheduled: tx.StmtContext(ctx, s.stmts.deleteScheduled),
 	}
 }
 
@@ -122,6 +123,10 @@ func (p *purge) forget(ctx context.Context, t tombstone) error {
 		return err
 	}
 	if _, err := p.loosenClaims.ExecContext(ctx, t.id); err != nil {
+		return err
+	}
+	// One that has ended may have been on its way, and be so for ever.
+	if _, err := p.deleteScheduled.ExecContext(ctx, t.id); err != nil {
 		return err
 	}
 	return p.empty(ctx, t)

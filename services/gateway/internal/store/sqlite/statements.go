@@ -19,6 +19,8 @@ type statements struct {
 	nextType, oldestEnded                                        *sql.Stmt
 	saveTombstone, deleteTask, deleteEvents, deleteBodies        *sql.Stmt
 	deleteClaims, loosenClaims                                   *sql.Stmt
+	saveRareTask, saveRareEvent, deleteScheduled                 *sql.Stmt
+	unseen, markSeen                                             *sql.Stmt
 	// On the reader.
 	task, exists, body, event, events, eventsWithBodies, history, readCheck *sql.Stmt
 	feedBounds, feedRows                                                    *sql.Stmt
@@ -37,6 +39,9 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.insertBody, db.Writer, insertBody},
 		{&s.insertFeed, db.Writer, insertFeed},
 		{&s.saveTrace, db.Writer, updateTrace},
+		{&s.saveRareTask, db.Writer, updateRareTask},
+		{&s.saveRareEvent, db.Writer, updateRareEvent},
+		{&s.deleteScheduled, db.Writer, deleteScheduled},
 		{&s.loadHistory, db.Writer, selectHistory},
 		{&s.loadClaims, db.Writer, selectClaims},
 		{&s.saveClaim, db.Writer, upsertClaim},
@@ -48,6 +53,8 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.deleteBodies, db.Writer, deleteBodies},
 		{&s.deleteClaims, db.Writer, deleteClaims},
 		{&s.loosenClaims, db.Writer, loosenClaims},
+		{&s.unseen, db.Writer, selectUnseen},
+		{&s.markSeen, db.Writer, markSeen},
 		{&s.task, db.Reader, selectTask},
 		{&s.exists, db.Reader, selectExists},
 		{&s.body, db.Reader, selectBody},
@@ -71,8 +78,9 @@ func (s *statements) close() error {
 	var errs []error
 	for _, stmt := range []*sql.Stmt{
 		s.loadTasks, s.loadTombstones, s.saveTask, s.insertEvent, s.insertBody, s.insertFeed, s.saveTrace,
+		s.saveRareTask, s.saveRareEvent, s.deleteScheduled,
 		s.loadHistory, s.loadClaims, s.saveClaim, s.nextType, s.oldestEnded,
-		s.saveTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies, s.deleteClaims, s.loosenClaims,
+		s.saveTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies, s.deleteClaims, s.loosenClaims, s.unseen, s.markSeen,
 		s.task, s.exists, s.body, s.event, s.events, s.eventsWithBodies, s.history, s.feedBounds, s.feedRows, s.readCheck,
 	} {
 		if stmt != nil {

@@ -29,6 +29,9 @@ type Store struct {
 	db    *sqldb.DB
 	clock func() time.Time
 	stmts statements
+	// maxCancellations and queuedBudget are as they are but in tests.
+	maxCancellations int64
+	queuedBudget     time.Duration
 	// identity tells the store from others.
 	identity [8]byte
 
@@ -54,7 +57,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, translate(ctx, "open the store", err)
 	}
-	s := &Store{db: db, clock: o.Clock}
+	s := &Store{db: db, clock: o.Clock, maxCancellations: store.MaxCancellations, queuedBudget: queuedBudget}
 	if err := s.stmts.prepare(ctx, db); err != nil {
 		return nil, errors.Join(translate(ctx, "open the store", err), db.Close())
 	}

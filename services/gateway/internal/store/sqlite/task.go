@@ -18,7 +18,7 @@ const (
 	payload_number, payload_run, payload_size, payload_sha256, payload_omitted,
 	result_number, result_size, failure, cause,
 	progress_key, progress_fraction, progress_message, progress_time,
-	expire_time, next_attempt_time, purged_run`
+	expire_time, next_attempt_time, purged_run, ` + rareTaskColumns
 
 	selectTask = `SELECT ` + taskColumns + ` FROM tasks WHERE id = ?`
 
@@ -84,13 +84,14 @@ func scanTask(row interface{ Scan(...any) error }) (uuid.UUID, task.Task, int, e
 		decidedKey, startedKey, progressKey, payloadHash []byte
 		fraction                                         sql.Null[float64]
 		purgedRun                                        int
+		rare                                             rareOfTask
 	)
 	err := row.Scan(&id, &t.Type, &t.State, &t.Run, &t.Attempt, &t.Priority, &labels, &t.TraceID,
 		&created, &started, &ended, &updated, &t.Version, &decidedKey, &startedKey,
 		&t.PayloadNumber, &t.PayloadRun, &t.PayloadSize, &payloadHash, &t.PayloadOmitted,
 		&t.ResultNumber, &t.ResultSize, &failure, &t.Cause,
 		&progressKey, &fraction, &message, &progressTime,
-		&expires, &nextAttempt, &purgedRun)
+		&expires, &nextAttempt, &purgedRun, &rare[0], &rare[1], &rare[2], &rare[3])
 	if err != nil {
 		return uuid.Nil, task.Task{}, 0, err
 	}
@@ -98,6 +99,7 @@ func scanTask(row interface{ Scan(...any) error }) (uuid.UUID, task.Task, int, e
 	t.EndTime, t.UpdateTime = fromMicros(ended), fromMicros(updated)
 	t.ExpireTime, t.NextAttemptTime = fromMicros(expires), fromMicros(nextAttempt)
 	t.PayloadSHA256 = payloadHash
+	rare.fill(&t)
 	var errs [6]error
 	t.Labels, errs[0] = decodeLabels(labels)
 	t.Failure, errs[1] = decodeFailure(failure)

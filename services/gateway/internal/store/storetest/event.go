@@ -32,7 +32,7 @@ func event(id string, k task.Key) task.Event {
 		Time: at(k.Run*10_000 + k.Attempt*1000 + int(k.Delivery)*100 + int(k.Phase) + int(k.Sequence)),
 	}
 	switch k.Phase {
-	case task.PhaseQueued:
+	case task.PhaseQueued, task.PhaseScheduled:
 		body := []byte{'p', byte(k.Run)}
 		hash := sha256.Sum256(body)
 		e.WorkerID = ""
@@ -42,6 +42,20 @@ func event(id string, k task.Key) task.Event {
 			ExpireTime: epoch.Add(time.Hour),
 		}
 		e.Payload = &task.Payload{Bytes: body, Size: int64(len(body)), SHA256: hash[:]}
+		if k.Phase == task.PhaseScheduled {
+			e.Head.ScheduleID, e.ScheduleTime = "nightly <&> ü", at(20_000)
+		}
+	case task.PhaseUpdated:
+		e.WorkerID, e.Reason = "", "sooner: \x00 <&> ü"
+		e.Head = updatedHead(k.Sequence)
+		if k.Sequence%2 == 1 {
+			e.ScheduleTime = at(20_000 + int(k.Sequence))
+		}
+	case task.PhaseCancelled:
+		e.Reason = "not wanted: \x00 <&> ü"
+		if k.Delivery%2 == 1 {
+			e.Failure = &task.Failure{Code: 1, Message: "stopped"}
+		}
 	case task.PhaseStarted:
 		e.Execution = &task.Execution{Host: "host-1", Version: "v1", Redelivered: k.Delivery > 1, Alone: k.Delivery > 2}
 	case task.PhaseMessage:
@@ -70,6 +84,17 @@ func event(id string, k task.Key) task.Event {
 		e.Progress = &task.ProgressReport{Fraction: float64(k.Sequence) / 8, Message: "half way", Time: e.Time}
 	}
 	return e
+}
+
+// updatedHead is what holds after a task's update of a sequence.
+func updatedHead(sequence int64) *task.Head {
+	h := &task.Head{
+		CreateTime: epoch, Priority: int(sequence), TraceID: "4bf92f3577b34da6a3ce929d0e0e4736", ScheduleID: "nightly <&> ü",
+	}
+	if sequence%2 == 1 {
+		h.Labels, h.ExpireTime = map[string]string{"größe": "<&> \x00"}, at(int(sequence))
+	}
+	return h
 }
 
 func queued(id string) task.Event {

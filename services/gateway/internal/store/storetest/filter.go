@@ -19,6 +19,7 @@ var filterRules = map[string]func(*testing.T, store.Store){
 	"Filter/any one selects what the model does": anyFilter,
 	"Filter/by each field":                       filtersEachField,
 	"Filter/by attempts":                         filtersAttempts,
+	"Filter/by schedules":                        filtersSchedules,
 	"Filter/takes values as they are":            takesValuesAsTheyAre,
 	"Filter/as long as it may be":                takesLongFilter,
 }
@@ -76,6 +77,33 @@ func filtersEachField(t *testing.T, s store.Store) {
 		`next_attempt_time > "2026-11-21T12:00:00Z"`:       {retries},
 		`start_time < "2000-01-01T00:00:00Z" OR end_time > "2026-11-21T12:00:00Z"`: {dead},
 		`update_time > "2000-01-01T00:00:00Z"`:                                     all,
+	} {
+		require.Equal(t, want, filtered(t, s, text), text)
+	}
+}
+
+func filtersSchedules(t *testing.T, s store.Store) {
+	ids := newIDs(t, 4)
+	waits, runs, other, plain := ids[0], ids[1], ids[2], ids[3]
+	later := scheduled(waits, at(100)).Event
+	later.Head.ScheduleID = "nightly"
+	ran := scheduled(runs, at(200)).Event
+	ran.Head.ScheduleID = "nightly"
+	apply(t, s, later, ran, started(runs), scheduled(other, at(300)).Event, queued(plain))
+	for text, want := range map[string][]string{
+		`state = SCHEDULED`:                                             {other, waits},
+		`state = SCHEDULED AND schedule_id = nightly`:                   {waits},
+		`state = SCHEDULED AND schedule_time > "2026-11-21T12:03:00Z"`:  {other},
+		`NOT state = SCHEDULED`:                                         {plain, runs},
+		`schedule_id = nightly`:                                         {runs, waits},
+		`schedule_id = "night*"`:                                        {other, runs, waits},
+		`schedule_id = "*LY"`:                                           {},
+		`schedule_id = "*ly"`:                                           {runs, waits},
+		`schedule_id = ""`:                                              {plain},
+		`schedule_id:*`:                                                 {other, runs, waits},
+		`schedule_time <= "2026-11-21T12:03:20.123456Z"`:                {runs, waits},
+		`schedule_time > "2026-11-21T12:03:20.123456Z" OR state=QUEUED`: {plain, other},
+		`NOT schedule_time > "2000-01-01T00:00:00Z"`:                    {plain},
 	} {
 		require.Equal(t, want, filtered(t, s, text), text)
 	}
@@ -221,8 +249,11 @@ func drawTask(t *rapid.T, id string) []task.Event {
 		}
 		if e.Head != nil {
 			e.Head.TraceID, e.Head.Priority = drawText(t), rapid.IntRange(1, 9).Draw(t, "priority")
-			e.Head.CreateTime = at(rapid.IntRange(0, 3).Draw(t, "create"))
+			e.Head.CreateTime, e.Head.ScheduleID = at(rapid.IntRange(0, 3).Draw(t, "create")), drawText(t)
 			e.Head.Labels = rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "c.d"}), rapid.Custom(drawText), 0, 2).Draw(t, "labels")
+		}
+		if !e.ScheduleTime.IsZero() {
+			e.ScheduleTime = at(rapid.IntRange(0, 3).Draw(t, "schedule"))
 		}
 		if e.Failure != nil {
 			e.Failure.Code = rapid.SampledFrom([]int{0, 2, 13, 14}).Draw(t, "code")
@@ -237,7 +268,7 @@ func drawRestriction(t *rapid.T) string {
 	switch rapid.IntRange(0, 4).Draw(t, "kind") {
 	case 0:
 		return rapid.SampledFrom([]string{
-			"state = QUEUED", "state = DEAD_LETTERED", "state != RUNNING", "state = SUCCEEDED", "cause:*", "cause != REJECTED", "code = INTERNAL",
+			"state = QUEUED", "state = DEAD_LETTERED", "state = SCHEDULED", "schedule_id:*", "state != RUNNING", "state = SUCCEEDED", "cause:*", "cause != REJECTED", "code = INTERNAL",
 			"code = UNAVAILABLE", "code:*", "code != UNKNOWN", "attempt.code = INTERNAL", "attempt.code != UNKNOWN", "attempt.code:*",
 			"labels:a", `labels:"c.d"`, "labels.c.d:*", "task_id:*", `task_id = "*7*"`,
 		}).Draw(t, "name")
@@ -246,11 +277,11 @@ func drawRestriction(t *rapid.T) string {
 		return fmt.Sprintf("%s %s %d", field, order, rapid.IntRange(-1, 6).Draw(t, "value"))
 	case 2:
 		field := rapid.SampledFrom([]string{
-			"create_time", "start_time", "end_time", "update_time", "expire_time", "next_attempt_time",
+			"create_time", "start_time", "end_time", "update_time", "expire_time", "next_attempt_time", "schedule_time",
 		}).Draw(t, "field")
 		return fmt.Sprintf("%s %s %q", field, order, at(rapid.IntRange(-1, 4).Draw(t, "value")).Format(time.RFC3339Nano))
 	}
-	field := rapid.SampledFrom([]string{"type", "queue", "trace_id", "attempt.worker_id", "labels.a", "labels.c.d"}).Draw(t, "field")
+	field := rapid.SampledFrom([]string{"type", "queue", "trace_id", "schedule_id", "attempt.worker_id", "labels.a", "labels.c.d"}).Draw(t, "field")
 	operator := rapid.SampledFrom([]string{"=", "!=", ":"}).Draw(t, "operator")
 	value := rapid.SampledFrom([]string{"%s", "*%s", "%s*", "*%s*", "t%s", "warren.work.t%s", "a*%s", "**%s"}).Draw(t, "wildcards")
 	return field + operator + `"` + strings.Replace(value, "%s", drawText(t), 1) + `"`

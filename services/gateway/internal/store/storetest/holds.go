@@ -34,6 +34,7 @@ func holds(f filter.Expr, t *task.Task, history []task.NumberedEvent, state task
 	return filtertest.Holds(f, filtertest.Subject{
 		Texts: map[filter.Field][]string{
 			store.FieldTaskID: {t.ID}, store.FieldType: {t.Type}, store.FieldQueue: {queuePrefix + t.Type}, store.FieldTraceID: {t.TraceID},
+			store.FieldScheduleID:      {t.ScheduleID},
 			store.FieldAttemptWorkerID: workers,
 		},
 		Numbers: map[filter.Field][]int64{
@@ -43,6 +44,7 @@ func holds(f filter.Expr, t *task.Task, history []task.NumberedEvent, state task
 		Times: map[filter.Field]time.Time{
 			store.FieldCreateTime: t.CreateTime, store.FieldStartTime: t.StartTime, store.FieldEndTime: t.EndTime,
 			store.FieldUpdateTime: t.UpdateTime, store.FieldExpireTime: t.ExpireTime, store.FieldNextAttemptTime: t.NextAttemptTime,
+			store.FieldScheduleTime: t.ScheduleTime,
 		},
 		Labels: t.Labels,
 	})

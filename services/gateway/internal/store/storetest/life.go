@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -31,27 +32,40 @@ func closeMakesCallsFail(t *testing.T, s store.Store) {
 	require.NoError(t, s.Close())
 	ctx, id := t.Context(), task.NewID()
 	for name, call := range map[string]func() error{
-		"Apply":           func() error { _, err := s.Apply(ctx, []task.Event{queued(id)}); return err },
-		"Task":            func() error { _, err := s.Task(ctx, id); return err },
-		"List":            func() error { _, err := s.List(ctx, store.Query{Limit: 1}); return err },
-		"Feed":            func() error { _, err := s.Feed(ctx, store.FeedQuery{Limit: 1}); return err },
-		"FeedEnd":         func() error { _, err := s.FeedEnd(ctx); return err },
-		"TrimFeed":        func() error { _, err := s.TrimFeed(ctx, epoch, 1); return err },
-		"Body":            func() error { _, err := s.Body(ctx, id, 1); return err },
-		"Events":          func() error { _, err := s.Events(ctx, id, 0, 1, true); return err },
-		"History":         func() error { _, err := s.History(ctx, id); return err },
-		"Start":           func() error { _, err := s.Start(ctx, []task.StartRequest{ask(id, 1)}); return err },
-		"ClaimRun":        func() error { _, _, err := s.ClaimRun(ctx, id, 1, task.Copy{1}); return err },
-		"PutOverride":     func() error { return s.PutOverride(ctx, store.Override{TaskType: taskType, Version: 1}) },
-		"Overrides":       func() error { _, err := s.Overrides(ctx); return err },
-		"PurgeEnded":      func() error { _, err := s.PurgeEnded(ctx, store.Ended{Before: epoch}, 1); return err },
-		"PurgeTombstones": func() error { _, err := s.PurgeTombstones(ctx, epoch, 1); return err },
-		"PutBundle":       func() error { return s.PutBundle(ctx, store.BundleRecord{}) },
-		"Bundles":         func() error { _, err := s.Bundles(ctx); return err },
-		"Check":           func() error { return s.Check(ctx) },
+		"Apply":            func() error { _, err := s.Apply(ctx, []task.Event{queued(id)}); return err },
+		"Task":             func() error { _, err := s.Task(ctx, id); return err },
+		"List":             func() error { _, err := s.List(ctx, store.Query{Limit: 1}); return err },
+		"Feed":             func() error { _, err := s.Feed(ctx, store.FeedQuery{Limit: 1}); return err },
+		"FeedEnd":          func() error { _, err := s.FeedEnd(ctx); return err },
+		"TrimFeed":         func() error { _, err := s.TrimFeed(ctx, epoch, 1); return err },
+		"Body":             func() error { _, err := s.Body(ctx, id, 1); return err },
+		"Events":           func() error { _, err := s.Events(ctx, id, 0, 1, true); return err },
+		"History":          func() error { _, err := s.History(ctx, id); return err },
+		"Start":            func() error { _, err := s.Start(ctx, []task.StartRequest{ask(id, 1)}); return err },
+		"ClaimRun":         func() error { _, _, err := s.ClaimRun(ctx, id, 1, task.Copy{1}); return err },
+		"PutOverride":      func() error { return s.PutOverride(ctx, store.Override{TaskType: taskType, Version: 1}) },
+		"Overrides":        func() error { _, err := s.Overrides(ctx); return err },
+		"Schedule":         func() error { _, err := s.Schedule(ctx, []store.Scheduled{scheduled(id, at(1))}); return err },
+		"TakeDue":          func() error { _, _, err := s.TakeDue(ctx, at(1), time.Minute, 1); return err },
+		"Unschedule":       func() error { return s.Unschedule(ctx, []string{id}) },
+		"ScheduledMessage": func() error { _, err := s.ScheduledMessage(ctx, id); return err },
+		"Update":           func() error { _, err := s.Update(ctx, 1, updated(id, 1), nil); return err },
+		"CountScheduled":   func() error { _, err := s.CountScheduled(ctx, ""); return err },
+		"PutSchedule":      func() error { return s.PutSchedule(ctx, spec("nightly", 1, at(1))) },
+		"GetSchedule":      func() error { _, err := s.GetSchedule(ctx, "nightly"); return err },
+		"ListSchedules":    func() error { _, err := s.ListSchedules(ctx, "", 1); return err },
+		"DeleteSchedule":   func() error { return s.DeleteSchedule(ctx, "nightly", 0) },
+		"DueSchedules":     func() error { _, _, err := s.DueSchedules(ctx, at(1), 1); return err },
+		"Fire":             func() error { _, err := s.Fire(ctx, fireAt("nightly", 1)); return err },
+		"PurgeEnded":       func() error { _, err := s.PurgeEnded(ctx, store.Ended{Before: epoch}, 1); return err },
+		"PurgeTombstones":  func() error { _, err := s.PurgeTombstones(ctx, epoch, 1); return err },
+		"PutBundle":        func() error { return s.PutBundle(ctx, store.BundleRecord{}) },
+		"Bundles":          func() error { _, err := s.Bundles(ctx); return err },
+		"Check":            func() error { return s.Check(ctx) },
 	} {
 		require.ErrorIs(t, call(), store.ErrUnavailable, name)
 	}
+	closeMakesControlsFail(t, s)
 }
 
 // readersBesideWriters has writers that each stream messages of a task, all of

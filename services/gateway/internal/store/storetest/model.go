@@ -109,7 +109,9 @@ func (m model) purge(t *rapid.T, s store.Store, which store.Ended, limit int) {
 
 // asRead returns an event as Events does.
 func asRead(e task.NumberedEvent, bodies bool) task.NumberedEvent {
-	e.Head = nil
+	if e.Key.Phase != task.PhaseUpdated {
+		e.Head = nil
+	}
 	if e.Payload != nil {
 		p := *e.Payload
 		e.Payload = &p
@@ -195,15 +197,20 @@ func anyHistory(t *testing.T, s store.Store) {
 
 // drawKey draws from few enough keys that equal and similar ones meet.
 func drawKey(t *rapid.T) task.Key {
-	return task.Key{
+	k := task.Key{
 		Run:      rapid.IntRange(1, 3).Draw(t, "run"),
 		Attempt:  rapid.IntRange(1, 2).Draw(t, "attempt"),
 		Delivery: rapid.Int64Range(0, 2).Draw(t, "delivery"),
 		Phase: rapid.SampledFrom([]task.Phase{
 			task.PhaseQueued, task.PhaseStarted, task.PhaseMessage, task.PhaseRetrying, task.PhaseReleased, task.PhaseLost,
 			task.PhaseDeadLettered, task.PhaseCancelled, task.PhaseSucceeded, task.PhaseProgress,
+			task.PhaseScheduled, task.PhaseUpdated,
 		}).Draw(t, "phase"),
 		Sequence: rapid.Int64Range(0, 1).Draw(t, "sequence"),
 		Copy:     task.Copy{byte(rapid.IntRange(1, 2).Draw(t, "copy"))},
 	}
+	if k.Phase == task.PhaseUpdated {
+		k.Sequence = rapid.Int64Range(1, 4).Draw(t, "update")
+	}
+	return k
 }

@@ -15,6 +15,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	t.Helper()
 	for _, rules := range []map[string]func(*testing.T, store.Store){
 		applyRules, progressRules, readRules, listRules, filterRules, feedRules, startRules, claimRules, overrideRules, purgeRules, endedRules, bundleRules, lifeRules,
+		controlRules, cancelRules, keyRules, scheduleRules, updateRules, schedulesRules,
 	} {
 		for name, rule := range rules {
 			t.Run(name, func(t *testing.T) {

@@ -1,0 +1,118 @@
+package sqlite
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+func openRare(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// waitingTask is one that is due at a time.
+func waitingTask(due time.Time) store.Scheduled {
+	return store.Scheduled{Message: []byte("message"), Event: task.Event{
+		TaskID: task.NewID(), Type: "a.v1.A.B", Time: time.UnixMicro(1).UTC(), ScheduleTime: due,
+		Key:  task.Key{Run: 1, Attempt: 1, Phase: task.PhaseScheduled, Copy: task.NewCopy()},
+		Head: &task.Head{CreateTime: time.UnixMicro(1).UTC(), Priority: 4, ScheduleID: "nightly"},
+	}}
+}
+
+func (s *Store) exec(t *testing.T, query string, args ...any) {
+	t.Helper()
+	_, err := s.db.Writer.ExecContext(t.Context(), query, args...)
+	require.NoError(t, err)
+}
+
+func TestBrokenHeadIsAnError(t *testing.T) {
+	t.Parallel()
+	s := openRare(t)
+	e := waitingTask(time.UnixMicro(9)).Event
+	e.Key.Phase, e.Key.Sequence = task.PhaseUpdated, 1
+	_, err := s.Apply(t.Context(), []task.Event{e})
+	require.NoError(t, err)
+	s.exec(t, `UPDATE task_events SET head = '{'`)
+	_, err = s.Event(t.Context(), e.TaskID, e.Key)
+	require.ErrorContains(t, err, "decode a head")
+}
+
+// An older program that writes a task leaves alone what it does not know.
+func TestOlderProgramLeavesWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	s := openRare(t)
+	one := waitingTask(time.UnixMicro(9).UTC())
+	_, err := s.Schedule(t.Context(), []store.Scheduled{one})
+	require.NoError(t, err)
+	want, err := s.Task(t.Context(), one.Event.TaskID)
+	require.NoError(t, err)
+	id := uuid.MustParse(want.ID)
+	args, err := taskArgs(id, &want, 0, 0)
+	require.NoError(t, err)
+	s.exec(t, upsertTask, args...)
+	got, err := s.Task(t.Context(), want.ID)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.Equal(t, "nightly", got.ScheduleID)
+}
+
+// What is over leaves no rows behind.
+func TestNoRowsAreLeftOfWhatWasForLater(t *testing.T) {
+	t.Parallel()
+	s := openRare(t)
+	now := time.Now()
+	var tasks []store.Scheduled
+	for range 4 {
+		tasks = append(tasks, waitingTask(now))
+	}
+	_, err := s.Schedule(t.Context(), tasks)
+	require.NoError(t, err)
+	due, _, err := s.TakeDue(t.Context(), now.Add(-time.Hour), time.Minute, 10)
+	require.NoError(t, err)
+	require.Empty(t, due)
+	due, _, err = s.TakeDue(t.Context(), now, time.Nanosecond, 10)
+	require.NoError(t, err)
+	require.Len(t, due, 4)
+	require.NoError(t, s.Unschedule(t.Context(), []string{due[0].TaskID, due[1].TaskID}))
+	_, err = s.Cancel(t.Context(), []store.CancelRequest{{TaskID: due[2].TaskID}, {TaskID: due[3].TaskID}})
+	require.NoError(t, err)
+	require.NoError(t, s.PutSchedule(t.Context(), store.Schedule{ID: "nightly", Version: 1, Next: now}))
+	_, err = s.Fire(t.Context(), store.Fire{ScheduleID: "nightly", Version: 1, Was: now, Firing: store.Firing{Time: now}})
+	require.NoError(t, err)
+	require.NoError(t, s.DeleteSchedule(t.Context(), "nightly", 1))
+	var rows, counted int
+	require.NoError(t, s.db.Reader.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM scheduled)
+	+ (SELECT count(*) FROM scheduled_leases) + (SELECT count(*) FROM schedules) + (SELECT count(*) FROM schedule_firings),
+	(SELECT sum(tasks) FROM scheduled_counts)`).Scan(&rows, &counted))
+	require.Zero(t, rows)
+	require.Zero(t, counted)
+}
+
+// Lists by what few tasks have read those alone.
+func TestListsOfFewUseTheirIndices(t *testing.T) {
+	t.Parallel()
+	s := openRare(t)
+	for text, index := range map[string]string{
+		`state = SCHEDULED`:                           "tasks_scheduled",
+		`state = SCHEDULED AND priority = 4`:          "tasks_scheduled",
+		`schedule_id = nightly`:                       "tasks_schedule ",
+		`schedule_id = nightly AND state = SCHEDULED`: "tasks_schedule ",
+	} {
+		f, err := store.Fields.Parse(text)
+		require.NoError(t, err)
+		l := listing{source: sourceOf(f)}
+		steps := plan(t, s, `SELECT `+taskColumns+` FROM `+l.source.from+` WHERE `+l.below().SQL()+` ORDER BY t.id DESC LIMIT 5`)
+		require.Len(t, steps, 1, text)
+		require.Contains(t, steps[0]+" ", index, text)
+	}
+}
