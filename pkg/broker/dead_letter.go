@@ -2,12 +2,10 @@ package broker
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	amqp091 "github.com/rabbitmq/amqp091-go"
 	"google.golang.org/protobuf/proto"
 
@@ -103,29 +101,12 @@ func (x *DeadLetter) readTask(d Delivery) error {
 	if problem, ok := d.Headers[headerProblem].(string); ok {
 		return errors.New(utf8(problem))
 	}
-	header := bytesOf(d.Headers[headerTask])
-	if header == nil {
-		return errors.New("the message has no header " + headerTask + ": it was not published by Warren")
-	}
-	m := TaskMessage{Type: typeOf(d, x.Queue), Payload: d.Body, Trace: map[string]string{}}
-	if err := m.decodeHeader(header); err != nil {
-		return err
-	}
-	id, err := uuid.Parse(d.MessageID)
+	m, err := taskOf(d, typeOf(d, x.Queue))
 	switch {
 	case err != nil:
-		return fmt.Errorf("the message id %q is no task id", utf8(d.MessageID))
-	case m.Type == "":
-		return errors.New("the message has no task type")
+		return err
 	case x.Cause == 0:
 		return errors.New("the message was put into the dead-letter queue without having died")
-	}
-	m.ID = id.String()
-	m.CreateTime, m.RunTime, m.ExpireTime = plausible(m.CreateTime), plausible(m.RunTime), plausible(m.ExpireTime)
-	for _, k := range traceHeaders {
-		if v := bytesOf(d.Headers[k]); v != nil {
-			m.Trace[k] = utf8(string(v))
-		}
 	}
 	x.Task = m
 	x.readHistory(d.Headers)

@@ -26,7 +26,14 @@ type Link struct {
 	names   Names
 	conn    *amqp.Conn
 	session *amqp.Session
+	heard   *hearing
 }
+
+// Fresh says whether the broker was heard of within the last 10 s, and there was
+// no longer silence before: by the clock that nobody sets and by the host's, so
+// that it is false once the process was stopped, or its host asleep, for longer.
+// A link that is not fresh is lost, or about to be; the zero Link is not.
+func (l *Link) Fresh() bool { return l.heard != nil && l.heard.fresh() }
 
 // RunLinks keeps a link: serve runs with each that is opened, its ctx ends with
 // the cause [ErrDeliveryLost] when the link is lost. RunLinks returns when serve
@@ -65,7 +72,8 @@ func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	writer := newGroupWriter(socket, linkIdle)
+	heard := newHearing(socket)
+	writer := newGroupWriter(heard, linkIdle)
 	conn, err := amqp.NewConn(ctx, writer, &amqp.ConnOptions{
 		SASLType:     amqp.SASLTypePlain(a.Username, a.Password),
 		HostName:     "vhost:" + a.Vhost,
@@ -88,7 +96,7 @@ func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
 		conn.Close() //nolint:errcheck // failed anyway
 		return nil, fmt.Errorf("open a session: %w", err)
 	}
-	return &Link{names: cfg.Names(), conn: conn, session: session}, nil
+	return &Link{names: cfg.Names(), conn: conn, session: session, heard: heard}, nil
 }
 
 // dialSocket opens a connection to a node, with TLS if its URL asks for it.

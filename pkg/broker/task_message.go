@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	amqp091 "github.com/rabbitmq/amqp091-go"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -213,4 +214,32 @@ func (m *TaskMessage) takeHeader(h *brokerv1.TaskHeader) error {
 		}
 	}
 	return nil
+}
+
+// taskOf reads the task that a message of a task type's queue, or a dead letter of
+// it, is; or it says why it is none. Whoever may publish can forge everything in it.
+func taskOf(d Delivery, taskType string) (TaskMessage, error) {
+	header := bytesOf(d.Headers[headerTask])
+	if header == nil {
+		return TaskMessage{}, errors.New("the message has no header " + headerTask + ": it was not published by Warren")
+	}
+	m := TaskMessage{Type: taskType, Payload: d.Body, Trace: map[string]string{}}
+	if err := m.decodeHeader(header); err != nil {
+		return TaskMessage{}, err
+	}
+	id, err := uuid.Parse(d.MessageID)
+	switch {
+	case err != nil:
+		return TaskMessage{}, fmt.Errorf("the message id %q is no task id", utf8(d.MessageID))
+	case m.Type == "":
+		return TaskMessage{}, errors.New("the message has no task type")
+	}
+	m.ID = id.String()
+	m.CreateTime, m.RunTime, m.ExpireTime = plausible(m.CreateTime), plausible(m.RunTime), plausible(m.ExpireTime)
+	for _, k := range traceHeaders {
+		if v := bytesOf(d.Headers[k]); v != nil {
+			m.Trace[k] = utf8(string(v))
+		}
+	}
+	return m, nil
 }

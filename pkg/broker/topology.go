@@ -91,6 +91,18 @@ func (t *Topology) DeclareControl(workerID string, link int, taskTypes []string)
 	return nil
 }
 
+// ControlConsumers is how many consume a worker's control queue. It fails with
+// [ErrMissing] if there is no such queue. After an error the topology can't be
+// used.
+func (t *Topology) ControlConsumers(workerID string, link int) (int, error) {
+	name := t.names.ControlQueue(workerID, link)
+	q, err := t.ch.QueueDeclarePassive(name, durable, keep, shared, wait, nil)
+	if err != nil {
+		return 0, findError("queue", name, err)
+	}
+	return q.Consumers, nil
+}
+
 // RemoveControl deletes a worker's control queue.
 func (t *Topology) RemoveControl(workerID string, link int) error {
 	name := t.names.ControlQueue(workerID, link)

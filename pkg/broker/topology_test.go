@@ -353,3 +353,39 @@ func askManagement(ctx context.Context, address string, into any) error {
 	}
 	return json.NewDecoder(response.Body).Decode(into)
 }
+
+func TestConsumersOfAControlQueue(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	conn, _ := connect(t, b.URL)
+	ctx := bounded(t)
+	count := func() (consumers int, err error) {
+		err = conn.Do(ctx, func(topology *broker.Topology) error {
+			consumers, err = topology.ControlConsumers("w1", 2)
+			return err
+		})
+		return consumers, err
+	}
+	_, err := count()
+	require.ErrorIs(t, err, broker.ErrMissing)
+	require.NoError(t, conn.Do(ctx, func(topology *broker.Topology) error { return topology.DeclareControl("w1", 2, nil) }))
+	requireCount := func(want int) {
+		t.Helper()
+		brokertest.Eventually(t, within, func() error {
+			if n, err := count(); err != nil || n != want {
+				return fmt.Errorf("%d consumers, not %d: %w", n, want, err)
+			}
+			return nil
+		})
+	}
+	requireCount(0)
+	// A worker reads it, whether it has asked for messages or not.
+	l := links(t, configOf(t, b.URL))()
+	control, err := l.Control(ctx, "w1", 2)
+	require.NoError(t, err)
+	requireCount(1)
+	require.NoError(t, control.Credit(1))
+	requireCount(1)
+	b.CloseConnections(t)
+	requireCount(0)
+}

@@ -2,8 +2,18 @@ package task
 
 import (
 	"context"
+	"errors"
 	"math"
 )
+
+// ErrCancelled is in the cause with which a handler's context ends when its task is
+// cancelled, whose text has the reason as well:
+//
+//	if errors.Is(context.Cause(ctx), task.ErrCancelled) { … }
+//
+// A handler that returns an error then ends its task as CANCELLED, without another
+// attempt; one that answers all the same ends it as SUCCEEDED.
+var ErrCancelled = errors.New("CANCELLED: the task was cancelled")
 
 // Info is what a handler may know of the task it carries out.
 type Info struct {

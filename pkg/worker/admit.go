@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -33,29 +32,56 @@ const (
 // done with it instead. One that is to be alone in the process is, until
 // its end.
 func (x *execution) admit() (*verdict, error) {
-	crashes := 0
-	if x.needsPermit() {
-		var instead *verdict
-		if crashes, instead = x.askPermit(); instead != nil {
-			return instead, nil
-		}
+	if v := x.dropped(); v != nil {
+		return v, nil
 	}
-	if x.delivery.Attempt() > x.rules.MaxAttempts() {
-		return x.exhausted(), nil
-	}
-	if x.delivery.Alone() || crashes >= suspicious {
-		if v := x.isolate(); v != nil {
-			return v, nil
+	if v := x.allow(); v != nil {
+		// Its cancellation ends a wait, whatever came of that.
+		if dropped := x.dropped(); dropped != nil {
+			v = dropped
 		}
+		return v, nil
 	}
 	return x.lastChecks()
 }
 
-// lastChecks come right before the handler: the time, and that nothing more is
-// taken on this connection.
+// allow asks and waits for what the delivery needs to be started: nil says that it
+// has it.
+func (x *execution) allow() *verdict {
+	ctx := x.attached
+	if x.needsPermit() || x.delivery.Alone() {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		x.w.executions.stopBy(x, time.Time{}, cancel)
+	}
+	crashes := 0
+	if x.needsPermit() {
+		var instead *verdict
+		if crashes, instead = x.askPermit(ctx); instead != nil {
+			return instead
+		}
+	}
+	if x.delivery.Attempt() > x.rules.MaxAttempts() {
+		return x.exhausted()
+	}
+	if x.delivery.Alone() || crashes >= suspicious {
+		return x.isolate(ctx)
+	}
+	return nil
+}
+
+// lastChecks come right before the handler: the time, that the task is wanted, and
+// that nothing more is taken on this connection.
 func (x *execution) lastChecks() (*verdict, error) {
+	if v := x.dropped(); v != nil {
+		return v, nil
+	}
 	if x.tooLate() {
 		return x.expired(), nil
+	}
+	if why := x.barred(); why != "" {
+		return x.handBack(why), nil
 	}
 	e := x.startedEvent()
 	x.started = e.Time
@@ -68,17 +94,37 @@ func (x *execution) lastChecks() (*verdict, error) {
 
 // overtaken says what has come in between a start and its handler.
 func (x *execution) overtaken() *verdict {
-	switch {
-	case x.attached.Err() != nil:
+	if x.attached.Err() != nil {
 		return x.notBegun(notBegunPause, "the connection to the broker was lost")
-	case x.w.draining.Err() != nil:
+	}
+	if v := x.dropped(); v != nil {
+		return v
+	}
+	if x.w.draining.Err() != nil {
 		return x.notBegun(notBegunPause, "the worker drains")
-	case x.tooLate():
+	}
+	if x.tooLate() {
 		return x.expired()
-	case x.w.gate.paused():
-		return x.notBegun(notBegunPause, "the worker was paused")
+	}
+	if why := x.barred(); why != "" {
+		return x.notBegun(notBegunPause, why)
 	}
 	return nil
+}
+
+// barred says why nothing is to be started of this type, or on this connection;
+// empty if it may.
+func (x *execution) barred() string {
+	if why := x.w.gate.barred(); why != "" {
+		return why
+	}
+	if x.pool.suspended(&x.w.clock) > 0 {
+		return "its task type was paused"
+	}
+	if !x.link.Fresh() {
+		return "the broker has been silent for too long"
+	}
+	return ""
 }
 
 // expiryMargin is by how much a task expires early here: what is known of the
@@ -100,66 +146,6 @@ func (x *execution) reportStart(e *task.Event) error {
 	}
 	_, err := x.w.status.Write(x.base, e)
 	return err
-}
-
-// needsPermit says whether this delivery may not be the task's only one.
-func (x *execution) needsPermit() bool {
-	return x.msg.Resend || x.msg.Run > 1 || x.delivery.Failed() > 0 || x.rules.AtMostOnce()
-}
-
-// askPermit asks for a start. It returns how many workers the task may have
-// taken down, or what is to be done instead of starting it.
-func (x *execution) askPermit() (crashes int, instead *verdict) {
-	ctx, cancel := context.WithCancel(x.attached)
-	defer cancel()
-	stop := context.AfterFunc(x.w.draining, cancel)
-	defer stop()
-	answer, err := x.w.permit(ctx, x.startRequest())
-	if err != nil {
-		return x.unpermitted(err)
-	}
-	switch answer.Verdict {
-	case task.VerdictDrop:
-		return 0, &verdict{settle: x.delivery.Accept}
-	case task.VerdictRepeat:
-		return 0, x.repeat(answer.Outcome)
-	case task.VerdictGiveUp:
-		return 0, x.startedBefore()
-	}
-	if answer.Crashed != nil {
-		return 0, x.crashed(answer.Crashed)
-	}
-	return answer.Crashes, nil
-}
-
-// unpermitted says what askPermit does when no gateway has answered. If one was
-// asked, a permit may be on its way: put off, it counts for nothing.
-func (x *execution) unpermitted(err error) (crashes int, instead *verdict) {
-	asked := !errors.Is(err, errNotAsked)
-	switch {
-	case x.w.draining.Err() != nil || x.attached.Err() != nil:
-		if !asked {
-			return 0, &verdict{settle: x.delivery.Release}
-		}
-		return 0, x.putOff(notBegunPause, "its worker stopped or was cut off before a gateway permitted the start")
-	case x.msg.Run > 1 || x.rules.AtMostOnce():
-		x.w.cfg.Logger.Warn("no gateway permits the start of a task, it waits", "task_id", x.msg.ID, "type", x.taskType, "error", err)
-		if !asked {
-			return 0, &verdict{settle: x.comeBack(permitPause)}
-		}
-		return 0, x.putOff(permitPause, "no gateway permitted the start in time")
-	}
-	x.w.cfg.Logger.Warn("no gateway permits the start of a task, which starts all the same: it may be executed twice", "task_id", x.msg.ID, "type", x.taskType, "error", err)
-	return int(x.delivery.Failed()), nil
-}
-
-func (x *execution) startRequest() task.StartRequest {
-	from, to := x.delivery.PutOff()
-	return task.StartRequest{
-		RequestID: task.NewID(), TaskID: x.msg.ID, Type: x.taskType, Run: x.msg.Run, Attempt: x.delivery.Attempt(), Copy: x.msg.Copy,
-		Delivery: x.delivery.Acquired(), SettledDelivery: x.delivery.Settled(), Failed: x.delivery.Failed(),
-		Resend: x.msg.Resend, AtMostOnce: x.rules.AtMostOnce(), PutOffFrom: from, PutOffTo: to,
-	}
 }
 
 // repeat settles as an earlier delivery would have been, whose outcome is on
@@ -220,29 +206,29 @@ func (x *execution) exhausted() *verdict {
 	return &verdict{e, x.dead(e)}
 }
 
-// isolate waits until nothing else runs in this process, and keeps it so. nil
-// says that it is so; else others are to have the task.
-func (x *execution) isolate() *verdict {
+// isolate waits until nothing else runs in this process, and keeps it so, if that is
+// before ctx ends. nil says that it is so; else others are to have the task.
+func (x *execution) isolate(ctx context.Context) *verdict {
 	if !x.w.gate.claim() {
 		return x.putOff(suspectPause, "another suspect is alone in the worker's process")
 	}
 	x.w.cfg.Logger.Warn("a task is suspected of taking workers down: it runs alone in this process, others wait", "task_id", x.msg.ID, "type", x.taskType)
-	ctx, cancel := context.WithTimeout(x.attached, maxClearing)
+	ctx, cancel := context.WithTimeout(ctx, maxClearing)
 	defer cancel()
 	stop := context.AfterFunc(x.w.stopTaking, cancel)
 	defer stop()
-	paused := false
+	barred := ""
 	cleared := x.w.gate.await(ctx, func(s gateState) bool {
-		paused = s.paused
-		return paused || s.clear()
+		barred = s.barred()
+		return barred != "" || s.clear()
 	})
-	if cleared && !paused {
+	if cleared && barred == "" {
 		x.alone = true
 		return nil
 	}
 	x.w.gate.yield()
-	if paused {
-		return x.putOff(suspectPause, "the worker was paused")
+	if barred != "" {
+		return x.putOff(suspectPause, barred)
 	}
 	return x.putOff(clearingPause, "it could not be alone in the worker's process")
 }

@@ -23,6 +23,13 @@ func (x *execution) conclude(r returned) verdict {
 		return verdict{e, x.delivery.Accept}
 	}
 	advice, delay := task.AdviceOf(r.err)
+	// One that was lost is dropped when it is delivered again.
+	if reason, yes := x.cancelledMeanwhile(); yes && !isLost(r.cause) {
+		if advice == task.AdviceSnooze {
+			return *x.cancelled(reason, nil)
+		}
+		return *x.cancelled(reason, x.failureOf(r))
+	}
 	if advice == task.AdviceNotBegun && !x.stream.begun() {
 		return *x.notBegun(notBegunPause, r.err.Error())
 	}

@@ -31,10 +31,12 @@ type Config struct {
 	// Namespace is the installation's, see the gateway's --namespace. Default
 	// "warren".
 	Namespace string
-	// Concurrency is how many tasks of each type run at once. Default 16.
+	// Concurrency is how many tasks of each type run at once, unless operators have
+	// set another number. Default 16.
 	Concurrency int
-	// Prefetch is how many more of each type are fetched while these run.
-	// Default a quarter of Concurrency, at least 1.
+	// Prefetch is how many more of each type are fetched while these run; in
+	// proportion, at least 1, when operators change their number. Default a quarter
+	// of Concurrency, at least 1.
 	Prefetch int
 	// Grace is how long running handlers may go on once the worker is to stop,
 	// before their contexts are cancelled and their tasks given back. Default

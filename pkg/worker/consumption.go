@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,7 @@ type consumption struct {
 	w        *Worker
 	taskType string
 	pool     *pool
+	link     *broker.Link
 	receiver *broker.Receiver
 	credit   *credit
 	// attached ends, with the cause ErrDeliveryLost, when deliveries can no
@@ -63,9 +65,11 @@ func (c *consumption) close() {
 }
 
 // take starts tasks as slots become free, until ctx ends or the link does. While
-// the gate is shut it takes none.
+// none may be started it takes none.
 func (c *consumption) take(ctx context.Context) error {
-	for c.w.gate.await(ctx, gateState.open) && ctx.Err() == nil {
+	for c.awaitOpen(ctx) && ctx.Err() == nil {
+		slots := c.pool.slots.size()
+		c.credit.fit(slots, c.pool.prefetchFor(slots))
 		if err := c.credit.extend(); err != nil {
 			return err
 		}
@@ -77,9 +81,10 @@ func (c *consumption) take(ctx context.Context) error {
 	return nil
 }
 
-// takeOpen starts tasks until the gate is shut, or ctx ends: neither is an error.
+// takeOpen starts tasks until none may be started, there are fewer slots, or ctx
+// ends: none is an error.
 func (c *consumption) takeOpen(ctx context.Context) error {
-	ctx, cancel := c.w.gate.untilShut(ctx)
+	ctx, cancel := c.untilShut(ctx)
 	defer cancel()
 	for {
 		d, err := c.receiver.Receive(ctx)
@@ -98,25 +103,25 @@ func (c *consumption) takeOpen(ctx context.Context) error {
 
 // start executes a delivery as soon as a slot is free, or gives it back.
 func (c *consumption) start(ctx context.Context, d *broker.WorkDelivery) error {
-	held := time.NewTimer(maxHeld)
-	defer held.Stop()
-	select {
-	case c.pool.slots <- struct{}{}:
-		if ctx.Err() == nil && c.begin() {
-			go c.execute(d)
-			return nil
-		}
-		c.pool.release()
-		return c.release(d)
-	case <-held.C:
+	switch err := c.pool.slots.take(ctx, maxHeld); {
+	case errors.Is(err, errNoSlot):
 		return c.yield(ctx, d)
-	case <-ctx.Done():
+	case err != nil:
 		return c.release(d)
 	}
+	if ctx.Err() == nil && c.begin() {
+		go c.execute(d)
+		return nil
+	}
+	c.pool.slots.release()
+	return c.release(d)
 }
 
 // begin counts an execution that begins; false when none may.
 func (c *consumption) begin() (begun bool) {
+	if c.pool.suspended(&c.w.clock) > 0 {
+		return false
+	}
 	c.w.whileTaking(func() {
 		if begun = c.w.gate.enter(); begun {
 			c.w.running.Add(1)
@@ -131,12 +136,15 @@ func (c *consumption) yield(ctx context.Context, d *broker.WorkDelivery) error {
 		return err
 	}
 	c.giveBack()
-	select {
-	case c.pool.slots <- struct{}{}:
-		c.pool.release()
+	for {
+		switch err := c.pool.slots.take(ctx, maxHeld); {
+		case errors.Is(err, errNoSlot):
+			continue
+		case err != nil:
+			return nil //nolint:nilerr // the end of ctx is how it ends
+		}
+		c.pool.slots.release()
 		return c.credit.extend()
-	case <-ctx.Done():
-		return nil
 	}
 }
 

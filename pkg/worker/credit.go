@@ -13,15 +13,47 @@ import (
 // queue each request is a command of its own, to be replicated as a message is.
 type credit struct {
 	receiver *broker.Receiver
-	window   int
-	// step is how many messages are asked for at a time, from 1.
-	step int
 
 	mu sync.Mutex
+	// slots are those that the window is for.
+	slots, window int
+	// step is how many messages are asked for at a time, from 1.
+	step int
 	// held counts the messages that were received and are not settled; asked those,
 	// and what was asked for besides.
 	held, asked int
 	open        bool
+}
+
+// fit makes the window one for so many slots and what is fetched besides. What a
+// smaller one has no room for has to be withdrawn before.
+func (c *credit) fit(slots, prefetch int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fitLocked(slots, prefetch)
+}
+
+func (c *credit) fitLocked(slots, prefetch int) {
+	// With half of the prefetch not asked for, no slot is idle yet.
+	c.slots, c.window, c.step = slots, slots+prefetch, max(1, prefetch/2)
+}
+
+// grow has the window follow to more slots, and says whether it fits: it is false
+// if there are fewer.
+func (c *credit) grow(slots, prefetch int) (fits bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case slots == c.slots:
+		return true, nil
+	case slots < c.slots:
+		return false, nil
+	}
+	c.fitLocked(slots, prefetch)
+	if !c.open {
+		return true, nil
+	}
+	return true, c.ask(1)
 }
 
 // extend asks for what the window has left.

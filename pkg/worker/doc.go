@@ -13,6 +13,12 @@
 // [task.FromContext]. A delivery is settled only when its outcome is confirmed
 // in the status queue.
 //
+// Operators steer a worker while it runs, by way of the gateways: they pause a
+// type, change how many of its tasks run at once, cancel tasks, and drain the
+// worker. The context of a handler whose task is cancelled ends with a cause that
+// is [task.ErrCancelled]. A worker takes no task on a connection before a gateway
+// has told it what is cancelled.
+//
 // Handlers run outside a grpc.Server: grpc.SetHeader, grpc.SendHeader,
 // grpc.SetTrailer and grpc.Method work, grpc.SetSendCompressor does not, and no
 // stats handler is called. The headers and trailers that a handler has set come

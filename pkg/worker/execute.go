@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
@@ -20,6 +21,7 @@ type execution struct {
 	*consumption
 	delivery *broker.WorkDelivery
 	msg      broker.TaskMessage
+	key      runKey
 	rules    *rules
 	// history is that of the run's earlier attempts.
 	history *brokerv1.AttemptHistory
@@ -75,7 +77,7 @@ func (c *consumption) execute(d *broker.WorkDelivery) {
 
 // end frees what the execution holds while its handler runs, or could.
 func (x *execution) end() {
-	x.pool.release()
+	x.pool.slots.release()
 	x.w.gate.leave()
 }
 
@@ -107,6 +109,9 @@ func (x *execution) carryOut() (settlement, error) {
 		return x.undecodable(err).settle, nil
 	}
 	x.rules, x.history = x.pool.rules.Load().of(&x.msg), x.delivery.History()
+	x.key = runKey{uuid.MustParse(x.msg.ID), int32(x.msg.Run)}
+	x.w.executions.add(x)
+	defer x.forget()
 	if v, err := x.admit(); err != nil || v != nil {
 		x.end()
 		x.share()
@@ -124,10 +129,19 @@ func (x *execution) carryOut() (settlement, error) {
 		defer x.share()
 	}
 	done := x.conclude(r)
+	x.pool.count(done.event)
 	if f := done.event.Failure; f != nil {
 		telemetry.Fail(span, codes.Code(f.Code).String(), f.Message)
 	}
 	return x.confirmed(done)
+}
+
+// forget takes the execution out of those whose outcome is not on record. Gateways
+// may wait for that.
+func (x *execution) forget() {
+	if x.w.executions.remove(x) {
+		x.w.beatSoon()
+	}
 }
 
 // confirmed settles last: only what is confirmed in the status queue is settled.
@@ -162,7 +176,7 @@ func (x *execution) startedEvent() *task.Event {
 	e := x.event(task.PhaseStarted)
 	e.Head = &task.Head{
 		CreateTime: x.msg.CreateTime, Priority: x.msg.Priority, Labels: x.msg.Labels,
-		TraceID: telemetry.TraceIDOf(x.msg.Trace), ExpireTime: x.msg.ExpireTime,
+		TraceID: telemetry.TraceIDOf(x.msg.Trace), ExpireTime: x.msg.ExpireTime, ScheduleID: x.msg.ScheduleID,
 	}
 	e.Execution = &task.Execution{
 		Host: x.w.identity.Host, Version: x.w.identity.Version, Redelivered: x.maybeAgain(), Alone: x.alone,

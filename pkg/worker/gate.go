@@ -6,9 +6,10 @@ import (
 )
 
 // gate decides whether executions may begin in this process. It is shut while the
-// worker is paused, and for all but one execution at a time that is to have the
-// process for itself: a task that is suspected of taking workers down must not
-// take others along.
+// worker is paused; while it is blind, which is to say that it can't be told what is
+// cancelled; and for all but one execution at a time that is to have the process
+// for itself: a task that is suspected of taking workers down must not take others
+// along.
 type gate struct {
 	mu    sync.Mutex
 	state gateState
@@ -24,12 +25,23 @@ type gateState struct {
 	// paused says that nothing is to begin, for the reason why.
 	paused bool
 	why    string
+	// blind says that nothing is to begin before it is known what is cancelled.
+	blind bool
 }
 
 // open says whether executions may begin.
-func (s gateState) open() bool { return !s.alone && !s.paused }
+func (s gateState) open() bool { return !s.alone && s.barred() == "" }
 
-func (s gateState) shut() bool { return !s.open() }
+// barred says why nothing is to begin, not even what is alone; empty if that may.
+func (s gateState) barred() string {
+	switch {
+	case s.paused:
+		return "the worker was paused"
+	case s.blind:
+		return "the worker can't be told what is cancelled"
+	}
+	return ""
+}
 
 // clear says whether the only execution is the one that asks.
 func (s gateState) clear() bool { return s.executing == 1 }
@@ -51,7 +63,7 @@ func (g *gate) enter() (begun bool) {
 func (g *gate) leave() {
 	g.change(func(s *gateState) bool {
 		s.executing--
-		return true
+		return s.alone // only who is to be alone waits for that
 	})
 }
 
@@ -98,6 +110,20 @@ func (g *gate) resume() bool {
 	})
 }
 
+// blind keeps all executions from beginning until see is called.
+func (g *gate) blind() { g.setBlind(true) }
+
+// see ends what blind began.
+func (g *gate) see() { g.setBlind(false) }
+
+func (g *gate) setBlind(blind bool) {
+	g.change(func(s *gateState) bool {
+		changed := s.blind != blind
+		s.blind = blind
+		return changed
+	})
+}
+
 // change has f change the state, and tells who waits for that if f says so.
 func (g *gate) change(f func(*gateState) bool) bool {
 	g.mu.Lock()
@@ -117,10 +143,10 @@ func (g *gate) now() (gateState, <-chan struct{}) {
 	return g.state, g.changed
 }
 
-// paused says whether nothing is to begin, not even what is alone.
-func (g *gate) paused() bool {
+// barred is [gateState.barred] at this moment.
+func (g *gate) barred() string {
 	state, _ := g.now()
-	return state.paused
+	return state.barred()
 }
 
 // await waits until the state is as wanted; false when ctx ends before.
@@ -135,20 +161,5 @@ func (g *gate) await(ctx context.Context, wanted func(gateState) bool) bool {
 		case <-ctx.Done():
 			return false
 		}
-	}
-}
-
-// untilShut gives a context that ends when the gate is shut.
-func (g *gate) untilShut(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		g.await(ctx, gateState.shut)
-		cancel()
-	}()
-	return ctx, func() {
-		cancel()
-		<-done
 	}
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 )
 
 func TestIsolationIsForOne(t *testing.T) {
@@ -27,31 +31,78 @@ func TestIsolationIsForOne(t *testing.T) {
 	require.True(t, g.claim())
 }
 
+// opening is a consumption of a type with so many slots whose window fits them.
+func opening(slots int) (*consumption, *gate) {
+	g, p := newGate(), newPool(slots, slots)
+	c := &consumption{w: &Worker{gate: g}, pool: p, credit: &credit{}}
+	c.credit.fit(slots, p.prefetchFor(slots))
+	return c, g
+}
+
 func TestUntilShut(t *testing.T) {
 	t.Parallel()
-	g := newGate()
-	ctx, cancel := g.untilShut(t.Context())
+	c, g := opening(1)
+	ctx, cancel := c.untilShut(t.Context())
 	require.NoError(t, ctx.Err())
 	require.True(t, g.claim())
 	<-ctx.Done()
 	cancel()
 	g.yield()
-	ctx, cancel = g.untilShut(t.Context())
+	ctx, cancel = c.untilShut(t.Context())
 	require.NoError(t, ctx.Err())
 	cancel()
 	require.Error(t, ctx.Err())
 }
 
-func TestUntilShutByAPause(t *testing.T) {
+func TestWhatShuts(t *testing.T) {
 	t.Parallel()
-	g := newGate()
-	ctx, cancel := g.untilShut(t.Context())
-	defer cancel()
+	for name, shut := range map[string]func(*consumption){
+		"a pause of the worker":   func(c *consumption) { require.True(t, c.w.gate.pause("why")) },
+		"a lost control queue":    func(c *consumption) { c.w.gate.blind() },
+		"a pause of the type":     func(c *consumption) { require.True(t, c.pool.suspend(&brokerv1.Pause{Reason: "why"})) },
+		"fewer slots":             func(c *consumption) { require.True(t, c.pool.resize(2)) },
+		"fewer than there became": func(c *consumption) { c.pool.resize(9); c.pool.resize(3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := opening(4)
+			ctx, cancel := c.untilShut(t.Context())
+			defer cancel()
+			require.False(t, c.pool.resize(4), "as it is")
+			require.False(t, c.pool.suspend(nil), "as it is")
+			require.NoError(t, ctx.Err())
+			shut(c)
+			<-ctx.Done()
+			ended, cancelShut := c.untilShut(t.Context())
+			defer cancelShut()
+			<-ended.Done()
+		})
+	}
+}
+
+func TestAwaitOpen(t *testing.T) {
+	t.Parallel()
+	c, g := opening(1)
+	g.blind()
 	require.True(t, g.pause("why"))
-	<-ctx.Done()
-	ended, cancelShut := g.untilShut(t.Context())
-	defer cancelShut()
-	<-ended.Done()
+	until := timestamppb.New(time.Now().Add(20 * time.Millisecond))
+	require.True(t, c.pool.suspend(&brokerv1.Pause{Reason: "a while", Until: until}))
+	require.False(t, c.pool.suspend(&brokerv1.Pause{Reason: "a while", Until: until}), "again")
+	opened := make(chan bool, 1)
+	go func() { opened <- c.awaitOpen(t.Context()) }()
+	g.see()
+	require.Equal(t, "the worker was paused", g.barred())
+	require.True(t, g.resume())
+	require.True(t, <-opened, "the type's pause has an end")
+	require.False(t, time.Now().Before(until.AsTime()))
+
+	require.True(t, c.pool.suspend(&brokerv1.Pause{Reason: "for ever"}))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.False(t, c.awaitOpen(ended))
+	go func() { opened <- c.awaitOpen(t.Context()) }()
+	require.True(t, c.pool.suspend(nil))
+	require.True(t, <-opened)
 }
 
 func TestNothingBeginsWhilePaused(t *testing.T) {
@@ -63,7 +114,7 @@ func TestNothingBeginsWhilePaused(t *testing.T) {
 	require.False(t, g.pause("why"), "again")
 	require.True(t, g.pause("another reason"))
 	require.False(t, g.enter())
-	require.True(t, g.paused())
+	require.NotEmpty(t, g.barred())
 
 	// One that has begun may be on its way to being alone; the pause outlives that.
 	require.True(t, g.claim())
@@ -75,7 +126,7 @@ func TestNothingBeginsWhilePaused(t *testing.T) {
 	require.True(t, g.resume())
 	require.False(t, g.resume())
 	require.True(t, <-opened)
-	require.False(t, g.paused())
+	require.Empty(t, g.barred())
 	require.True(t, g.enter())
 
 	// Nor does the end of a pause let others run beside who is alone.

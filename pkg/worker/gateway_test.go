@@ -59,6 +59,7 @@ type gateway struct {
 	suspect bool
 	// again makes the next heartbeat's answer ask for a registration.
 	again bool
+	cancelled
 }
 
 // startGateway runs a gateway for the types, which all may run for a minute.
@@ -101,6 +102,12 @@ func (g *gateway) onRequests(ctx context.Context, batch []broker.Delivery) error
 		r := &brokerv1.WorkerRequest{}
 		if err := proto.Unmarshal(d.Body, r); err != nil {
 			return err
+		}
+		if r.GetSync() != nil {
+			if err := g.onSync(ctx, r); err != nil {
+				return err
+			}
+			continue
 		}
 		if r.GetStart() != nil {
 			g.mu.Lock()
@@ -211,7 +218,11 @@ func (g *gateway) onBeats(ctx context.Context, batch []broker.Delivery) error {
 			answer.Types = append(answer.Types, g.policies[load.Type])
 		}
 		answer.RegisterAgain, g.again = g.again, false
+		missed := g.missed(beat)
 		g.mu.Unlock()
+		if err := g.tell(ctx, beat.Worker.WorkerId, missed...); err != nil {
+			return err
+		}
 		m := &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Heartbeat{Heartbeat: answer}}
 		if err := g.publisher.PublishControl(ctx, beat.Worker.WorkerId, m); err != nil {
 			return err

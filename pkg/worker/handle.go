@@ -45,6 +45,7 @@ func (x *execution) handle(ctx context.Context) returned {
 	stopLost := context.AfterFunc(x.attached, x.sayLost)
 	defer stopLost()
 	x.pool.running.Add(1)
+	x.pool.started.Add(1)
 	ended := make(chan returned, 1)
 	var fate atomic.Int32
 	go func() {
@@ -89,11 +90,12 @@ var (
 )
 
 // handlerContext is what the handler gets: it ends with the attempt's timeout,
-// the link, or the worker's grace.
+// the link, the worker's grace, or the cancellation of the task.
 func (x *execution) handlerContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancelCause := context.WithCancelCause(ctx)
 	stopLink := context.AfterFunc(x.attached, func() { cancelCause(lostCause(x.attached)) })
 	stopDrain := context.AfterFunc(x.w.draining, func() { cancelCause(errDraining) })
+	x.w.executions.stopBy(x, time.Now(), cancelCause)
 	ctx, cancel := context.WithTimeout(ctx, x.rules.Timeout())
 	ctx = task.NewContext(ctx, task.Info{
 		ID: x.msg.ID, Type: x.taskType, Run: x.msg.Run, Attempt: x.delivery.Attempt(),
@@ -142,13 +144,23 @@ func (x *execution) call(ctx context.Context, sent *transportStream) ([]byte, er
 // slot left that is not, or when nothing else may run beside it, the worker drains,
 // so that it can be started again.
 func (w *Worker) writeOff(x *execution) {
-	n, ofType := w.stuck.Add(1), x.pool.stuck.Add(1)
+	n := w.stuck.Add(1)
+	x.pool.stuck.Add(1)
 	w.cfg.Logger.Error("a handler goes on though its time was up: it is written off and keeps its slot", "task_id", x.msg.ID, "type", x.taskType,
 		"timeout", x.rules.Timeout(), "stuck", n, "max_stuck", w.cfg.MaxStuck)
 	switch {
 	case w.cfg.MaxStuck < 0:
 		x.share()
-	case x.alone, int(n) >= w.cfg.MaxStuck, int(ofType) >= cap(x.pool.slots):
+	case x.alone, int(n) >= w.cfg.MaxStuck:
+		w.giveUp()
+	default:
+		w.checkStuck(x.pool)
+	}
+}
+
+// checkStuck drains the worker when a type has no slot left that is not stuck.
+func (w *Worker) checkStuck(p *pool) {
+	if n := int(p.stuck.Load()); w.cfg.MaxStuck >= 0 && n > 0 && n >= p.slots.size() {
 		w.giveUp()
 	}
 }

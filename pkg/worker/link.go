@@ -42,14 +42,21 @@ func (w *Worker) serveLink(ctx context.Context, l *broker.Link, up func()) error
 		if err != nil {
 			return err
 		}
+		if err := w.synchronize(ctx, types, w.stopping); err != nil {
+			return err
+		}
 		up()
+		synchronizing := start(reading, func(ctx context.Context) { w.keepSynchronized(ctx, types) })
+		defer synchronizing.stop()
 		return w.consumeAll(ctx, l, types)
 	})
 	return g.Wait()
 }
 
-// attachControl attaches to a new control queue on the link.
+// attachControl attaches to a new control queue on the link. Nothing is started
+// before it is known what was cancelled meanwhile.
 func (w *Worker) attachControl(ctx context.Context, l *broker.Link) (*broker.Receiver, error) {
+	w.goBlind()
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	if err := w.publisher.AwaitReady(ctx); err != nil {
@@ -67,12 +74,14 @@ func (w *Worker) attachControl(ctx context.Context, l *broker.Link) (*broker.Rec
 	if err := control.Credit(controlCredit); err != nil {
 		return nil, fmt.Errorf("ask for control: %w", err)
 	}
+	w.cancelled.begin(n)
+	w.beatSoon()
 	return control, nil
 }
 
 // serveControl reads control until ctx ends. A queue that is lost while the
 // link lives, with the node that it was on, is replaced: the tasks that run on
-// the link are not concerned.
+// the link are not concerned, but none is started until then.
 func (w *Worker) serveControl(ctx context.Context, l *broker.Link, control *broker.Receiver) error {
 	for {
 		var err error
@@ -86,7 +95,8 @@ func (w *Worker) serveControl(ctx context.Context, l *broker.Link, control *brok
 		}
 		if err != nil {
 			control = nil
-			w.cfg.Logger.Warn("the control queue is lost, attaching to another one", "error", err)
+			w.goBlind()
+			w.cfg.Logger.Warn("the control queue is lost: starting nothing, attaching to another one", "error", err)
 			pause(ctx, reattachPeriod)
 		}
 	}
@@ -140,12 +150,9 @@ func (w *Worker) consumeOnce(link context.Context, l *broker.Link, taskType stri
 	if err != nil {
 		return err
 	}
-	pool := w.pools[taskType]
 	c := &consumption{
-		w: w, taskType: taskType, pool: pool, receiver: r, attached: attached,
-		// With half of the prefetch not asked for, no slot is idle yet.
-		credit: &credit{receiver: r, window: cap(pool.slots) + w.cfg.Prefetch, step: max(1, w.cfg.Prefetch/2)},
-		lose:   func(reason error) { lose(fmt.Errorf("%w: %w", broker.ErrDeliveryLost, reason)) },
+		w: w, taskType: taskType, pool: w.pools[taskType], link: l, receiver: r, attached: attached, credit: &credit{receiver: r},
+		lose: func(reason error) { lose(fmt.Errorf("%w: %w", broker.ErrDeliveryLost, reason)) },
 	}
 	return c.run()
 }

@@ -2,25 +2,42 @@ package worker
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/policy"
+	"github.com/warrenmq/warren/pkg/task"
 )
 
-// defaultMaxResult is the gateway's own default.
-const defaultMaxResult = 4 << 20
+const (
+	// defaultMaxResult is the gateway's own default.
+	defaultMaxResult = 4 << 20
+	// maxSlots bounds what a gateway may ask for.
+	maxSlots = 1 << 16
+)
 
 // pool bounds how many tasks of one type run at once, over all links. It holds
-// the policy in force for the type.
+// what gateways say of the type, and counts its handlers.
 type pool struct {
-	slots   chan struct{}
-	running atomic.Int32
-	// stuck counts the slots that handlers hold which were written off.
-	stuck atomic.Int32
-	rules atomic.Pointer[rules]
+	slots *slots
+	// configured are the slots, and prefetch what is fetched besides, when no
+	// gateway asks for another number of slots.
+	configured, prefetch int
+	// running counts handlers, stuck the slots that handlers hold which were written
+	// off.
+	running, stuck atomic.Int32
+	// started, succeeded and failed count handlers since the worker was made.
+	started, succeeded, failed atomic.Int64
+	rules                      atomic.Pointer[rules]
+	suspension                 atomic.Pointer[suspension]
+
+	mu sync.Mutex
+	// changed is closed, and made anew, when the slots or the suspension change.
+	changed chan struct{}
 }
 
 // rules are what a gateway says of a task type.
@@ -29,14 +46,74 @@ type rules struct {
 	maxResult int64
 }
 
-func newPool(concurrency int) *pool {
-	return &pool{slots: make(chan struct{}, concurrency)}
+// suspension is an operator's pause of a task type.
+type suspension struct {
+	reason string
+	// until is when it ends by itself, by the gateways' clock; zero is never.
+	until time.Time
+	// over says that its end was seen, for good: what is known of that clock may
+	// step back.
+	over atomic.Bool
 }
 
-// release frees a slot that was taken by sending into slots.
-func (p *pool) release() { <-p.slots }
+// left is for how long it lasts yet at a time, an hour for ever; 0 once it is over.
+func (s *suspension) left(now time.Time) time.Duration {
+	switch {
+	case s.over.Load():
+		return 0
+	case s.until.IsZero():
+		return time.Hour
+	}
+	left := s.until.Sub(now)
+	if left <= 0 {
+		s.over.Store(true)
+		return 0
+	}
+	return left
+}
 
-// apply takes over what a gateway says; what it does not say has its default.
+func (s *suspension) same(o *suspension) bool {
+	if s == nil || o == nil {
+		return s == o
+	}
+	return s.reason == o.reason && s.until.Equal(o.until)
+}
+
+func newPool(concurrency, prefetch int) *pool {
+	return &pool{slots: newSlots(concurrency), configured: concurrency, prefetch: prefetch, changed: make(chan struct{})}
+}
+
+// prefetchFor is what is fetched beside so many slots: in the same proportion as is
+// configured, at least 1.
+func (p *pool) prefetchFor(slots int) int {
+	return max(1, int(int64(p.prefetch)*int64(slots)/int64(p.configured)))
+}
+
+// suspended says for how long operators have the type paused yet, about; 0 if they
+// have not.
+func (p *pool) suspended(c *clock) time.Duration {
+	s := p.suspension.Load()
+	if s == nil {
+		return 0
+	}
+	return s.left(c.now())
+}
+
+// change is closed when the slots or the suspension change.
+func (p *pool) change() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
+// tell says that something has changed. The caller holds mu.
+func (p *pool) tell() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// apply takes over the policy that a gateway says; what it does not say has its
+// default.
 func (p *pool) apply(t *brokerv1.TypePolicy) error {
 	options := t.Options
 	if options == nil {
@@ -56,6 +133,52 @@ func (p *pool) apply(t *brokerv1.TypePolicy) error {
 	}
 	p.rules.Store(next)
 	return nil
+}
+
+// resize sets the slots, 0 are those that are configured, and says whether these
+// are others.
+func (p *pool) resize(concurrency int32) bool {
+	n := min(int(concurrency), maxSlots)
+	if n <= 0 {
+		n = p.configured
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed := p.slots.resize(n)
+	if changed {
+		p.tell()
+	}
+	return changed
+}
+
+// suspend takes over whether operators have the type paused, nil for not, and says
+// whether that is new.
+func (p *pool) suspend(m *brokerv1.Pause) bool {
+	var next *suspension
+	if m != nil {
+		next = &suspension{reason: m.Reason}
+		if m.Until != nil {
+			next.until = m.Until.AsTime()
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.suspension.Load().same(next) {
+		return false
+	}
+	p.suspension.Store(next)
+	p.tell()
+	return true
+}
+
+// count counts what a handler's return has led to.
+func (p *pool) count(e *task.Event) {
+	switch {
+	case e.Key.Phase == task.PhaseSucceeded:
+		p.succeeded.Add(1)
+	case e.Failure != nil && e.Key.Phase != task.PhaseCancelled:
+		p.failed.Add(1)
+	}
 }
 
 // of is what holds for one task: its submission may have a policy of its own.

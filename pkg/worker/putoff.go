@@ -33,6 +33,15 @@ func (x *execution) putOff(d time.Duration, why string) *verdict {
 	return &verdict{settle: x.comeBack(d)}
 }
 
+// handBack gives a task back at once that was not started, if nothing was asked for
+// its start.
+func (x *execution) handBack(why string) *verdict {
+	if x.needsPermit() {
+		return x.putOff(notBegunPause, why)
+	}
+	return &verdict{settle: x.delivery.Release}
+}
+
 // comeBack settles for another delivery: after d, by the gateways' clock; at once,
 // for another worker, if this one stops and had no need of a permit.
 func (x *execution) comeBack(d time.Duration) settlement {

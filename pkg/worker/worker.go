@@ -44,6 +44,13 @@ type Worker struct {
 	starts    answers[*brokerv1.StartAnswer]
 	gate      *gate
 	clock     clock
+	// cancelled is what is not to be started any more, executions what is under way.
+	cancelled  *cancellations
+	executions *executions
+	beatAsked  chan struct{}
+	// drainAsked is closed when a gateway asks the worker to drain.
+	drainAsked chan struct{}
+	drainOnce  sync.Once
 
 	// taking guards the step from taking tasks to taking no more: once stopTaking
 	// has ended, running only goes down and no credit is issued. Then idle is
@@ -90,6 +97,7 @@ func New(cfg Config) (*Worker, error) {
 			WorkerId: id, Host: valid(hostname()), Pid: int64(os.Getpid()), Version: valid(cfg.Version), StartTime: timestamppb.Now(),
 		},
 		idle: make(chan struct{}), gate: newGate(), tooManyStuck: make(chan struct{}),
+		cancelled: newCancellations(), executions: newExecutions(), beatAsked: make(chan struct{}, 1), drainAsked: make(chan struct{}),
 		patience: ignoresItsEnd, startTimeout: startTimeout,
 	}
 	w.giveUp = sync.OnceFunc(func() { close(w.tooManyStuck) })
@@ -102,7 +110,8 @@ func New(cfg Config) (*Worker, error) {
 // ID is the worker's id, new with each New.
 func (w *Worker) ID() string { return w.identity.WorkerId }
 
-// Run carries out tasks until ctx ends, and then drains: it takes no more,
+// Run carries out tasks until ctx ends, or a gateway asks the worker to drain, which
+// is an operator's DrainWorker. Then it drains: it takes no more,
 // lets running handlers finish within the grace, then cancels their contexts
 // and gives their tasks back, which spends no attempt. It returns nil when all
 // that is done, [ErrStuck] when it did so by itself, and another error when it
@@ -120,7 +129,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.pools = map[string]*pool{}
 	for name := range w.methods {
-		w.pools[name] = newPool(w.cfg.Concurrency)
+		w.pools[name] = newPool(w.cfg.Concurrency, w.cfg.Prefetch)
 	}
 	w.conn = broker.NewConnection(w.broker, "publish", (*broker.Topology).CheckShared)
 	w.publisher = broker.NewPublisher(w.conn)
@@ -152,6 +161,7 @@ func (w *Worker) run(ctx context.Context) {
 	links := start(background, func(ctx context.Context) { broker.RunLinks(ctx, w.broker, w.serveLink) })
 	select {
 	case <-ctx.Done():
+	case <-w.drainAsked:
 	case <-w.tooManyStuck:
 	}
 	w.stop()

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -22,7 +23,9 @@ type gateway struct {
 	types     []string
 	publisher *broker.Publisher
 
-	mu            sync.Mutex
+	mu sync.Mutex
+	// worker is the one that registered last.
+	worker        string
 	registrations []*brokerv1.Registration
 	events        []task.Event
 }
@@ -57,10 +60,18 @@ func (g *gateway) onRequests(ctx context.Context, batch []broker.Delivery) error
 		if err := proto.Unmarshal(d.Body, r); err != nil {
 			return err
 		}
+		if r.GetSync() != nil {
+			// Nothing was ever cancelled.
+			if err := g.tell(ctx, r.Worker.WorkerId, &brokerv1.CancellationBatch{RequestId: r.RequestId, Complete: true}); err != nil {
+				return err
+			}
+			continue
+		}
 		if r.GetRegistration() == nil {
 			continue
 		}
 		g.mu.Lock()
+		g.worker = r.Worker.WorkerId
 		g.registrations = append(g.registrations, r.GetRegistration())
 		g.mu.Unlock()
 		a := &brokerv1.RegistrationAnswer{RequestId: r.RequestId}
@@ -73,6 +84,24 @@ func (g *gateway) onRequests(ctx context.Context, batch []broker.Delivery) error
 		}
 	}
 	return nil
+}
+
+func (g *gateway) tell(ctx context.Context, worker string, b *brokerv1.CancellationBatch) error {
+	return g.publisher.PublishControl(ctx, worker, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Cancellations{Cancellations: b}})
+}
+
+// cancel tells the worker the first cancellations that there are.
+func (g *gateway) cancel(t *testing.T, reason string, ids ...string) {
+	t.Helper()
+	b := &brokerv1.CancellationBatch{Position: int64(len(ids)), Complete: true}
+	for _, id := range ids {
+		u := uuid.MustParse(id)
+		b.Entries = append(b.Entries, &brokerv1.Cancellation{TaskId: u[:], Run: 1, Reason: reason})
+	}
+	g.mu.Lock()
+	worker := g.worker
+	g.mu.Unlock()
+	require.NoError(t, g.tell(t.Context(), worker, b))
 }
 
 func (g *gateway) onStatus(_ context.Context, batch []broker.Delivery) error {

@@ -36,7 +36,8 @@ type generation struct {
 	ended    chan error
 }
 
-// run follows the views until ctx ends and the last worker has drained.
+// run follows the views until ctx ends, or a gateway asks the worker to drain, and
+// the last worker has.
 func (g *generations) run(ctx context.Context, views <-chan view) error {
 	for {
 		select {
@@ -45,8 +46,8 @@ func (g *generations) run(ctx context.Context, views <-chan view) error {
 				return err
 			}
 		case err := <-g.ended():
-			if err != nil || ctx.Err() != nil {
-				return err
+			if err != nil || ctx.Err() != nil || !g.current.draining {
+				return err // it was asked to drain by a gateway, if there is none
 			}
 			g.current = nil
 			if err := g.adapt(ctx); err != nil {

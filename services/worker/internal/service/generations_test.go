@@ -134,3 +134,12 @@ func TestAWorkerThatFailsEndsTheProcess(t *testing.T) {
 	next(t, s.made).failed <- failed
 	require.ErrorIs(t, next(t, s.ended), failed)
 }
+
+func TestAWorkerThatWasAskedToDrainEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, quiet())
+	s.views <- view{schema: schemaWith(t)}
+	next(t, s.made).failed <- nil
+	require.NoError(t, next(t, s.ended))
+	require.Empty(t, s.made, "no other takes its place")
+}

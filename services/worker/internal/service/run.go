@@ -45,7 +45,7 @@ type Config struct {
 	Logger   *slog.Logger
 }
 
-// Run works until ctx ends, and then drains. What is wrong with the configuration,
+// Run works until ctx ends, or a gateway asks for it, and then drains. What is wrong with the configuration,
 // or with a port, is an error at once; what it needs and is not there yet is waited
 // for. [worker.ErrStuck] asks for a new process.
 func Run(ctx context.Context, cfg Config) error {

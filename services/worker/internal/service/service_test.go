@@ -214,6 +214,35 @@ func TestTasksThatRunFinishWhenItStops(t *testing.T) {
 	require.Equal(t, "one in", string(g.await(t, id, task.PhaseSucceeded).Message))
 }
 
+func TestCancellationReachesTheTarget(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeUnary, typeStream)
+	called, ended := make(chan struct{}, 2), make(chan error, 2)
+	server := targettest.Start(t, targettest.Config{Offer: targettest.Files(t), Handle: func(_ any, ss grpc.ServerStream) error {
+		called <- struct{}{}
+		<-ss.Context().Done()
+		ended <- ss.Context().Err()
+		return ss.Context().Err()
+	}})
+	r := run(t, b, server.Addr, nil)
+	ids := []string{g.submit(t, typeUnary, []byte("in"), nil), g.submit(t, typeStream, []byte("in"), nil)}
+	for range ids {
+		next(t, called)
+	}
+	g.cancel(t, "nobody waits for it", ids...)
+	for range ids {
+		require.ErrorIs(t, next(t, ended), context.Canceled)
+	}
+	for _, id := range ids {
+		e := g.await(t, id, task.PhaseCancelled)
+		require.Equal(t, "nobody waits for it", e.Reason)
+		require.Equal(t, int(codes.Canceled), e.Failure.Code)
+		require.Len(t, g.of(id, task.PhaseStarted), 1)
+	}
+	r.stop()
+}
+
 func TestRunRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

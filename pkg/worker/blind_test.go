@@ -1,0 +1,205 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	demov1 "github.com/warrenmq/warren/gen/demo/v1"
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// said is a log whose texts a test waits for.
+type said chan string
+
+// Enabled implements [slog.Handler].
+func (said) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+
+// Handle implements [slog.Handler].
+func (s said) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += " " + a.String()
+		return true
+	})
+	s <- text
+	return nil
+}
+
+// WithAttrs implements [slog.Handler].
+func (s said) WithAttrs([]slog.Attr) slog.Handler { return s }
+
+// WithGroup implements [slog.Handler].
+func (s said) WithGroup(string) slog.Handler { return s }
+
+func slogTo(s said) *slog.Logger { return slog.New(s) }
+
+// await waits for a text with what is wanted in it.
+func (s said) await(t testing.TB, want string) {
+	t.Helper()
+	for text := await(t, s); ; text = await(t, s) {
+		if strings.Contains(text, want) {
+			return
+		}
+	}
+}
+
+func TestNoTaskIsTakenBeforeItIsKnownWhatIsCancelled(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	g.change(func() { g.deaf, g.page = true, 2 })
+	log := make(said, 1000)
+	w, err := New(Config{AMQPURLs: []string{b.URL}, Logger: slogTo(log)})
+	require.NoError(t, err)
+	demov1.RegisterFaultServiceServer(w, &faults{delay: func(context.Context) error { return nil }})
+	var dropped []string
+	for range 5 {
+		dropped = append(dropped, g.submit(t, typeDelay))
+	}
+	wanted := g.submit(t, typeDelay)
+	stop := serve(t, w)
+	log.await(t, "waiting for a gateway to tell what is cancelled")
+	beat := g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return len(b.Types) == 1 })
+	require.Zero(t, beat.CancelPosition)
+	_, consumers := g.count(t, g.names.Work(typeDelay))
+	require.Zero(t, consumers)
+
+	g.record("before it came", dropped...)
+	g.change(func() { g.deaf = false })
+	// It asks again by itself.
+	for _, id := range dropped {
+		g.requireDropped(t, id, "before it came")
+	}
+	g.await(t, wanted, task.PhaseSucceeded)
+	g.awaitEffect(t, w, len(dropped))
+	g.mu.Lock()
+	first, last := g.syncs[0], g.syncs[len(g.syncs)-1]
+	g.mu.Unlock()
+	require.Equal(t, []string{typeDelay}, first.GetSync().Types)
+	require.EqualValues(t, 1, first.GetSync().Control)
+	require.Equal(t, first.RequestId, last.RequestId)
+	stop()
+	g.requireSettled(t, typeDelay)
+}
+
+func TestWorkerThatWaitsForAGatewayCanStop(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	g.change(func() { g.deaf = true })
+	_, stop := run(t, &faults{}, Config{AMQPURLs: []string{b.URL}})
+	brokertest.Eventually(t, patience, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.syncs) > 0
+	})
+	stop()
+}
+
+// Without its control queue a worker starts nothing, and takes nothing that it can't
+// start; what runs goes on.
+func TestBlindWorkerStartsNothing(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	started, finish := make(chan string, 9), make(chan struct{}, 9)
+	w, stop := run(t, &faults{delay: func(ctx context.Context) error {
+		info, _ := task.FromContext(ctx)
+		started <- info.ID
+		select {
+		case <-finish:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 1, Prefetch: 2})
+	g.record("long ago", task.NewID())
+	runs := g.submit(t, typeDelay)
+	require.Equal(t, runs, await(t, started))
+	fetched, cancelled := g.submit(t, typeDelay), g.submit(t, typeDelay)
+	g.awaitReady(t, g.names.Work(typeDelay), 0)
+
+	g.change(func() { g.deaf = true })
+	_, err := b.Channel(t).QueueDelete(g.names.ControlQueue(w.ID(), 1), false, false, false)
+	require.NoError(t, err)
+	g.awaitReady(t, g.names.Work(typeDelay), 2)
+	// A heartbeat asks for what it misses; only the answer to its question will do.
+	beat := g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.CancelPosition == 0 && b.Control == 2 })
+	require.Len(t, beat.Running, 1)
+	g.cancel(t, w, "while it is blind", cancelled)
+	finish <- struct{}{}
+	g.await(t, runs, task.PhaseSucceeded)
+	g.awaitReady(t, g.names.Work(typeDelay), 2)
+	require.Empty(t, started)
+
+	g.change(func() { g.deaf = false })
+	require.Equal(t, fetched, await(t, started))
+	finish <- struct{}{}
+	g.requireDropped(t, cancelled, "while it is blind")
+	g.await(t, fetched, task.PhaseSucceeded)
+	require.Len(t, g.of(fetched), 2, "to be given back costs nothing")
+	require.Equal(t, 1, g.of(fetched, task.PhaseStarted)[0].Key.Attempt)
+	stop()
+	g.requireSettled(t, typeDelay)
+}
+
+// Each new connection is in step with the gateways before it takes tasks.
+func TestEachConnectionLearnsAnew(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	proxy := brokertest.NewProxy(t, b.URL)
+	w, stop := run(t, &faults{delay: func(context.Context) error { return errors.New("it was started") }}, Config{AMQPURLs: []string{proxy.URL()}})
+	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.Control == 1 })
+	proxy.Cut(brokertest.AMQP10)
+	brokertest.Eventually(t, patience, func() bool {
+		_, consumers := g.count(t, g.names.Work(typeDelay))
+		return consumers == 0
+	})
+	id := g.submit(t, typeDelay)
+	position := g.record("while it was away", id)
+	proxy.Restore(brokertest.AMQP10)
+	g.requireDropped(t, id, "while it was away")
+	g.awaitEffect(t, w, position, id)
+	stop()
+	g.requireSettled(t, typeDelay)
+}
+
+// A worker that has missed news says so at once, and learns them.
+func TestMissedNewsAreAskedFor(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	g := startGateway(t, b, typeDelay)
+	w, _ := run(t, &faults{}, Config{AMQPURLs: []string{b.URL}})
+	g.cancel(t, w, "", task.NewID())
+	g.awaitEffect(t, w, 1)
+	g.record("not told", task.NewID())
+	g.cancel(t, w, "", task.NewID())
+	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.CancelPosition == 1 })
+	g.mu.Lock()
+	missed := g.after(1, "")
+	g.mu.Unlock()
+	require.NoError(t, g.tell(t.Context(), w.ID(), missed...))
+	g.awaitEffect(t, w, 3)
+	require.EqualValues(t, 3, w.cancelled.size.Load())
+	require.NoError(t, g.tell(t.Context(), w.ID(), &brokerv1.CancellationBatch{After: 3, Position: 3, Forget: g.list}))
+	brokertest.Eventually(t, patience, func() bool { return w.cancelled.size.Load() == 0 })
+}
+
+// On a connection that was silent for long nothing is started.
+func TestNothingIsStartedOnASilentConnection(t *testing.T) {
+	t.Parallel()
+	x := &execution{consumption: &consumption{w: newWorker(t, Config{}), pool: newPool(1, 1), link: &broker.Link{}}}
+	x.w.gate.blind()
+	require.Contains(t, x.barred(), "what is cancelled")
+	x.w.gate.see()
+	require.Contains(t, x.barred(), "silent", "a connection that was never heard of")
+}
