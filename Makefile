@@ -29,7 +29,8 @@ demo: build ## start everything, run real tasks, check the results, stop everyth
 run: build ## leave the platform up on the default ports; Ctrl-C stops it
 	@exec bin/playground run --bin-dir bin
 
-# BENCHFLAGS are flags of `bin/bench --help`, such as BENCHFLAGS='--rounds 3'.
+# BENCHFLAGS are a command and flags of `bin/bench --help`, such as BENCHFLAGS='--rounds 3',
+# 'tune --json tune.json' or 'scheduled --tasks 100000'.
 bench: build ## measure Warren against the raw broker: rates, latencies, CPU
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./services/bench
 	@exec bin/bench --bin-dir bin $(BENCHFLAGS)

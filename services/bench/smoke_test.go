@@ -78,21 +78,27 @@ func requireNothingLeft(t *testing.T, dir string) {
 	require.Empty(t, left)
 }
 
-func TestEverythingIsMeasured(t *testing.T) {
+// measured is what the benchmark prints, and reads the report that it writes.
+func measured(t *testing.T, into any, args ...string) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.json")
-	cmd, dir := bench(t, "--rounds=1", "--tasks=300", "--duration=1s", "--json="+file)
+	cmd, dir := bench(t, append(args, "--json="+file)...)
 	var log strings.Builder
 	cmd.Stderr = &log
 	table, err := cmd.Output()
 	require.NoError(t, err, "%s\n%s", log.String(), table)
 	requireNothingLeft(t, dir)
-
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, into))
+	return string(table)
+}
+
+func TestEverythingIsMeasured(t *testing.T) {
 	var r report.Report
-	require.NoError(t, json.Unmarshal(text, &r))
+	table := measured(t, &r, "--rounds=1", "--tasks=300", "--duration=1s")
 	require.Empty(t, r.Failures)
-	require.Equal(t, map[string]int{"L1": 1200, "L64": 600, "unary": 300, "bulk": 300, "latency": 100}, r.Settings.Tasks)
+	require.Equal(t, map[string]int{"L1": 1200, "L64": 600, "unary": 300, "bulk": 300, "stream": 300, "latency": 100, "lateness": 200}, r.Settings.Tasks)
 	require.Regexp(t, `^RabbitMQ 4\.3\.`, r.Broker)
 
 	var values, ratios []string
@@ -102,17 +108,58 @@ func TestEverythingIsMeasured(t *testing.T) {
 		values = append(values, v.Measure+" "+v.Name)
 	}
 	require.Equal(t, []string{
-		"L1 rate", "bulk accepted", "bulk done", "L64 rate", "unary accepted", "unary done",
+		"L1 rate", "bulk accepted", "bulk done", "stream accepted", "stream done", "L64 rate", "unary accepted", "unary done",
 		"latency accepted p50", "latency accepted p90", "latency accepted p99",
 		"latency start p50", "latency start p90", "latency start p99", "latency done p50", "latency done p90", "latency done p99",
+		"lateness start p50", "lateness start p90", "lateness start p99", "lateness done p50", "lateness done p90", "lateness done p99",
 	}, values)
 	for _, ratio := range r.Ratios {
 		ratios = append(ratios, ratio.Measure+" "+ratio.Name+"/"+ratio.Of)
 	}
-	require.Equal(t, []string{"L64 rate/L1", "unary done/L64", "unary done/L1", "bulk accepted/L1", "bulk done/L1"}, ratios)
-	for _, measure := range []string{"L1", "L64", "unary", "bulk", "latency"} {
-		require.Contains(t, string(table), "\n  "+measure+" ")
+	require.Equal(t, []string{
+		"L64 rate/L1", "unary done/L64", "unary done/L1", "bulk accepted/L1", "bulk done/L1",
+		"stream accepted/L1", "bulk accepted/unary", "stream accepted/unary", "stream done/unary",
+	}, ratios)
+	for _, measure := range []string{"L1", "L64", "unary", "bulk", "stream", "latency", "lateness"} {
+		require.Contains(t, table, "\n  "+measure+" ")
 	}
+}
+
+func TestSettingsAreCompared(t *testing.T) {
+	var r report.Tuning
+	table := measured(t, &r, "tune", "--concurrency=2", "--prefetch=1,400%", "--retries=0,0.5", "--work=1ms", "--seconds=0.6")
+	require.Len(t, r.Combinations, 4)
+	for i, c := range r.Combinations {
+		require.Equal(t, 2, c.Concurrency)
+		require.Equal(t, []int{1, 1, 8, 8}[i], c.Prefetch)
+		require.InDelta(t, []float64{0, 0.5, 0, 0.5}[i], c.Retries, 0)
+		require.InDelta(t, 1, c.WorkMillis, 0)
+		require.Positive(t, c.Throughput)
+		require.Less(t, c.Throughput, 2100.0, "two tasks at a time of 1 ms each")
+		require.InDelta(t, c.Throughput/2, c.Offered, 0.01)
+		require.Positive(t, c.StartP50)
+		require.GreaterOrEqual(t, c.StartP99, c.StartP50)
+		require.Positive(t, c.CriticalP50)
+		require.Positive(t, c.CriticalTasks)
+	}
+	require.Contains(t, table, "\n  work 1 ms, 50 % retried ")
+}
+
+func TestScheduledTasksAreMeasured(t *testing.T) {
+	var r report.Scheduling
+	table := measured(t, &r, "scheduled", "--tasks=2000", "--duration=1s")
+	require.Positive(t, r.Rate)
+	require.Equal(t, 2000, r.After.Tasks)
+	require.Greater(t, r.After.StoreBytes, r.Before.StoreBytes)
+	for _, w := range []report.Waiting{r.Before, r.After} {
+		require.Positive(t, w.ResidentBytes)
+		require.GreaterOrEqual(t, w.PeakBytes, w.ResidentBytes)
+		require.Positive(t, w.RunNow.P50)
+		require.GreaterOrEqual(t, w.RunNow.P99, w.RunNow.P50)
+		require.Positive(t, w.Due.P50)
+		require.GreaterOrEqual(t, w.Due.P99, w.Due.P50)
+	}
+	require.Contains(t, table, "\n  tasks that wait ")
 }
 
 func TestAnInterruptedRunLeavesNothing(t *testing.T) {
@@ -138,6 +185,8 @@ func TestAnInterruptedRunLeavesNothing(t *testing.T) {
 func TestMistakesAreNamed(t *testing.T) {
 	for want, args := range map[string][]string{
 		"rounds, tasks": {"--rounds=0"},
+		"from 0 to 1":   {"tune", "--retries=2"},
+		"tasks, dur":    {"scheduled", "--tasks=0"},
 		"L2":            {"--measures=L2"},
 		"make build":    {"--bin-dir=" + t.TempDir()},
 	} {

@@ -16,9 +16,12 @@ import (
 type flags struct {
 	AMQPURL   string `name:"amqp-url" env:"WARREN_AMQP_URL" help:"A RabbitMQ that runs already: its CPU time is not measured, and what was declared there stays. Default: one is started." placeholder:"URL"`
 	Namespace string `env:"WARREN_NAMESPACE" help:"Prefix of the names of all exchanges and queues. Default: one of its own." placeholder:"NAME"`
+	BinDir    string `help:"Folder with the binary gateway." default:"bin"`
 
-	Run  runCommand  `cmd:"" default:"withargs" help:"Measure (the default)."`
-	Work workCommand `cmd:"" hidden:"" help:"Be the worker that is measured."`
+	Run       runCommand       `cmd:"" default:"withargs" help:"Measure rates, latencies and CPU time (the default)."`
+	Tune      tuneCommand      `cmd:"" help:"Measure what concurrency, prefetch and the share of retries come to."`
+	Scheduled scheduledCommand `cmd:"" help:"Measure what many tasks cost that wait for their time."`
+	Work      workCommand      `cmd:"" hidden:"" help:"Be the worker that is measured."`
 }
 
 // streams are where the commands write.

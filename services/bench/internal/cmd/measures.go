@@ -4,6 +4,7 @@ package cmd
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,10 +21,13 @@ const (
 	callers64    = "L64"
 	unary        = "unary"
 	bulk         = "bulk"
+	stream       = "stream"
 	latency      = "latency"
+	lateness     = "lateness"
 
 	rate     = "rate"
 	accepted = "accepted"
+	started  = "start"
 	done     = "done"
 )
 
@@ -36,7 +40,7 @@ const (
 	warmShare = 5
 )
 
-// comparisons are Warren's rates as shares of the broker's.
+// comparisons are Warren's rates as shares of the broker's, and of each other.
 func comparisons() []report.Comparison {
 	return []report.Comparison{
 		{Measure: callers64, Name: rate, Of: deepPipeline, NameOfOther: rate},
@@ -44,6 +48,10 @@ func comparisons() []report.Comparison {
 		{Measure: unary, Name: done, Of: deepPipeline, NameOfOther: rate},
 		{Measure: bulk, Name: accepted, Of: deepPipeline, NameOfOther: rate},
 		{Measure: bulk, Name: done, Of: deepPipeline, NameOfOther: rate},
+		{Measure: stream, Name: accepted, Of: deepPipeline, NameOfOther: rate},
+		{Measure: bulk, Name: accepted, Of: unary, NameOfOther: accepted},
+		{Measure: stream, Name: accepted, Of: unary, NameOfOther: accepted},
+		{Measure: stream, Name: done, Of: unary, NameOfOther: done},
 	}
 }
 
@@ -61,9 +69,11 @@ func (m measures) named(names []string) []rounds.Measure {
 	all := []rounds.Measure{
 		m.limit(deepPipeline, deepPipelineTimes*m.tasks, m.raw.Deep),
 		m.throughput(bulk, m.load.Bulk),
+		m.throughput(stream, m.load.Stream),
 		m.limit(callers64, callers64Times*m.tasks, m.raw.Callers64),
 		m.throughput(unary, m.load.Unary),
 		m.latency(),
+		m.lateness(),
 	}
 	return slices.DeleteFunc(all, func(r rounds.Measure) bool { return !slices.Contains(names, r.Name) })
 }
@@ -107,35 +117,50 @@ func (m measures) latency() rounds.Measure {
 			if err != nil {
 				return nil, err
 			}
-			var values []rounds.Value
-			for _, part := range []struct {
-				name string
-				of   func(load.Latency) time.Duration
-			}{
-				{accepted, func(l load.Latency) time.Duration { return l.Accepted }},
-				{"start", func(l load.Latency) time.Duration { return l.Started }},
-				{done, func(l load.Latency) time.Duration { return l.Seen }},
-			} {
-				values = append(values, percentiles(part.name, found, part.of)...)
-			}
-			return values, nil
+			return slices.Concat(
+				percentiles(accepted, found, func(l load.Latency) time.Duration { return l.Accepted }),
+				percentiles(started, found, func(l load.Latency) time.Duration { return l.Started }),
+				percentiles(done, found, func(l load.Latency) time.Duration { return l.Seen }),
+			), nil
 		},
 	}
 }
 
-func percentiles(name string, found []load.Latency, of func(load.Latency) time.Duration) []rounds.Value {
-	all := make([]float64, len(found))
-	for i, l := range found {
-		all[i] = float64(of(l)) / float64(time.Millisecond)
+func (m measures) lateness() rounds.Measure {
+	return rounds.Measure{
+		Name: lateness, Tasks: int(m.during.Seconds() * load.LateRate),
+		Run: func(ctx context.Context) ([]rounds.Value, error) {
+			found, err := m.load.Lateness(ctx, m.during)
+			if err != nil {
+				return nil, err
+			}
+			return slices.Concat(
+				percentiles(started, found, func(l load.Late) time.Duration { return l.Started }),
+				percentiles(done, found, func(l load.Late) time.Duration { return l.Seen }),
+			), nil
+		},
 	}
+}
+
+func percentiles[T any](name string, found []T, of func(T) time.Duration) []rounds.Value {
+	all := make([]time.Duration, len(found))
+	for i, l := range found {
+		all[i] = of(l)
+	}
+	in := millis(all)
 	var values []rounds.Value
-	for _, p := range []struct {
-		name string
-		p    float64
-	}{{" p50", 50}, {" p90", 90}, {" p99", 99}} {
-		values = append(values, rounds.Value{Name: name + p.name, Unit: "ms", Number: stats.Percentile(all, p.p)})
+	for _, p := range []float64{50, 90, 99} {
+		values = append(values, rounds.Value{Name: fmt.Sprintf("%s p%.0f", name, p), Unit: "ms", Number: stats.Percentile(in, p)})
 	}
 	return values
+}
+
+func millis(all []time.Duration) []float64 {
+	in := make([]float64, len(all))
+	for i, d := range all {
+		in[i] = float64(d) / float64(time.Millisecond)
+	}
+	return in
 }
 
 func perSecond(n int, took time.Duration) float64 {

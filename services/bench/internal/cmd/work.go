@@ -15,13 +15,17 @@ import (
 
 type workCommand struct {
 	Concurrency int           `help:"Tasks that run at the same time." default:"64"`
+	Prefetch    int           `help:"How many more are fetched meanwhile. Default: a quarter of the concurrency." default:"0"`
 	Grace       time.Duration `help:"How long running tasks may go on after SIGTERM." default:"10s"`
 }
 
 // Run is called by kong. The worker's reports go to the standard output. It
 // returns once the worker has drained.
 func (c *workCommand) Run(ctx context.Context, f *flags, s streams) error {
-	prefetch := max(c.Concurrency/4, 1)
+	prefetch := c.Prefetch
+	if prefetch == 0 {
+		prefetch = max(c.Concurrency/4, 1)
+	}
 	w, err := worker.New(worker.Config{
 		AMQPURLs: []string{f.AMQPURL}, Namespace: f.Namespace, Concurrency: c.Concurrency, Prefetch: prefetch, Grace: c.Grace,
 		Logger: telemetry.NewLogger(s.log, slog.LevelInfo, false),

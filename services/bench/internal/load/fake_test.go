@@ -2,13 +2,12 @@ package load_test
 
 import (
 	"context"
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -26,16 +25,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a gateway and its worker: each task ends at once.
+// fake is a gateway: each task ends at once.
 type fake struct {
 	taskv1.UnimplementedTaskServiceServer
-	reports io.Writer
+	worker *fakeWorker
 	// state is how tasks end.
 	state taskv1.TaskState
 	// behind is how often each of the calls that read is told to call again.
 	behind int
-	// batch answers BatchSubmitTasks.
-	batch func(*taskv1.BatchSubmitTasksRequest) (*taskv1.BatchSubmitTasksResponse, error)
+	// batch answers BatchSubmitTasks, and stream the messages of SubmitTasks.
+	batch  func(*taskv1.BatchSubmitTasksRequest) (*taskv1.BatchSubmitTasksResponse, error)
+	stream func(*taskv1.SubmitTasksResponse) (*taskv1.SubmitTasksResponse, error)
+	// backlog is how many tasks of a batch the worker leaves waiting. Each CRITICAL
+	// task lets overtaken of them go.
+	backlog, overtaken int
 
 	mu       sync.Mutex
 	tasks    int
@@ -43,6 +46,14 @@ type fake struct {
 	asked    map[string]int
 	longest  int
 	underWay int
+	later    map[string]order
+	waiting  []order
+}
+
+// order is a task that waits.
+type order struct {
+	id      string
+	payload *wrapperspb.BytesValue
 }
 
 func (f *fake) SubmitTask(_ context.Context, request *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
@@ -65,22 +76,62 @@ func (f *fake) leave() {
 }
 
 func (f *fake) submit(request *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
-	var payload wrapperspb.BytesValue
-	if err := request.GetPayload().UnmarshalTo(&payload); err != nil {
+	o := order{payload: new(wrapperspb.BytesValue)}
+	if err := request.GetPayload().UnmarshalTo(o.payload); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	batch, tasks := binary.BigEndian.Uint32(payload.GetValue()), binary.BigEndian.Uint32(payload.GetValue()[4:])
+	asks, err := noop.OrderOf(o.payload)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tasks++
-	id := fmt.Sprint("task-", f.tasks)
+	o.id = fmt.Sprint("task-", f.tasks)
 	switch {
-	case tasks == 0:
-		fmt.Fprintf(f.reports, "started %s %d\n", id, time.Now().UnixNano())
-	case uint32(f.tasks) == tasks:
-		fmt.Fprintf(f.reports, "all %d %s\n", batch, id)
+	case request.GetScheduleTime() != nil:
+		f.later[o.id] = o
+		f.worker.later(request.GetScheduleTime().AsTime(), func() { _ = f.release(o.id) })
+	case request.GetPriority() == taskv1.Priority_PRIORITY_CRITICAL:
+		f.worker.run(o)
+		f.drain()
+	case asks.Tasks > 0 && len(f.waiting) < f.backlog:
+		f.waiting = append(f.waiting, o)
+	default:
+		f.worker.run(o)
 	}
-	return &taskv1.SubmitTaskResponse{Task: &taskv1.Task{TaskId: id, ResumeToken: "from-the-first"}}, nil
+	return &taskv1.SubmitTaskResponse{Task: &taskv1.Task{TaskId: o.id, ResumeToken: "from-the-first"}}, nil
+}
+
+// drain starts what was overtaken, and all of it when little is left.
+func (f *fake) drain() {
+	n := f.overtaken
+	if len(f.waiting) <= 2*n {
+		n = len(f.waiting)
+	}
+	for _, o := range f.waiting[:n] {
+		f.worker.run(o)
+	}
+	f.waiting = f.waiting[n:]
+}
+
+// release starts a task that waits for its time, and says whether there was one.
+func (f *fake) release(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o, ok := f.later[id]
+	delete(f.later, id)
+	if ok {
+		f.worker.run(o)
+	}
+	return ok
+}
+
+func (f *fake) RunTaskNow(_ context.Context, request *taskv1.RunTaskNowRequest) (*taskv1.RunTaskNowResponse, error) {
+	if !f.release(request.GetTaskId()) {
+		return nil, status.Error(codes.FailedPrecondition, "it is not SCHEDULED")
+	}
+	return &taskv1.RunTaskNowResponse{Task: &taskv1.Task{TaskId: request.GetTaskId()}}, nil
 }
 
 func (f *fake) BatchSubmitTasks(_ context.Context, request *taskv1.BatchSubmitTasksRequest) (*taskv1.BatchSubmitTasksResponse, error) {
@@ -99,6 +150,33 @@ func (f *fake) BatchSubmitTasks(_ context.Context, request *taskv1.BatchSubmitTa
 		answer.Results = append(answer.Results, &taskv1.BatchSubmitTasksResult{Result: &taskv1.BatchSubmitTasksResult_Response{Response: one}})
 	}
 	return answer, nil
+}
+
+func (f *fake) SubmitTasks(stream grpc.BidiStreamingServer[taskv1.SubmitTasksRequest, taskv1.SubmitTasksResponse]) error {
+	f.enter()
+	defer f.leave()
+	for number := int64(1); ; number++ {
+		request, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		one, err := f.submit(request.GetRequest())
+		if err != nil {
+			return err
+		}
+		answer := &taskv1.SubmitTasksResponse{Number: number, Result: &taskv1.SubmitTasksResponse_Response{Response: one}}
+		if f.stream != nil {
+			if answer, err = f.stream(answer); err != nil || answer == nil {
+				return err
+			}
+		}
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
 }
 
 // again says whether a call for a task is told to be called again.
@@ -139,7 +217,7 @@ func (f *fake) WatchTask(request *taskv1.WatchTaskRequest, updates grpc.ServerSt
 func under(t *testing.T, f *fake) *load.Load {
 	t.Helper()
 	in, out := io.Pipe()
-	f.reports, f.asked = out, map[string]int{}
+	f.worker, f.asked, f.later = newFakeWorker(t, out), map[string]int{}, map[string]order{}
 	reports, heard := noop.NewListener(), make(chan struct{})
 	go func() {
 		defer close(heard)
@@ -159,6 +237,7 @@ func under(t *testing.T, f *fake) *load.Load {
 		require.NoError(t, conn.Close())
 		server.Stop()
 		require.NoError(t, <-served)
+		f.worker.stop()
 		require.NoError(t, out.Close())
 		<-heard
 	})

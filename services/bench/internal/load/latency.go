@@ -27,7 +27,7 @@ type Latency struct {
 
 // Latencies submits [Rate] tasks per second for a time, each with a watcher.
 func (l *Load) Latencies(ctx context.Context, during time.Duration) ([]Latency, error) {
-	request, _, err := l.request(0)
+	request, err := submission(l.next(0))
 	if err != nil {
 		return nil, err
 	}

@@ -35,35 +35,53 @@ type Rates struct {
 	Accepted, Done time.Duration
 }
 
-// request is a submission of a batch; tasks is as in [noop.Order].
-func (l *Load) request(tasks int) (*taskv1.SubmitTaskRequest, uint32, error) {
+// next is an order of a batch of its own; tasks is as in [noop.Order].
+func (l *Load) next(tasks int) noop.Order {
 	l.batches++
-	payload, err := anypb.New(noop.Order{Batch: l.batches, Tasks: uint32(tasks)}.Payload())
+	return noop.Order{Batch: l.batches, Tasks: uint32(tasks)}
+}
+
+func submission(order noop.Order) (*taskv1.SubmitTaskRequest, error) {
+	payload, err := anypb.New(order.Payload())
 	if err != nil {
-		return nil, 0, fmt.Errorf("encode a payload: %w", err)
+		return nil, fmt.Errorf("encode a payload: %w", err)
 	}
-	return &taskv1.SubmitTaskRequest{Type: noop.TaskType, Payload: payload}, l.batches, nil
+	return &taskv1.SubmitTaskRequest{Type: noop.TaskType, Payload: payload}, nil
 }
 
 // measure measures what submits n tasks.
 func (l *Load) measure(ctx context.Context, n int, submit func(context.Context, *taskv1.SubmitTaskRequest) error) (Rates, error) {
-	request, batch, err := l.request(n)
+	order := l.next(n)
+	request, err := submission(order)
 	if err != nil {
 		return Rates{}, err
 	}
+	return l.timed(ctx, order.Batch, func(ctx context.Context) error { return submit(ctx, request) })
+}
+
+// timed measures what submits a batch.
+func (l *Load) timed(ctx context.Context, batch uint32, submit func(context.Context) error) (Rates, error) {
 	begin := time.Now()
-	if err := submit(ctx, request); err != nil {
+	if err := submit(ctx); err != nil {
 		return Rates{}, err
 	}
 	accepted := time.Since(begin)
-	last, err := l.Reports.AwaitAll(ctx, batch)
-	if err != nil {
-		return Rates{}, err
-	}
-	if err := l.awaitEnds(ctx, last); err != nil {
+	if err := l.awaitBatch(ctx, batch); err != nil {
 		return Rates{}, err
 	}
 	return Rates{Accepted: accepted, Done: time.Since(begin)}, nil
+}
+
+// awaitBatch waits until the store knows that all tasks of a batch have succeeded.
+// It asks for those that the worker started last, as many as it can hold at once:
+// what it started before them has ended, and the store learns of ends in their
+// order.
+func (l *Load) awaitBatch(ctx context.Context, batch uint32) error {
+	last, err := l.Reports.AwaitAll(ctx, batch)
+	if err != nil {
+		return err
+	}
+	return l.awaitEnds(ctx, last)
 }
 
 const (
@@ -71,9 +89,7 @@ const (
 	waitTimeout = time.Minute
 )
 
-// awaitEnds waits until the store knows that the tasks have succeeded. They are
-// those that the worker started last, as many as it can hold at once: what it
-// started before them has ended, and the store learns of ends in their order.
+// awaitEnds waits until the store knows that the tasks have succeeded.
 func (l *Load) awaitEnds(ctx context.Context, ids []string) error {
 	all, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64

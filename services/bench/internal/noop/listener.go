@@ -19,13 +19,14 @@ type Listener struct {
 	mu      sync.Mutex
 	changed chan struct{}
 	all     map[uint32][]string
+	marks   map[uint32][]Mark
 	started map[string]time.Time
 	failed  error
 }
 
 // NewListener has no reports yet.
 func NewListener() *Listener {
-	return &Listener{changed: make(chan struct{}), all: map[uint32][]string{}, started: map[string]time.Time{}}
+	return &Listener{changed: make(chan struct{}), all: map[uint32][]string{}, marks: map[uint32][]Mark{}, started: map[string]time.Time{}}
 }
 
 // Listen takes in reports until they end, and whoever waits then fails.
@@ -57,6 +58,11 @@ func (l *Listener) take(line string) error {
 			return fmt.Errorf("the worker reports %q: %w", line, err)
 		}
 		l.update(func() { l.all[uint32(batch)] = fields[2:] })
+		return nil
+	case wordReached:
+		if err := l.takeMark(fields[1:]); err != nil {
+			return fmt.Errorf("the worker reports %q: %w", line, err)
+		}
 		return nil
 	case wordStarted:
 		if len(fields) == 3 {

@@ -35,7 +35,11 @@ func (r *registrar) RegisterService(desc *grpc.ServiceDesc, impl any) { r.desc, 
 
 // call calls the method for a task as a worker does.
 func (r *registrar) call(id string, payload proto.Message, interceptor grpc.UnaryServerInterceptor) (any, error) {
-	ctx := task.NewContext(context.Background(), task.Info{ID: id}, nil)
+	return r.attempt(context.Background(), task.Info{ID: id, Attempt: 1}, payload, interceptor)
+}
+
+func (r *registrar) attempt(ctx context.Context, info task.Info, payload proto.Message, interceptor grpc.UnaryServerInterceptor) (any, error) {
+	ctx = task.NewContext(ctx, info, nil)
 	return r.desc.Methods[0].Handler(r.impl, ctx, func(v any) error {
 		encoded, err := proto.Marshal(payload)
 		if err != nil {
@@ -50,18 +54,6 @@ func registered(t *testing.T, out io.Writer, keep int) *registrar {
 	r := &registrar{}
 	require.NoError(t, Register(r, NewReporter(out, keep)))
 	return r
-}
-
-func TestPayloadsHaveTheirSizeAndOrder(t *testing.T) {
-	for _, order := range []Order{{}, {1, 2}, {1<<32 - 1, 1<<32 - 1}} {
-		payload := order.Payload()
-		require.Equal(t, PayloadBytes, proto.Size(payload))
-		got, err := orderOf(payload)
-		require.NoError(t, err)
-		require.Equal(t, order, got)
-	}
-	_, err := orderOf(wrapperspb.Bytes([]byte("short")))
-	require.Error(t, err)
 }
 
 func TestTheServiceIsATaskType(t *testing.T) {
@@ -128,7 +120,7 @@ func TestWaitsEndWithTheirContext(t *testing.T) {
 }
 
 func TestNonsenseEndsTheListening(t *testing.T) {
-	for _, line := range []string{"", "all", "all x a b", "started a", "started a b", "started a 1 2", "other a 1"} {
+	for _, line := range []string{"", "all", "all x a b", "reached", "reached 1 2", "reached x 2 3", "reached 1 x 3", "reached 1 2 x", "started a", "started a b", "started a 1 2", "other a 1"} {
 		l := NewListener()
 		l.Listen(strings.NewReader(line + "\nall 1 a\n"))
 		_, err := l.AwaitAll(t.Context(), 1)
@@ -137,7 +129,7 @@ func TestNonsenseEndsTheListening(t *testing.T) {
 }
 
 func FuzzReports(f *testing.F) {
-	f.Add("all 1 a b\nstarted a 100\n")
+	f.Add("reached 1 2 100\nall 1 a b\nstarted a 100\n")
 	f.Fuzz(func(_ *testing.T, text string) { NewListener().Listen(strings.NewReader(text)) })
 }
 

@@ -19,6 +19,7 @@ import (
 // Words that lines begin with.
 const (
 	wordStarted = "started"
+	wordReached = "reached"
 	wordAll     = "all"
 )
 
@@ -31,8 +32,10 @@ type Reporter struct {
 
 	mu    sync.Mutex
 	batch uint32
-	count uint32
-	last  []string
+	// Of the batch: first attempts, all attempts, and last ones, which are expected
+	// to succeed.
+	firsts, attempts, lasts uint32
+	last                    []string
 }
 
 // NewReporter reports to out. Of each batch it tells the ids of the tasks that
@@ -44,29 +47,72 @@ func NewReporter(out io.Writer, keep int) *Reporter {
 // work is the method's handler.
 func (r *Reporter) work(ctx context.Context, payload *wrapperspb.BytesValue) (*emptypb.Empty, error) {
 	now := time.Now()
-	order, err := orderOf(payload)
+	order, err := OrderOf(payload)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	info, _ := task.FromContext(ctx)
-	if err := r.started(order, info.ID, now); err != nil {
+	first := info.Attempt <= 1
+	if err := r.started(order, info.ID, first, now); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
+	}
+	if err := take(ctx, order.Take); err != nil {
+		return nil, err
+	}
+	if order.FailFirst && first {
+		return nil, task.RetryAfter(status.Error(codes.Unavailable, "the first attempt was ordered to fail"), RetryDelay)
 	}
 	return &emptypb.Empty{}, nil
 }
 
-func (r *Reporter) started(order Order, id string, at time.Time) error {
+// take takes time.
+func take(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("take %v: %w", d, context.Cause(ctx))
+	}
+}
+
+// started reports the first start of each task where each is reported, and counts
+// those of a batch.
+func (r *Reporter) started(order Order, id string, first bool, at time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if order.Tasks == 0 {
-		return r.tell(fmt.Sprintf("%s %s %d\n", wordStarted, id, at.UnixNano()))
+	if order.Tasks > 0 {
+		return r.count(order, id, first, at)
 	}
+	if !first {
+		return nil
+	}
+	return r.tell(fmt.Sprintf("%s %s %d\n", wordStarted, id, at.UnixNano()))
+}
+
+func (r *Reporter) count(order Order, id string, first bool, at time.Time) error {
 	if order.Batch != r.batch {
-		r.batch, r.count, r.last = order.Batch, 0, r.last[:0]
+		r.batch, r.firsts, r.attempts, r.lasts, r.last = order.Batch, 0, 0, 0, r.last[:0]
+	}
+	r.attempts++
+	if first {
+		r.firsts++
+		if marked(r.firsts, order.Tasks) {
+			if err := r.tell(fmt.Sprintf("%s %d %d %d\n", wordReached, order.Batch, r.attempts, at.UnixNano())); err != nil {
+				return err
+			}
+		}
+	}
+	if order.FailFirst == first {
+		return nil
 	}
 	r.remember(id)
-	r.count++
-	if r.count != order.Tasks {
+	r.lasts++
+	if r.lasts != order.Tasks {
 		return nil
 	}
 	return r.tell(fmt.Sprintf("%s %d %s\n", wordAll, order.Batch, strings.Join(r.last, " ")))
@@ -78,7 +124,7 @@ func (r *Reporter) remember(id string) {
 		r.last = append(r.last, id)
 		return
 	}
-	r.last[int(r.count)%r.keep] = id
+	r.last[int(r.lasts)%r.keep] = id
 }
 
 func (r *Reporter) tell(line string) error {

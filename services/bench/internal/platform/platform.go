@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -39,13 +38,13 @@ type Config struct {
 	Broker *Broker
 	// Namespace is for Warren's names in the broker. Required.
 	Namespace string
-	// Gateway and Worker are programs: the gateway's, and this one's, which is a
+	// Gateway and Bench are programs: the gateway's, and this one's, which is a
 	// worker with the argument "work". Required.
-	Gateway, Worker string
+	Gateway, Bench string
 	// Dir gets the gateway's store and the logs. Required.
 	Dir string
-	// Concurrency is how many tasks the worker runs at the same time. Required.
-	Concurrency int
+	// Worker is what the worker is started with.
+	Worker WorkerSettings
 	// Connections is how many gRPC connections submissions share. Required.
 	Connections int
 }
@@ -54,7 +53,7 @@ type Config struct {
 type Platform struct {
 	// Tasks are clients of the gateway, each with a connection of its own.
 	Tasks []taskv1.TaskServiceClient
-	// Reports are the worker's.
+	// Reports are those of the worker that was started last.
 	Reports *noop.Listener
 	// Meters are those of the processes, this one included, by name; empty where
 	// the system does not tell.
@@ -78,7 +77,7 @@ const (
 // Start starts the processes, and returns once the gateway accepts tasks. The
 // caller must Stop the platform, which is not nil after an error either.
 func Start(ctx context.Context, cfg Config) (*Platform, error) {
-	p := &Platform{cfg: cfg, Reports: noop.NewListener(), listening: make(chan struct{})}
+	p := &Platform{cfg: cfg}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it took more than %v", startTimeout))
 	defer cancel()
 	if err := p.start(ctx); err != nil {
@@ -96,7 +95,7 @@ func (p *Platform) start(ctx context.Context) error {
 	if err := p.startGateway(address); err != nil {
 		return err
 	}
-	if err := p.startWorker(); err != nil {
+	if err := p.startWorker(p.cfg.Worker); err != nil {
 		return err
 	}
 	if err := p.connect(address); err != nil {
@@ -118,34 +117,11 @@ func (p *Platform) startGateway(address string) (err error) {
 	p.gateway, err = process.Start(process.Spec{
 		Name: "the gateway", Program: p.cfg.Gateway, Env: p.settings(), LogFile: p.log(ProcessGateway),
 		Args: []string{
-			"--listen=" + address, "--metrics-listen=", "--store-url=sqlite:" + filepath.Join(p.cfg.Dir, "gateway.db"),
+			"--listen=" + address, "--metrics-listen=", "--store-url=sqlite:" + p.store(),
 			"--grace=" + grace.String(),
 		},
 	})
 	return err
-}
-
-// startWorker starts the worker, whose standard output are its reports.
-func (p *Platform) startWorker() error {
-	reports, out, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make a pipe: %w", err)
-	}
-	defer out.Close()
-	worker, err := process.Start(process.Spec{
-		Name: "the worker", Program: p.cfg.Worker, Env: p.settings(), LogFile: p.log(ProcessWorker), Stdout: out,
-		Args: []string{"work", "--concurrency=" + strconv.Itoa(p.cfg.Concurrency), "--grace=" + grace.String()},
-	})
-	if err != nil {
-		return errors.Join(err, reports.Close())
-	}
-	p.worker = worker
-	go func() {
-		defer close(p.listening)
-		defer reports.Close()
-		p.Reports.Listen(reports)
-	}()
-	return nil
 }
 
 func (p *Platform) connect(address string) error {
@@ -199,16 +175,17 @@ func (p *Platform) Stop() error {
 	for _, conn := range p.conns {
 		failed = append(failed, conn.Close())
 	}
-	for _, c := range p.children() {
-		failed = append(failed, c.Stop(patience))
-	}
-	if p.worker != nil {
-		<-p.listening
-	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, p.stopWorker(), p.stopGateway())...)
 }
 
-// children are the processes that were started, in the order to stop them in.
+func (p *Platform) stopGateway() error {
+	if p.gateway == nil {
+		return nil
+	}
+	return p.gateway.Stop(patience)
+}
+
+// children are the processes that were started.
 func (p *Platform) children() []*process.Child {
 	var started []*process.Child
 	for _, c := range []*process.Child{p.worker, p.gateway} {

@@ -5,6 +5,7 @@ package platform
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -76,8 +77,8 @@ func TestTheEndsOfLogsAreShown(t *testing.T) {
 
 func TestAPlatformWithoutItsPrograms(t *testing.T) {
 	p, err := Start(t.Context(), Config{
-		Broker: &Broker{URL: "amqp://127.0.0.1:1/"}, Namespace: "bench", Dir: t.TempDir(), Connections: 1, Concurrency: 1,
-		Gateway: "/nonexistent/gateway", Worker: "/nonexistent/worker",
+		Broker: &Broker{URL: "amqp://127.0.0.1:1/"}, Namespace: "bench", Dir: t.TempDir(), Connections: 1, Worker: WorkerSettings{Concurrency: 1},
+		Gateway: "/nonexistent/gateway", Bench: "/nonexistent/bench",
 	})
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, p.Stop())
@@ -85,9 +86,51 @@ func TestAPlatformWithoutItsPrograms(t *testing.T) {
 
 func TestAPlatformWhoseGatewayEnds(t *testing.T) {
 	p, err := Start(t.Context(), Config{
-		Broker: &Broker{URL: "amqp://127.0.0.1:1/"}, Namespace: "bench", Dir: t.TempDir(), Connections: 1, Concurrency: 1,
-		Gateway: "/bin/false", Worker: "/bin/cat",
+		Broker: &Broker{URL: "amqp://127.0.0.1:1/"}, Namespace: "bench", Dir: t.TempDir(), Connections: 1, Worker: WorkerSettings{Concurrency: 1},
+		Gateway: "/bin/false", Bench: "/bin/cat",
 	})
 	require.ErrorContains(t, err, "ended by itself: exit status 1")
 	require.Error(t, p.Stop())
+}
+
+// fakeBench is a script in the place of this program, which runs as the worker.
+func fakeBench(t *testing.T, script string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "bench")
+	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\n"+script), 0o700))
+	return file
+}
+
+func TestAWorkerIsReplaced(t *testing.T) {
+	p := &Platform{cfg: Config{
+		Broker: &Broker{URL: "amqp://127.0.0.1:1/"}, Dir: t.TempDir(),
+		Bench: fakeBench(t, `trap 'exit 0' TERM; echo "all 1 $2 $3"; while :; do sleep 0.01; done`),
+	}}
+	p.gateway = started(t, "trap 'exit 0' TERM; while :; do sleep 0.01; done")
+	for _, want := range []WorkerSettings{{Concurrency: 4}, {Concurrency: 16, Prefetch: 64}} {
+		require.NoError(t, p.ReplaceWorker(want))
+		arguments, err := p.Reports.AwaitAll(t.Context(), 1)
+		require.NoError(t, err)
+		require.Equal(t, []string{fmt.Sprint("--concurrency=", want.Concurrency), fmt.Sprint("--prefetch=", want.Prefetch)}, arguments)
+	}
+	require.NoError(t, p.Stop())
+}
+
+func TestAWorkerThatDoesNotDrainIsNotReplaced(t *testing.T) {
+	p := &Platform{cfg: Config{Broker: &Broker{URL: "amqp://127.0.0.1:1/"}, Dir: t.TempDir(), Bench: fakeBench(t, "exit 3")}}
+	require.NoError(t, p.startWorker(WorkerSettings{}))
+	<-p.worker.Done()
+	require.ErrorContains(t, p.ReplaceWorker(WorkerSettings{}), "exit status 3")
+}
+
+func TestTheSizeOfTheStore(t *testing.T) {
+	p := &Platform{cfg: Config{Dir: t.TempDir()}}
+	size, err := p.StoreBytes()
+	require.NoError(t, err)
+	require.Zero(t, size)
+	require.NoError(t, os.WriteFile(p.store(), make([]byte, 100), 0o600))
+	require.NoError(t, os.WriteFile(p.store()+"-wal", make([]byte, 50), 0o600))
+	size, err = p.StoreBytes()
+	require.NoError(t, err)
+	require.EqualValues(t, 150, size)
 }

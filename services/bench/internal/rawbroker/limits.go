@@ -41,6 +41,15 @@ type publish func(ctx context.Context, n int) error
 // measure is how long it takes from the first publish until all messages are
 // confirmed, the last acknowledgement was sent, and the queue is empty.
 func (l *Limits) measure(ctx context.Context, n int, open func(context.Context, *target) (publish, error)) (time.Duration, error) {
+	took, err := l.measureOnce(ctx, n, open)
+	// Whatever fails then fails for want of connections.
+	if err != nil && ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	return took, err
+}
+
+func (l *Limits) measureOnce(ctx context.Context, n int, open func(context.Context, *target) (publish, error)) (time.Duration, error) {
 	// Connections end with it, so that nothing waits for a broker that hangs.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -62,9 +71,6 @@ func (l *Limits) measure(ctx context.Context, n int, open func(context.Context, 
 	both.Go(func() error { return t.drain(within, deliveries, n) })
 	err = both.Wait()
 	took := time.Since(begin)
-	if err != nil && ctx.Err() != nil {
-		return 0, context.Cause(ctx)
-	}
 	return took, errors.Join(err, t.remove())
 }
 

@@ -3,24 +3,13 @@
 package report
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
-	"time"
-
-	"github.com/warrenmq/warren/services/bench/internal/machine"
 	"github.com/warrenmq/warren/services/bench/internal/rounds"
 	"github.com/warrenmq/warren/services/bench/internal/stats"
 )
 
 // Report is one run of the benchmark.
 type Report struct {
-	Time    time.Time     `json:"time"`
-	Version string        `json:"version"`
-	Machine machine.Facts `json:"machine"`
-	// Broker and Erlang are what the broker says of itself.
-	Broker string `json:"broker"`
-	Erlang string `json:"erlang"`
+	Setup
 	// Settings are what the run was made with.
 	Settings Settings `json:"settings"`
 	Values   []Row    `json:"values"`
@@ -103,13 +92,4 @@ func divide(these, others []float64) []float64 {
 }
 
 // WriteJSON writes the report to a file.
-func (r *Report) WriteJSON(file string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the report: %w", err)
-	}
-	if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return nil
-}
+func (r *Report) WriteJSON(file string) error { return writeJSON(file, r) }

@@ -3,6 +3,7 @@ package report_test
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,11 @@ import (
 	"github.com/warrenmq/warren/services/bench/internal/rounds"
 )
 
+var setup = report.Setup{
+	Version: "v1", Broker: "RabbitMQ 4.3.6", Erlang: "Erlang/OTP 29",
+	Machine: machine.Facts{Cores: 2, CPU: "Some CPU", Kernel: "6.1", System: "linux/amd64", Go: "go1.26", Filesystem: "ext4"},
+}
+
 // example is a report of two measures and one that failed.
 func example() *report.Report {
 	ms := func(all ...int) []time.Duration {
@@ -26,8 +32,7 @@ func example() *report.Report {
 		return d
 	}
 	r := &report.Report{
-		Version: "v1", Broker: "RabbitMQ 4.3.6", Erlang: "Erlang/OTP 29",
-		Machine:  machine.Facts{Cores: 2, CPU: "Some CPU", Kernel: "6.1", System: "linux/amd64", Go: "go1.26", Filesystem: "ext4"},
+		Setup:    setup,
 		Settings: report.Settings{Rounds: 3, PayloadBytes: 256, Concurrency: 64, Connections: 2},
 	}
 	r.Fill([]rounds.Result{
@@ -78,23 +83,36 @@ bulk was not measured to the end: no such method
 `
 
 func TestTheTable(t *testing.T) {
+	require.Equal(t, table, printed(t, example()))
+}
+
+// printed is what is printed, less what is blank at the ends of lines.
+func printed(t *testing.T, r interface{ Print(io.Writer) error }) string {
+	t.Helper()
 	var out strings.Builder
-	require.NoError(t, example().Print(&out))
+	require.NoError(t, r.Print(&out))
 	var lines []string
 	for line := range strings.Lines(out.String()) {
 		lines = append(lines, strings.TrimRight(line, " \n"))
 	}
-	require.Equal(t, table, strings.Join(lines, "\n")+"\n")
+	return strings.Join(lines, "\n") + "\n"
 }
 
 func TestTheJSON(t *testing.T) {
+	got := &report.Report{}
+	text := written(t, example(), got)
+	require.Equal(t, example(), got)
+	require.Contains(t, text, `"median": 12000`)
+	require.Contains(t, text, "\n  \"version\": \"v1\"")
+}
+
+// written writes a report to a file and reads it again.
+func written(t *testing.T, r interface{ WriteJSON(string) error }, into any) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.json")
-	want := example()
-	require.NoError(t, want.WriteJSON(file))
+	require.NoError(t, r.WriteJSON(file))
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	got := &report.Report{}
-	require.NoError(t, json.Unmarshal(text, got))
-	require.Equal(t, want, got)
-	require.Contains(t, string(text), `"median": 12000`)
+	require.NoError(t, json.Unmarshal(text, into))
+	return string(text)
 }

@@ -35,15 +35,13 @@ func (r *Report) Print(out io.Writer) error {
 }
 
 func (r *Report) printFacts(b *strings.Builder) {
-	m := r.Machine
-	fmt.Fprintf(b, "%d cores (%s), %s, kernel %s, %s, %s, %s; data on %s\n",
-		m.Cores, m.CPU, m.System, m.Kernel, m.Go, r.Broker, r.Erlang, m.Filesystem)
+	r.print(b)
 	var tasks []string
 	for _, measure := range slices.Sorted(maps.Keys(r.Settings.Tasks)) {
 		tasks = append(tasks, fmt.Sprintf("%s %s", measure, number(float64(r.Settings.Tasks[measure]))))
 	}
-	fmt.Fprintf(b, "Warren %s, payload %d B, rounds: %d; tasks a round: %s; worker concurrency %d, %d gRPC connections\n\n",
-		r.Version, r.Settings.PayloadBytes, r.Settings.Rounds, strings.Join(tasks, ", "), r.Settings.Concurrency, r.Settings.Connections)
+	fmt.Fprintf(b, "payload %d B, rounds: %d; tasks a round: %s; worker concurrency %d, %d gRPC connections\n\n",
+		r.Settings.PayloadBytes, r.Settings.Rounds, strings.Join(tasks, ", "), r.Settings.Concurrency, r.Settings.Connections)
 }
 
 // table aligns the first cell of each row to the left and all others to the right.
@@ -118,6 +116,14 @@ func numbers(s stats.Summary, text func(float64) string) string {
 }
 
 func share(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
+
+// count is a whole number.
+func count(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
+	}
+	return number(float64(n))
+}
 
 // number has the digits that matter: all of them before the point, with commas
 // between thousands, and some after it where there are few before.

@@ -1,5 +1,5 @@
-// Package usage says how much CPU time is used, and by which processes, as
-// Linux's /proc tells it. Elsewhere nothing can be read.
+// Package usage says how much CPU time and memory is used, and by which processes,
+// as Linux's /proc tells it. Elsewhere nothing can be read.
 package usage
 
 import (

@@ -48,3 +48,12 @@ func TestAGroupHasAllItsProcesses(t *testing.T) {
 	_, err = Group(group)
 	require.ErrorContains(t, err, "no process of it")
 }
+
+func TestThisProcessHasMemory(t *testing.T) {
+	m, err := ProcessMemory(os.Getpid())
+	require.NoError(t, err)
+	require.Positive(t, m.Resident)
+	require.GreaterOrEqual(t, m.Peak, m.Resident)
+	_, err = ProcessMemory(1 << 30)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

@@ -30,6 +30,21 @@ func FuzzProcessStat(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stat string) { _, _ = parse(stat) })
 }
 
+func TestProcessStatus(t *testing.T) {
+	m, err := parseMemory("Name:\tgateway\nVmHWM:\t  200 kB\nVmRSS:\t  100 kB\nThreads:\t8\n")
+	require.NoError(t, err)
+	require.Equal(t, Memory{Resident: 100 << 10, Peak: 200 << 10}, m)
+	for _, status := range []string{"", "VmRSS: 100 kB\n", "VmRSS: x kB\nVmHWM: 1 kB\n", "VmRSS: 100 MB\nVmHWM: 1 kB\n", "VmRSS: 100\nVmHWM: 1 kB"} {
+		_, err := parseMemory(status)
+		require.Error(t, err, status)
+	}
+}
+
+func FuzzProcessStatus(f *testing.F) {
+	f.Add("VmHWM:\t  200 kB\nVmRSS:\t  100 kB\n")
+	f.Fuzz(func(t *testing.T, status string) { _, _ = parseMemory(status) })
+}
+
 func TestMachineStat(t *testing.T) {
 	const rest = "\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 5\n"
 	used, err := busy("cpu  100 20 30 99999 5000 4 3 2 50 60" + rest)
