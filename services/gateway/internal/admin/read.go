@@ -2,9 +2,7 @@ package admin
 
 import (
 	"context"
-	"encoding/base64"
 	"strconv"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -14,11 +12,6 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
-)
-
-const (
-	defaultPage = 50
-	maxPage     = 500
 )
 
 // GetTaskType implements warren.admin.v1.AdminService. It reads the store, so
@@ -36,6 +29,12 @@ func (s *Service) fresh(ctx context.Context, name string) (tasktypes.Type, error
 	if err := s.cfg.Types.Refresh(ctx); err != nil {
 		return tasktypes.Type{}, storeError(err)
 	}
+	return s.known(name, "name")
+}
+
+// known gives a task type with what this gateway goes by, also while its store does
+// not answer. Field is the request's that has the name.
+func (s *Service) known(name, field string) (tasktypes.Type, error) {
 	t, ok := s.cfg.Types.Type(name)
 	switch {
 	case ok:
@@ -46,28 +45,24 @@ func (s *Service) fresh(ctx context.Context, name string) (tasktypes.Type, error
 	}
 	return t, rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
 		"no worker has ever registered the task type %q; check the name: it is a method's full name, package.Service.Method", name).
-		Field("name", "unknown task type")
+		Field(field, "unknown task type")
 }
 
 // ListTaskTypes implements warren.admin.v1.AdminService. It shows what this
 // gateway goes by, also while its store does not answer.
 func (s *Service) ListTaskTypes(_ context.Context, r *adminv1.ListTaskTypesRequest) (*adminv1.ListTaskTypesResponse, error) {
-	after, err := parsePageToken(r.PageToken)
+	after, err := placeOf(typesAfter, r.PageToken)
 	if err != nil {
 		return nil, err
 	}
-	size := int(r.PageSize)
-	if size == 0 {
-		size = defaultPage
-	}
-	size = min(size, maxPage)
+	size := pageSize(r.PageSize)
 	out := &adminv1.ListTaskTypesResponse{}
 	for _, t := range s.cfg.Types.All() {
 		if t.Name <= after {
 			continue
 		}
 		if len(out.TaskTypes) == size {
-			out.NextPageToken = pageToken(out.TaskTypes[size-1].Name)
+			out.NextPageToken = tokenOf(typesAfter, out.TaskTypes[size-1].Name)
 			break
 		}
 		out.TaskTypes = append(out.TaskTypes, typeToProto(&t))
@@ -75,28 +70,8 @@ func (s *Service) ListTaskTypes(_ context.Context, r *adminv1.ListTaskTypesReque
 	return out, nil
 }
 
-// pagePrefix tells page tokens of this method from those of others.
-const pagePrefix = "task types after "
-
-// pageToken has the last name of a page: opaque to callers.
-func pageToken(last string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(pagePrefix + last))
-}
-
-// parsePageToken gives the name after which to go on, empty for the first page.
-func parsePageToken(token string) (string, error) {
-	if token == "" {
-		return "", nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	after, ok := strings.CutPrefix(string(b), pagePrefix)
-	if err != nil || !ok || after == "" {
-		return "", rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID,
-			"the page token is not one of this request's; leave it out to begin with the first page").
-			Field("page_token", "not a token of this request")
-	}
-	return after, nil
-}
+// typesAfter marks page tokens of ListTaskTypes.
+const typesAfter = "task types after "
 
 func typeToProto(t *tasktypes.Type) *adminv1.TaskType {
 	m := &adminv1.TaskType{

@@ -5,22 +5,50 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/control"
 	"github.com/warrenmq/warren/services/gateway/internal/projection"
+	"github.com/warrenmq/warren/services/gateway/internal/queues"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
 )
 
-// Store keeps overrides and claims, as store.Store says.
+// Control knows the workers and what operators have set, changes it, and cancels
+// tasks, as control.Control does.
+type Control interface {
+	Loaded() bool
+	Workers() []control.Worker
+	Worker(id string) (control.Worker, bool)
+	TypeControl(taskType, workerID string) *adminv1.TypeControl
+	SetPause(ctx context.Context, taskType string, p *brokerv1.Pause, reason string) (*adminv1.TypeControl, error)
+	SetConcurrency(ctx context.Context, taskType, workerID string, n int, a *brokerv1.Autoscale, reason string) (*adminv1.TypeControl, error)
+	Drain(ctx context.Context, workerID, reason string) error
+	Cancel(ctx context.Context, taskIDs []string, reason string) ([]store.CancelAnswer, error)
+	AwaitCancelled(ctx context.Context, taskIDs []string)
+}
+
+// Queues reads the queues of task types, as queues.Reader does.
+type Queues interface {
+	States(ctx context.Context, taskTypes []string) ([]queues.State, error)
+	List(ctx context.Context, types []queues.Type) ([]*adminv1.Queue, error)
+	Get(ctx context.Context, t queues.Type) (*adminv1.Queue, error)
+}
+
+// Store keeps overrides, claims and tasks, as store.Store says.
 type Store interface {
 	PutOverride(ctx context.Context, o store.Override) error
 	ClaimRun(ctx context.Context, id string, run int, c task.Copy) (held, ended bool, err error)
+	Task(ctx context.Context, id string) (task.Task, error)
+	List(ctx context.Context, q store.Query) (store.Page, error)
+	Queued(ctx context.Context, taskType string) (retrying int64, oldest time.Time, known bool, err error)
 }
 
 // Workers tells all workers of a task type the policy in force.
@@ -47,7 +75,13 @@ type Config struct {
 	Workers         Workers
 	Projection      Projection
 	Topology        Topology
-	Logger          *slog.Logger
+	Control         Control
+	Queues          Queues
+	Status          StatusWriter
+	Schedules       Schedules
+	// OpenTaker opens a taker of a task type's queue, which ends with ctx.
+	OpenTaker func(ctx context.Context, taskType string) (Taker, error)
+	Logger    *slog.Logger
 }
 
 // Service implements warren.admin.v1.AdminService.

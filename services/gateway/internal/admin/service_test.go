@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,6 +18,7 @@ import (
 	_ "github.com/warrenmq/warren/gen/demo/v1" // its descriptors make the task types
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/projection"
@@ -27,7 +27,7 @@ import (
 	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { brokertest.Main(m) }
 
 const typeDelay = "demo.v1.FaultService.Delay"
 

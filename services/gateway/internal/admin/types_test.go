@@ -87,7 +87,7 @@ func TestTypesComeInPages(t *testing.T) {
 		}
 		require.Equal(t, all, names, "page size %d", size)
 	}
-	for _, token := range []string{"?", "bm90IG91cnM", pageToken("")} {
+	for _, token := range []string{"?", "bm90IG91cnM", tokenOf(typesAfter, "")} {
 		_, err := f.ListTaskTypes(t.Context(), &adminv1.ListTaskTypesRequest{PageToken: token})
 		requireReason(t, err, codes.InvalidArgument, badPageToken)
 	}

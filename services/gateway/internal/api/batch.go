@@ -23,20 +23,29 @@ func (s *TaskService) BatchSubmitTasks(ctx context.Context, r *taskv1.BatchSubmi
 	if err != nil {
 		return nil, err
 	}
+	b := s.submitBatch(ctx, call, r.Requests)
+	noteFirst(ctx, b.subs)
+	return &taskv1.BatchSubmitTasksResponse{Results: b.finish()}, nil
+}
+
+// submitBatch submits what is asked for, each by itself.
+func (s *TaskService) submitBatch(ctx context.Context, c call, requests []*taskv1.SubmitTaskRequest) *batch {
 	bounded, cancel := submitting(ctx)
 	defer cancel()
-	b := batch{results: make([]*taskv1.BatchSubmitTasksResult, len(r.Requests)), byID: map[string]*submission{}}
-	for i, item := range r.Requests {
-		sub, known, err := s.prepareItem(bounded, call, item)
+	b := &batch{
+		results: make([]*taskv1.BatchSubmitTasksResult, len(requests)),
+		byID:    map[string]*submission{}, byKey: map[submissionKey]*submission{},
+	}
+	for i, r := range requests {
+		sub, known, err := s.prepareItem(bounded, c, r)
 		if sub == nil {
 			b.results[i] = result(known, err)
 			continue
 		}
 		b.add(i, sub)
 	}
-	s.submit(bounded, b.subs)
-	noteFirst(ctx, b.subs)
-	return &taskv1.BatchSubmitTasksResponse{Results: b.finish()}, nil
+	s.submitAll(bounded, b.subs)
+	return b
 }
 
 // batch is what becomes of the requests of one call.
@@ -47,6 +56,8 @@ type batch struct {
 	of []placed
 	// byID are those whose callers gave an id.
 	byID map[string]*submission
+	// byKey are those that have idempotency keys.
+	byKey map[submissionKey]*submission
 }
 
 type placed struct {
@@ -69,13 +80,20 @@ func (b *batch) add(position int, sub *submission) {
 			return
 		}
 	}
+	if sub.key != nil {
+		if first := b.byKey[*sub.key]; first != nil {
+			b.of = append(b.of, placed{position, first})
+			return
+		}
+		b.byKey[*sub.key] = sub
+	}
 	b.subs, b.of = append(b.subs, sub), append(b.of, placed{position, sub})
 }
 
 // finish gives the results once all is submitted.
 func (b *batch) finish() []*taskv1.BatchSubmitTasksResult {
 	for _, p := range b.of {
-		b.results[p.position] = result(&taskv1.SubmitTaskResponse{Task: p.sub.task}, p.sub.err)
+		b.results[p.position] = result(&taskv1.SubmitTaskResponse{Task: p.sub.task, AlreadySubmitted: p.sub.known}, p.sub.err)
 	}
 	return b.results
 }
@@ -112,12 +130,13 @@ func result(accepted *taskv1.SubmitTaskResponse, err error) *taskv1.BatchSubmitT
 }
 
 // noteFirst has the log say why a submission failed that was in order: the first
-// stands for all.
-func noteFirst(ctx context.Context, subs []*submission) {
+// stands for all. It says whether one did.
+func noteFirst(ctx context.Context, subs []*submission) bool {
 	for _, sub := range subs {
 		if sub.err != nil {
 			rpc.Note(ctx, sub.err)
-			return
+			return true
 		}
 	}
+	return false
 }

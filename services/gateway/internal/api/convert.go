@@ -28,7 +28,8 @@ func taskToProto(t *task.Task, names broker.Names) *taskv1.Task {
 		PayloadSize: t.PayloadSize, PayloadSha256: t.PayloadSHA256, PayloadOmitted: t.PayloadOmitted, ResultSize: t.ResultSize,
 		Failure: broker.FailureToProto(t.Failure), Cause: taskv1.Cause(t.Cause), Progress: progressToProto(t), TraceId: t.TraceID,
 		NextAttemptTime: timestamp(t.NextAttemptTime), ExpireTime: timestamp(t.ExpireTime),
-		Queue: names.Work(t.Type),
+		ScheduleTime: timestamp(t.ScheduleTime), ScheduleId: t.ScheduleID, CancelReason: t.CancelReason,
+		Queue: names.Work(t.Type), Etag: etagOf(t.Version),
 	}
 }
 
@@ -47,6 +48,8 @@ func progressToProto(t *task.Task) *taskv1.Progress {
 }
 
 var eventKinds = map[task.Phase]taskv1.EventKind{
+	task.PhaseScheduled:    taskv1.EventKind_EVENT_KIND_SCHEDULED,
+	task.PhaseUpdated:      taskv1.EventKind_EVENT_KIND_UPDATED,
 	task.PhaseQueued:       taskv1.EventKind_EVENT_KIND_QUEUED,
 	task.PhaseStarted:      taskv1.EventKind_EVENT_KIND_STARTED,
 	task.PhaseMessage:      taskv1.EventKind_EVENT_KIND_MESSAGE,
@@ -65,6 +68,7 @@ func eventToProto(e *task.NumberedEvent) *taskv1.TaskEvent {
 		Run: int32(e.Key.Run), Attempt: int32(e.Key.Attempt), WorkerId: e.WorkerID,
 		Failure: broker.FailureToProto(e.Failure), Cause: taskv1.Cause(e.Cause), Correction: e.Correction,
 		NextAttemptTime: timestamp(e.NextAttemptTime), Decision: e.Decision,
+		ScheduleTime: timestamp(e.ScheduleTime), Reason: e.Reason,
 	}
 	if e.Key.Phase == task.PhaseMessage {
 		m.MessageNumber = e.Key.Sequence

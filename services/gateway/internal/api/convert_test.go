@@ -31,7 +31,7 @@ func TestEveryPhaseHasItsKind(t *testing.T) {
 	t.Parallel()
 	names := map[task.Phase]string{
 		task.PhaseQueued: "QUEUED", task.PhaseStarted: "STARTED", task.PhaseMessage: "MESSAGE", task.PhaseReleased: "RELEASED",
-		task.PhaseRetrying: "RETRYING", task.PhaseLost: "LOST", task.PhaseDeadLettered: "DEAD_LETTERED", task.PhaseCancelled: "CANCELLED", task.PhaseSucceeded: "SUCCEEDED",
+		task.PhaseScheduled: "SCHEDULED", task.PhaseUpdated: "UPDATED", task.PhaseRetrying: "RETRYING", task.PhaseLost: "LOST", task.PhaseDeadLettered: "DEAD_LETTERED", task.PhaseCancelled: "CANCELLED", task.PhaseSucceeded: "SUCCEEDED",
 	}
 	kinds := map[taskv1.EventKind]bool{taskv1.EventKind_EVENT_KIND_UNSPECIFIED: true}
 	for p := range task.Phase(100) {
@@ -93,20 +93,24 @@ func TestTaskToProto(t *testing.T) {
 		CreateTime: at(1), StartTime: at(2), EndTime: at(3), UpdateTime: at(4), Version: 9, PayloadNumber: 1, PayloadSize: 10, PayloadSHA256: []byte{7},
 		PayloadOmitted: true, ResultNumber: 8, ResultSize: 11, Failure: failure, Cause: task.CausePermanentFailure,
 		Progress: &task.ProgressReport{Fraction: 0, Message: "p", Time: at(5)}, ProgressKey: task.Key{Run: 2, Attempt: 1},
-		NextAttemptTime: at(6), ExpireTime: at(7),
+		NextAttemptTime: at(6), ExpireTime: at(7), ScheduleTime: at(8), ScheduleID: "nightly", CancelReason: "a mistake",
 	}, names)
-	// Every field but those of the FULL view alone is filled.
+	// Every field is filled, but those of the FULL view alone and the cancellation that
+	// the service adds.
 	fields := got.ProtoReflect().Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		full := slices.Contains([]protoreflect.Name{"payload", "result", "response_headers", "response_trailers"}, f.Name())
+		full := slices.Contains([]protoreflect.Name{"payload", "result", "response_headers", "response_trailers", "cancel_request"}, f.Name())
 		require.Equal(t, !full, got.ProtoReflect().Has(f), f.Name())
 	}
 	require.Equal(t, id, got.TaskId)
 	require.Equal(t, "warren.work.a.v1.A.B", got.Queue)
-	require.Equal(t, []int64{1, 2, 3, 4, 6, 7}, []int64{
+	require.Equal(t, etagOf(9), got.Etag)
+	require.Equal(t, "nightly", got.ScheduleId)
+	require.Equal(t, "a mistake", got.CancelReason)
+	require.Equal(t, []int64{1, 2, 3, 4, 6, 7, 8}, []int64{
 		got.CreateTime.Seconds, got.StartTime.Seconds, got.EndTime.Seconds, got.UpdateTime.Seconds,
-		got.NextAttemptTime.Seconds, got.ExpireTime.Seconds,
+		got.NextAttemptTime.Seconds, got.ExpireTime.Seconds, got.ScheduleTime.Seconds,
 	})
 	require.EqualValues(t, 2, got.Run)
 	require.EqualValues(t, 3, got.Attempt)
@@ -151,6 +155,17 @@ func TestEventToProto(t *testing.T) {
 	require.EqualValues(t, 9, got.NextAttemptTime.Seconds)
 	require.Equal(t, "attempt 3 of 5", got.Decision)
 	require.EqualValues(t, 5, got.Failure.Code)
+
+	for phase, kind := range map[task.Phase]taskv1.EventKind{
+		task.PhaseScheduled: taskv1.EventKind_EVENT_KIND_SCHEDULED, task.PhaseUpdated: taskv1.EventKind_EVENT_KIND_UPDATED,
+		task.PhaseCancelled: taskv1.EventKind_EVENT_KIND_CANCELLED,
+	} {
+		e.Key.Phase, e.ScheduleTime, e.Reason = phase, time.Unix(11, 0), "a mistake"
+		got = eventToProto(&e)
+		require.Equal(t, kind, got.Kind)
+		require.EqualValues(t, 11, got.ScheduleTime.Seconds)
+		require.Equal(t, "a mistake", got.Reason)
+	}
 }
 
 func TestAttemptToProto(t *testing.T) {

@@ -133,7 +133,7 @@ func TestTheLargestSubmissionCanBePublished(t *testing.T) {
 
 	taskType, ok := service.cfg.Catalogue.Type(typeDelay)
 	require.True(t, ok)
-	sub, err := service.submission(taskType, r, time.Now())
+	sub, err := service.submission(taskType, r, time.Now(), time.Time{})
 	require.NoError(t, err)
 	sub.message.Metadata = md
 	service.cfg.Publisher.PublishTasks(t.Context(), []*broker.TaskMessage{sub.message}, func(_ int, err error) { require.NoError(t, err) })

@@ -20,9 +20,12 @@ func queued(m *broker.TaskMessage) *task.Event {
 		payload.Bytes, payload.Omitted = nil, true
 	}
 	return &task.Event{
-		TaskID: m.ID, Type: m.Type, Time: m.CreateTime,
-		Key:     task.Key{Run: m.Run, Attempt: 1, Phase: task.PhaseQueued, Copy: m.Copy},
-		Head:    &task.Head{CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace), ExpireTime: m.ExpireTime},
+		TaskID: m.ID, Type: m.Type, Time: m.RunTime,
+		Key: task.Key{Run: m.Run, Attempt: 1, Phase: task.PhaseQueued, Copy: m.Copy},
+		Head: &task.Head{
+			CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace),
+			ExpireTime: m.ExpireTime, ScheduleID: m.ScheduleID,
+		},
 		Payload: payload,
 	}
 }

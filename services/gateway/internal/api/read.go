@@ -136,7 +136,7 @@ func attemptsPage(r *taskv1.ListTaskAttemptsRequest, records []task.Record) *tas
 
 // show renders a task as the view asks.
 func (s *TaskService) show(ctx context.Context, t task.Task, view taskv1.TaskView) (*taskv1.Task, error) {
-	m := taskToProto(&t, s.cfg.Names)
+	m := s.basic(&t)
 	if view != taskv1.TaskView_TASK_VIEW_FULL {
 		return m, nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -37,17 +38,22 @@ func (s *TaskService) known(ctx context.Context, lookupEnd time.Time, taskType s
 	case err != nil:
 		return nil, readError(err)
 	}
-	digest := sha256.Sum256(r.Payload.GetValue())
+	return s.repeated(&t, taskType, r.Payload.GetValue())
+}
+
+// repeated answers a submission whose id a task has; nil for one of which only its
+// worker has told, its QUEUED event being late or lost.
+func (s *TaskService) repeated(t *task.Task, taskType string, payload []byte) (*taskv1.SubmitTaskResponse, error) {
+	digest := sha256.Sum256(payload)
 	switch {
 	case t.Type != taskType:
 		return nil, conflict(t.ID, "type", "the task with this id is of the type "+t.Type)
 	case t.PayloadNumber == 0:
-		// Only its worker has told of it: its QUEUED event is late or lost.
 		return nil, nil
 	case !bytes.Equal(t.PayloadSHA256, digest[:]):
 		return nil, conflict(t.ID, "payload", "the task with this id has another payload")
 	}
-	return &taskv1.SubmitTaskResponse{Task: taskToProto(&t, s.cfg.Names), AlreadySubmitted: true}, nil
+	return &taskv1.SubmitTaskResponse{Task: taskToProto(t, s.cfg.Names), AlreadySubmitted: true}, nil
 }
 
 func conflict(id, field, problem string) error {

@@ -67,8 +67,16 @@ type Config struct {
 	Store           store.Store
 	Hub             *watch.Hub
 	Projection      Projection
+	Control         Control
+	Fleet           Fleet
+	Queues          Queues
 	// Redeclare declares the queue of a known task type anew.
 	Redeclare func(ctx context.Context, taskType string) error
+	// Later is told of each task that was put into the store for later, and when it is
+	// due; nil is nobody.
+	Later func(at time.Time)
+	// Clock tells the time by which tasks for later are. Default: time.Now.
+	Clock func() time.Time
 	// MaxPayloadBytes bounds a payload.
 	MaxPayloadBytes int
 	TracerProvider  trace.TracerProvider
@@ -83,13 +91,19 @@ type TaskService struct {
 	tracer trace.Tracer
 	// redeclaring has one call of Redeclare for all who miss the same queue.
 	redeclaring singleflight.Group
+	keys        *keyDesk
 	// stopping is closed when waits and watches are to end.
 	stopping chan struct{}
 }
 
 // NewTaskService makes the service.
 func NewTaskService(cfg Config) *TaskService {
-	return &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), stopping: make(chan struct{})}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	s := &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), stopping: make(chan struct{})}
+	s.keys = newKeyDesk(&s.cfg)
+	return s
 }
 
 // Stop ends waits and watches, which callers resume elsewhere. Call it once.

@@ -136,7 +136,7 @@ func newService(t testing.TB, f *fakes, edit ...func(*Config)) (*TaskService, st
 	}
 	cfg := Config{
 		Names: broker.Names{Namespace: "warren"}, Catalogue: types, CatalogueLoaded: func() bool { return true }, Publisher: f, Status: f, Store: s,
-		Types: tasktypes.New(types, s, quiet()), Depth: f,
+		Types: tasktypes.New(types, s, quiet()), Depth: f, Control: &cancels{store: s},
 		Hub: watch.NewHub(), Projection: f, MaxPayloadBytes: 1000, TracerProvider: noop.NewTracerProvider(),
 		Redeclare: func(_ context.Context, taskType string) error {
 			require.Equal(t, typeDelay, taskType)

@@ -21,6 +21,11 @@ import (
 // submission is a task on its way into its queue.
 type submission struct {
 	message *broker.TaskMessage
+	// at is when it is to be put into its queue; zero is now.
+	at time.Time
+	// key is nil without an idempotency key, lease until that is claimed.
+	key   *submissionKey
+	lease *lease
 	// queued is its QUEUED event.
 	queued *task.Event
 	// limit is the queue's; leave is called once it is known whether the queue has
@@ -31,9 +36,11 @@ type submission struct {
 	// receipt is for the QUEUED event, once the message is in its queue.
 	receipt *broker.Receipt
 
-	// task is what was accepted, err why nothing was, once that is known.
-	task *taskv1.Task
-	err  error
+	// task is what was accepted, err why nothing was, once that is known; known says
+	// that the task was there already.
+	task  *taskv1.Task
+	known bool
+	err   error
 }
 
 // prepare checks what is asked for and makes a task of it; or it gives the answer,
@@ -51,17 +58,21 @@ func (s *TaskService) prepare(ctx context.Context, c call, r *taskv1.SubmitTaskR
 			return nil, known, err
 		}
 	}
-	sub, err := s.submission(taskType, r, time.Now())
+	at, err := scheduleTime(r, s.now())
 	if err != nil {
 		return nil, nil, err
 	}
-	sub.message.Metadata = c.metadata
+	sub, err := s.submission(taskType, r, time.Now(), at)
+	if err != nil {
+		return nil, nil, err
+	}
+	sub.message.Metadata, sub.key = c.metadata, keyOf(taskType.Name, r)
 	return sub, nil, nil
 }
 
 // submission makes a task of what is asked for and of what is in force for its
-// type.
-func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskRequest, now time.Time) (*submission, error) {
+// type, which is put into its queue at a time; zero is now.
+func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskRequest, now, at time.Time) (*submission, error) {
 	options, rules, ok := s.cfg.Types.Effective(t.Name)
 	if !ok {
 		return nil, s.unknownType(t.Name)
@@ -70,7 +81,7 @@ func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskReque
 		return nil, badField(err)
 	}
 	now = now.Truncate(time.Microsecond)
-	expire, err := expireTime(r, options, now)
+	expire, err := expireTime(r, options, now, at)
 	if err != nil {
 		return nil, err
 	}
@@ -86,24 +97,43 @@ func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskReque
 	if m.Priority == 0 {
 		m.Priority = int(options.GetPriority())
 	}
-	return &submission{message: m, limit: options.GetQueueLimit()}, nil
+	return &submission{message: m, at: at, limit: options.GetQueueLimit()}, nil
 }
 
-// expireTime is the one that was asked for, else the type's own; zero is never.
-func expireTime(r *taskv1.SubmitTaskRequest, options *taskv1.TaskOptions, now time.Time) (time.Time, error) {
+// expireTime is the one that was asked for, else the type's own, which counts from
+// the time of a task for later; zero is never.
+func expireTime(r *taskv1.SubmitTaskRequest, options *taskv1.TaskOptions, now, at time.Time) (time.Time, error) {
 	switch {
 	case r.ExpireTime == nil && options.GetExpiry() == nil:
 		return time.Time{}, nil
 	case r.ExpireTime == nil:
-		return now.Add(options.GetExpiry().AsDuration()), nil
+		return latest(now, at).Add(options.GetExpiry().AsDuration()), nil
 	case r.ExpireTime.CheckValid() != nil:
 		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be a valid google.protobuf.Timestamp"})
 	}
-	at := r.ExpireTime.AsTime().Truncate(time.Microsecond)
-	if !at.After(now) {
-		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be later than now, " + now.UTC().Format(time.RFC3339Nano)})
+	expire := r.ExpireTime.AsTime().Truncate(time.Microsecond)
+	return expire, badExpiry(expire, now, at)
+}
+
+// badExpiry says why a task can't expire at a time.
+func badExpiry(expire, now, at time.Time) error {
+	var problem string
+	switch {
+	case !expire.After(now):
+		problem = "must be later than now, " + now.UTC().Format(time.RFC3339Nano)
+	case !expire.After(at):
+		problem = "must be later than the time at which the task is put into its queue, " + at.UTC().Format(time.RFC3339Nano)
+	default:
+		return nil
 	}
-	return at, nil
+	return badField(&policy.FieldError{Field: "expire_time", Problem: problem})
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // badField says which field of a request makes no sense.

@@ -33,11 +33,11 @@ func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskReques
 	if known != nil || err != nil {
 		return known, err
 	}
-	s.submit(bounded, []*submission{sub})
+	s.submitAll(bounded, []*submission{sub})
 	if sub.err != nil {
 		return nil, sub.err
 	}
-	return &taskv1.SubmitTaskResponse{Task: sub.task}, nil
+	return &taskv1.SubmitTaskResponse{Task: sub.task, AlreadySubmitted: sub.known}, nil
 }
 
 // call is what all submissions of one call share.
@@ -53,27 +53,27 @@ func newCall(ctx context.Context) (call, error) {
 	return call{metadata, time.Now().Add(maxLookup)}, err
 }
 
+// again is for what comes next of the same call, if that is a stream.
+func (c call) again() call { return call{c.metadata, time.Now().Add(maxLookup)} }
+
 // submitting bounds a submission. A caller who hangs up does not stop one halfway:
 // its deadline bounds it, not its cancellation.
 func submitting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), untilAnswer(ctx, maxSubmit))
 }
 
-// submit has each task and then its QUEUED event confirmed, all of them at once, and
-// enters into each what became of it. In this order a crash in between leaves
-// neither an accepted id unknown nor a row that stays QUEUED for ever.
+// submit submits each task and enters into each what became of it: those for now are
+// put into their queues, the others are kept for later.
 func (s *TaskService) submit(ctx context.Context, subs []*submission) {
 	for _, sub := range subs {
 		s.trace(ctx, sub)
 	}
-	if err := s.awaitBroker(ctx); err != nil {
-		for _, sub := range subs {
-			sub.err = err
-		}
-	} else {
-		room, full := s.enter(subs)
-		s.publish(ctx, room)
-		s.overflow(ctx, full)
+	now, later := separate(subs)
+	if len(later) > 0 {
+		s.schedule(ctx, later)
+	}
+	if len(now) > 0 {
+		s.enqueue(ctx, now)
 	}
 	for _, sub := range subs {
 		if sub.err != nil {
@@ -81,6 +81,21 @@ func (s *TaskService) submit(ctx context.Context, subs []*submission) {
 		}
 		sub.span.End()
 	}
+}
+
+// enqueue has each task and then its QUEUED event confirmed, all of them at once. In
+// this order a crash in between leaves neither an accepted id unknown nor a row that
+// stays QUEUED for ever.
+func (s *TaskService) enqueue(ctx context.Context, subs []*submission) {
+	if err := s.awaitBroker(ctx); err != nil {
+		for _, sub := range subs {
+			sub.err = err
+		}
+		return
+	}
+	room, full := s.enter(subs)
+	s.publish(ctx, room)
+	s.overflow(ctx, full)
 }
 
 // trace starts the span that travels with a task.

@@ -114,7 +114,7 @@ func (w *feedWatcher) sendEntry(e *store.FeedEntry) error {
 		}
 	}
 	w.position = e.Next
-	return w.tell(&taskv1.WatchTasksResponse{Task: taskToProto(&e.Task, w.s.cfg.Names), Event: m})
+	return w.tell(&taskv1.WatchTasksResponse{Task: w.s.basic(&e.Task), Event: m})
 }
 
 // tell sends a message with the token of the place that was reached.

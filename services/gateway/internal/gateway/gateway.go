@@ -20,10 +20,14 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/admin"
 	"github.com/warrenmq/warren/services/gateway/internal/api"
+	"github.com/warrenmq/warren/services/gateway/internal/control"
 	"github.com/warrenmq/warren/services/gateway/internal/depth"
+	"github.com/warrenmq/warren/services/gateway/internal/later"
 	"github.com/warrenmq/warren/services/gateway/internal/projection"
+	"github.com/warrenmq/warren/services/gateway/internal/queues"
 	"github.com/warrenmq/warren/services/gateway/internal/registry"
 	"github.com/warrenmq/warren/services/gateway/internal/retention"
+	"github.com/warrenmq/warren/services/gateway/internal/schedules"
 	"github.com/warrenmq/warren/services/gateway/internal/starts"
 	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
 	"github.com/warrenmq/warren/services/gateway/internal/topology"
@@ -52,17 +56,25 @@ type gateway struct {
 	depth      *depth.Gauge
 	topology   *topology.Checker
 	registry   *registry.Registry
+	control    *control.Control
 	projection *projection.Projection
+	// management is nil if the gateway has none.
+	management *management.Client
+	queues     *queues.Reader
 	tasks      *api.TaskService
-	server     *grpc.Server
-	health     *health.Health
+	later      *later.Loop
+	schedules  *schedules.Engine
+	// clock tells what is due.
+	clock  func() time.Time
+	server *grpc.Server
+	health *health.Health
 	// stopping is closed when what would go on for ever is to end.
 	stopping chan struct{}
 }
 
 // newGateway puts a gateway together; nothing runs yet.
 func newGateway(cfg Config, r resources) (*gateway, error) {
-	g := &gateway{cfg: cfg, resources: r, stopping: make(chan struct{})}
+	g := &gateway{cfg: cfg, resources: r, clock: later.Clock(), stopping: make(chan struct{})}
 	id, known, hub, names := task.NewID(), catalogue.New(), watch.NewHub(), cfg.Broker.Names()
 	// The registry is made after the connection on which it declares topology.
 	declare := func(t *broker.Topology) error { return g.registry.Declare(t) }
@@ -76,8 +88,12 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	g.starts = starts.NewIssuer(starts.Config{
 		GatewayID: id, Projection: g.projection, Store: g.store, Controller: g.publisher, Logger: cfg.Logger,
 	})
+	g.control = g.newControl(id)
+	if err := g.makeQueues(names); err != nil {
+		return nil, err
+	}
 	g.registry = registry.New(registry.Config{
-		GatewayID: id, Names: names, Catalogue: known, Types: g.types, Starts: g.starts, Store: g.store, Controller: g.publisher, Topology: g.consume,
+		GatewayID: id, Names: names, Catalogue: known, Types: g.types, Starts: g.starts, Control: g.control, Store: g.store, Controller: g.publisher, Topology: g.consume,
 		MaxResultBytes: int64(cfg.MaxPayloadBytes), Logger: cfg.Logger,
 	})
 	g.consume.Subscribe(g.projection.Subscription(names))
@@ -85,19 +101,25 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	g.consume.Subscribe(g.registry.Beats())
 	g.tasks = api.NewTaskService(api.Config{
 		Names: names, Catalogue: known, CatalogueLoaded: g.registry.Loaded, Types: g.types, Depth: g.depth, Publisher: g.publisher, Status: g.status,
-		Store: g.store, Hub: hub, Projection: g.projection,
+		Store: g.store, Hub: hub, Projection: g.projection, Control: g.control, Fleet: g.control, Queues: g.queues,
 		Redeclare: func(ctx context.Context, taskType string) error {
 			return g.consume.Do(ctx, func(t *broker.Topology) error { return t.DeclareWork(taskType) })
 		},
+		Later: g.wakeLater, Clock: g.clock,
 		MaxPayloadBytes: cfg.MaxPayloadBytes, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
+	g.makeLater(hub)
 	if err := g.makeChecker(known); err != nil {
 		return nil, err
 	}
 	var err error
 	g.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger: cfg.Logger, MaxMessageBytes: max(cfg.MaxPayloadBytes, api.MaxBatchBytes) + overhead, MaxPayloadBytes: cfg.MaxPayloadBytes,
-		LongCalls: []string{taskv1.TaskService_WaitTask_FullMethodName}, Stopping: g.stopping,
+		LongCalls: []string{
+			taskv1.TaskService_WaitTask_FullMethodName, taskv1.TaskService_CancelTask_FullMethodName, taskv1.TaskService_CancelTasks_FullMethodName,
+			adminv1.AdminService_PurgeQueue_FullMethodName,
+		},
+		Stopping: g.stopping,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the gRPC server: %w", err)
@@ -105,6 +127,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	taskv1.RegisterTaskServiceServer(g.server, g.tasks)
 	adminv1.RegisterAdminServiceServer(g.server, admin.New(admin.Config{
 		Types: g.types, CatalogueLoaded: g.registry.Loaded, Store: g.store, Workers: g.registry, Projection: g.projection, Topology: g.topology, Logger: cfg.Logger,
+		Schedules: g.adminSchedules(), Control: g.control, Queues: g.queues, Status: g.status, OpenTaker: g.openTaker,
 	}))
 	g.health = health.New(cfg.Logger, "gateway",
 		health.Check{Service: taskv1.TaskService_ServiceDesc.ServiceName, Works: g.submits},
@@ -117,14 +140,10 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 
 // makeChecker makes the checker of the topology.
 func (g *gateway) makeChecker(known *catalogue.Catalogue) error {
-	c := topology.Config{Broker: g.cfg.Broker, Conn: g.consume, Catalogue: known, Declare: g.registry.Declare, Logger: g.cfg.Logger}
 	var err error
-	if g.cfg.ManagementURL != "" {
-		if c.Management, err = management.New(g.cfg.ManagementURL, g.cfg.Broker.VHost()); err != nil {
-			return fmt.Errorf("--management-url: %w", err)
-		}
-	}
-	if g.topology, err = topology.New(c); err != nil {
+	if g.topology, err = topology.New(topology.Config{
+		Broker: g.cfg.Broker, Conn: g.consume, Management: g.management, Catalogue: known, Declare: g.registry.Declare, Logger: g.cfg.Logger,
+	}); err != nil {
 		return fmt.Errorf("make the checker of the topology: %w", err)
 	}
 	return nil
@@ -159,7 +178,7 @@ func (g *gateway) run(ctx context.Context) error {
 	defer cancel()
 	var below errgroup.Group
 	for _, run := range []func(context.Context){
-		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.health.Run,
+		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.control.Run, g.health.Run, g.later.Run, g.schedules.Run,
 		g.types.Run, g.starts.Run, g.depth.Run, g.topology.Run,
 		retention.NewSweeper(g.store, g.cfg.Retention, g.ages, g.cfg.Logger).Run,
 		func(ctx context.Context) { g.health.ServeProbes(ctx, g.metrics) },

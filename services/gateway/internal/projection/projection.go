@@ -35,7 +35,7 @@ type Parker interface {
 	PublishParked(ctx context.Context, body []byte, problem string) error
 }
 
-// Projection is the one writer of tasks into the store.
+// Projection writes what the status queue has of tasks into the store.
 type Projection struct {
 	store   store.Store
 	hub     *watch.Hub
@@ -141,7 +141,7 @@ func (p *Projection) apply(ctx context.Context, events []task.Event) ([]useless,
 func (p *Projection) applyOnce(ctx context.Context, events []task.Event) (problem, err error) {
 	faults := 0
 	err = retry.Until(ctx, p.log, "the store", func() error {
-		err := p.applyNow(ctx, events)
+		err := p.Apply(ctx, events)
 		if err == nil || ctx.Err() != nil || passes(err) {
 			return err
 		}
@@ -150,7 +150,7 @@ func (p *Projection) applyOnce(ctx context.Context, events []task.Event) (proble
 				return err
 			}
 			// It may have begun to work only after the last try.
-			if err = p.applyNow(ctx, events); err == nil || passes(err) {
+			if err = p.Apply(ctx, events); err == nil || passes(err) {
 				return err
 			}
 		}
@@ -160,14 +160,18 @@ func (p *Projection) applyOnce(ctx context.Context, events []task.Event) (proble
 	return problem, err
 }
 
-// applyNow applies events and wakes those who wait for their tasks.
-func (p *Projection) applyNow(ctx context.Context, events []task.Event) error {
+// Apply applies events now, besides those of the status queue, and wakes those who
+// wait for their tasks. Errors: as of store.Store's Apply, with nothing applied.
+func (p *Projection) Apply(ctx context.Context, events []task.Event) error {
 	changes, err := p.store.Apply(ctx, events)
 	for _, c := range changes {
 		p.hub.Wake(c.TaskID)
 	}
 	return err
 }
+
+// Wake wakes those who wait for a task that somebody else has changed in the store.
+func (p *Projection) Wake(taskID string) { p.hub.Wake(taskID) }
 
 // passes says whether an error of the store is of a kind that passes by itself.
 func passes(err error) bool {

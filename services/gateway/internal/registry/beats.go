@@ -11,18 +11,8 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 )
 
-const (
-	// maxSilence is after how long without a heartbeat a worker counts as gone.
-	maxSilence = 10 * time.Second
-	// maxAnswers bounds the answers on their way at once.
-	maxAnswers = 16
-)
-
-// worker is a live worker as its heartbeats show it.
-type worker struct {
-	identity *brokerv1.WorkerIdentity
-	seen     time.Time
-}
+// maxAnswers bounds the answers on their way at once.
+const maxAnswers = 16
 
 func (r *Registry) handleBeats(ctx context.Context, batch []broker.Delivery) error {
 	var g errgroup.Group
@@ -33,10 +23,10 @@ func (r *Registry) handleBeats(ctx context.Context, batch []broker.Delivery) err
 			r.cfg.Logger.Warn("a heartbeat can't be decoded", "error", err)
 			continue
 		}
-		r.see(&beat, time.Now())
+		r.cfg.Control.Beat(&beat, time.Now())
 		if !beat.Goodbye {
 			g.Go(func() error {
-				r.tell(ctx, beat.Worker.WorkerId, r.answerBeat(&beat))
+				r.tellBeating(ctx, &beat)
 				return nil
 			})
 		}
@@ -44,12 +34,21 @@ func (r *Registry) handleBeats(ctx context.Context, batch []broker.Delivery) err
 	return g.Wait()
 }
 
+// tellBeating answers a heartbeat, and tells the worker what it does not know to be
+// cancelled.
+func (r *Registry) tellBeating(ctx context.Context, beat *brokerv1.Heartbeat) {
+	r.tell(ctx, beat.Worker.WorkerId, r.answerBeat(beat))
+	if news := r.cfg.Control.News(beat); news != nil {
+		r.tell(ctx, beat.Worker.WorkerId, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Cancellations{Cancellations: news}})
+	}
+}
+
 // answerBeat tells a worker the policies in force for its types. As long as
 // overrides may be missing here, what the worker knows already is better.
 func (r *Registry) answerBeat(beat *brokerv1.Heartbeat) *brokerv1.ControlMessage {
 	answer := &brokerv1.HeartbeatAnswer{}
 	for _, load := range beat.Types {
-		p := r.policy(load.Type)
+		p := r.policy(beat.Worker.WorkerId, load.Type)
 		switch {
 		case p == nil:
 			answer.RegisterAgain = true
@@ -58,28 +57,4 @@ func (r *Registry) answerBeat(beat *brokerv1.Heartbeat) *brokerv1.ControlMessage
 		}
 	}
 	return &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Heartbeat{Heartbeat: answer}}
-}
-
-func (r *Registry) see(beat *brokerv1.Heartbeat, now time.Time) {
-	id := beat.Worker.WorkerId
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if beat.Goodbye {
-		delete(r.workers, id)
-		r.cfg.Logger.Info("a worker has stopped", "worker_id", id, "host", beat.Worker.Host)
-		return
-	}
-	r.workers[id] = &worker{identity: beat.Worker, seen: now}
-}
-
-// forgetGone forgets workers that have been silent for too long.
-func (r *Registry) forgetGone(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, w := range r.workers {
-		if now.Sub(w.seen) > maxSilence {
-			delete(r.workers, id)
-			r.cfg.Logger.Warn("a worker is silent, it counts as gone", "worker_id", id, "host", w.identity.Host, "last_seen", w.seen)
-		}
-	}
 }

@@ -113,3 +113,34 @@ func TestStartRequestsAreHandedOver(t *testing.T) {
 	require.EqualValues(t, 2, f.starts.requests[1].Delivery)
 	require.Empty(t, f.told.messages)
 }
+
+func TestWorkersLearnWhatOperatorsHaveSet(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, newStore(t))
+	f.register(t, acme(t, "1"))
+	require.NoError(t, f.types.Refresh(t.Context()))
+	f.control.slots = map[string]int32{"": 7, "w-1": 7, "w-2": 9}
+	require.EqualValues(t, 7, f.register(t, acme(t, "1")).Types[0].Concurrency)
+	require.NoError(t, f.Beats().Handle(t.Context(), []broker.Delivery{encode(t, beat("w-2", false, resize))}))
+	require.EqualValues(t, 9, f.told.messages[len(f.told.messages)-1].GetHeartbeat().Types[0].Concurrency)
+
+	require.NoError(t, f.TellWorkers(t.Context(), resize))
+	require.Equal(t, []string{resize}, f.told.types)
+	require.EqualValues(t, 7, f.told.messages[len(f.told.messages)-1].GetHeartbeat().Types[0].Concurrency)
+	// When one of them has its own, each is told what holds for it.
+	f.control.apart = []string{"w-1", "w-2"}
+	before := len(f.told.workers)
+	require.NoError(t, f.TellWorkers(t.Context(), resize))
+	require.Len(t, f.told.types, 1)
+	told := map[string]int32{}
+	for i, m := range f.told.messages[len(f.told.messages)-2:] {
+		told[f.told.workers[before+i]] = m.GetHeartbeat().Types[0].Concurrency
+	}
+	require.Equal(t, map[string]int32{"w-1": 7, "w-2": 9}, told)
+
+	f.control.unloaded = true
+	require.True(t, f.policy("w-1", resize).Provisional)
+	before = len(f.told.messages)
+	require.NoError(t, f.TellWorkers(t.Context(), resize))
+	require.Len(t, f.told.messages, before)
+}

@@ -70,7 +70,7 @@ func (r *Registry) answerRegistration(ctx context.Context, request *brokerv1.Wor
 		for _, s := range registration.Services {
 			answer.Refusals = append(answer.Refusals, &brokerv1.Refusal{Name: s, Message: err.Error(), Service: true})
 		}
-	} else if err := r.take(ctx, bundle, startOf(request.Worker, time.Now()), answer); err != nil {
+	} else if err := r.take(ctx, bundle, request.Worker, answer); err != nil {
 		return err
 	}
 	w := request.Worker
@@ -81,12 +81,12 @@ func (r *Registry) answerRegistration(ctx context.Context, request *brokerv1.Wor
 }
 
 // take sees to the queues of a bundle's types before anyone can submit to them.
-func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, start time.Time, answer *brokerv1.RegistrationAnswer) error {
+func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, w *brokerv1.WorkerIdentity, answer *brokerv1.RegistrationAnswer) error {
 	conflicts, err := r.declareTypes(ctx, bundle.TaskTypes())
 	if err != nil {
 		return err
 	}
-	if err := r.learn(ctx, bundle, start); err != nil {
+	if err := r.learn(ctx, bundle, startOf(w, time.Now())); err != nil {
 		return err
 	}
 	for _, refusal := range bundle.Refusals() {
@@ -95,7 +95,7 @@ func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, start tim
 	for _, taskType := range bundle.TaskTypes() {
 		if slices.Contains(conflicts, taskType.Name) {
 			answer.Refusals = append(answer.Refusals, r.refuseQueue(taskType.Name))
-		} else if p := r.policy(taskType.Name); p != nil {
+		} else if p := r.policy(w.WorkerId, taskType.Name); p != nil {
 			answer.Types = append(answer.Types, p)
 		}
 	}

@@ -30,6 +30,10 @@ const (
 	// that are seen to at once.
 	maxRegistrations = 256
 	maxRegistering   = 4
+	// maxSyncs bounds the workers that wait to be told what is cancelled, maxSyncing
+	// those that are being told at once.
+	maxSyncs   = 1024
+	maxSyncing = 8
 	// logPeriod is the time between two log lines about the same trouble.
 	logPeriod = 10 * time.Second
 	// savePeriod is the time between two tries to store what the store did not
@@ -62,6 +66,26 @@ type Starts interface {
 	Ask(workerID string, r task.StartRequest)
 }
 
+// Control knows the workers, and what they are to be told besides the policies of
+// their types.
+type Control interface {
+	// Loaded says whether what operators have set is known.
+	Loaded() bool
+	// Listening says that heartbeats arrive from now on.
+	Listening(now time.Time)
+	Beat(h *brokerv1.Heartbeat, now time.Time)
+	// Sync answers a SyncRequest; after an error the worker is to repeat it.
+	Sync(ctx context.Context, r *brokerv1.WorkerRequest) error
+	// News is what a worker is to be told that a heartbeat shows to be missing; nil
+	// for nothing.
+	News(h *brokerv1.Heartbeat) *brokerv1.CancellationBatch
+	// Decorate adds to a worker's policy what operators have set; without a worker,
+	// what they have set for all.
+	Decorate(workerID string, p *brokerv1.TypePolicy)
+	// Apart lists the live workers of a task type if they can't all be told the same.
+	Apart(taskType string) []string
+}
+
 // Config is what a registry needs.
 type Config struct {
 	GatewayID  string
@@ -69,6 +93,7 @@ type Config struct {
 	Catalogue  *catalogue.Catalogue
 	Types      Types
 	Starts     Starts
+	Control    Control
 	Store      store.Store
 	Controller Controller
 	Topology   Topology
@@ -85,6 +110,9 @@ type Registry struct {
 	registrations chan *brokerv1.WorkerRequest
 	full          rate.Sometimes
 
+	// syncs wait for Run.
+	syncs chan *brokerv1.WorkerRequest
+
 	// undeclared asks Run to declare the queues of all known types.
 	undeclared chan struct{}
 
@@ -92,41 +120,44 @@ type Registry struct {
 	loaded bool
 	// In the order in which they were announced.
 	unsaved []store.BundleRecord
-	workers map[string]*worker
 	// Task types whose queues exist with other arguments.
 	conflicts map[string]bool
 	// Registrations that wait or are seen to.
 	registering map[registrationKey]bool
+	// Workers whose SyncRequests wait or are seen to.
+	syncing map[string]bool
 }
 
 // New makes a registry. Run fills its catalogue from the store.
 func New(cfg Config) *Registry {
 	return &Registry{
-		cfg: cfg, undeclared: make(chan struct{}, 1), workers: map[string]*worker{}, conflicts: map[string]bool{},
+		cfg: cfg, undeclared: make(chan struct{}, 1), conflicts: map[string]bool{},
 		registrations: make(chan *brokerv1.WorkerRequest, maxRegistrations), registering: map[registrationKey]bool{},
-		full: rate.Sometimes{Interval: logPeriod},
+		full: rate.Sometimes{Interval: logPeriod}, syncs: make(chan *brokerv1.WorkerRequest, maxSyncs), syncing: map[string]bool{},
 	}
 }
 
-// Run answers registrations and keeps the catalogue, until ctx ends.
+// Run answers registrations and SyncRequests and keeps the catalogue, until ctx ends.
 func (r *Registry) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for range maxRegistering {
 		running.Go(func() { r.serveRegistrations(ctx) })
 	}
+	for range maxSyncing {
+		running.Go(func() { r.serveSyncs(ctx) })
+	}
 	r.keep(ctx)
 }
 
 // keep loads the catalogue, then stores what workers announce and the store did
-// not take at once, and forgets workers that are gone, until ctx ends.
+// not take at once, until ctx ends.
 func (r *Registry) keep(ctx context.Context) {
 	ticker := time.NewTicker(savePeriod)
 	defer ticker.Stop()
 	for {
 		r.load(ctx)
 		r.save(ctx)
-		r.forgetGone(time.Now())
 		select {
 		case <-r.undeclared:
 			r.declareKnown(ctx)
@@ -154,7 +185,17 @@ func (r *Registry) Requests() broker.Subscription {
 func (r *Registry) Beats() broker.Subscription {
 	return broker.Subscription{
 		Queue:    r.cfg.Names.Beats(r.cfg.GatewayID),
-		Declare:  func(t *broker.Topology) error { return t.DeclareBeats(r.cfg.GatewayID) },
+		Declare:  r.declareBeats,
 		Prefetch: beatPrefetch, MaxBatch: beatBatch, Handle: r.handleBeats,
 	}
+}
+
+// declareBeats declares the queue for heartbeats, which went with the connection
+// before: until now none arrived.
+func (r *Registry) declareBeats(t *broker.Topology) error {
+	if err := t.DeclareBeats(r.cfg.GatewayID); err != nil {
+		return err
+	}
+	r.cfg.Control.Listening(time.Now())
+	return nil
 }

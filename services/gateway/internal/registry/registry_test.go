@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -121,6 +122,47 @@ func (s *starts) Ask(workerID string, r task.StartRequest) {
 	s.workers, s.requests = append(s.workers, workerID), append(s.requests, r)
 }
 
+// control stands for what knows the workers.
+type control struct {
+	mu        sync.Mutex
+	unloaded  bool
+	listening int
+	beats     []*brokerv1.Heartbeat
+	syncs     []*brokerv1.WorkerRequest
+	syncErr   error
+	news      *brokerv1.CancellationBatch
+	// slots are what operators have set by worker, "" is for all.
+	slots map[string]int32
+	apart []string
+}
+
+func (c *control) Loaded() bool { return !c.unloaded }
+
+func (c *control) Listening(time.Time) { c.listening++ }
+
+func (c *control) Beat(h *brokerv1.Heartbeat, _ time.Time) { c.beats = append(c.beats, h) }
+
+func (c *control) Sync(_ context.Context, r *brokerv1.WorkerRequest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.syncs = append(c.syncs, r)
+	return c.syncErr
+}
+
+func (c *control) asked() []*brokerv1.WorkerRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.syncs)
+}
+
+func (c *control) News(*brokerv1.Heartbeat) *brokerv1.CancellationBatch { return c.news }
+
+func (c *control) Decorate(workerID string, p *brokerv1.TypePolicy) {
+	p.Concurrency = c.slots[workerID]
+}
+
+func (c *control) Apart(string) []string { return c.apart }
+
 // fixture is a registry and what it works with.
 type fixture struct {
 	*Registry
@@ -129,15 +171,16 @@ type fixture struct {
 	told     *told
 	types    *tasktypes.Types
 	starts   *starts
+	control  *control
 }
 
 func newFixture(t testing.TB, s *outage) *fixture {
 	t.Helper()
-	f := &fixture{store: s, topology: &topology{}, told: &told{}, starts: &starts{}}
+	f := &fixture{store: s, topology: &topology{}, told: &told{}, starts: &starts{}, control: &control{}}
 	known := catalogue.New()
 	f.types = tasktypes.New(known, s, quiet())
 	f.Registry = New(Config{
-		GatewayID: "g-1", Names: broker.Names{Namespace: "warren"}, Catalogue: known, Types: f.types, Starts: f.starts, Store: s,
+		GatewayID: "g-1", Names: broker.Names{Namespace: "warren"}, Catalogue: known, Types: f.types, Starts: f.starts, Control: f.control, Store: s,
 		Controller: f.told, Topology: f.topology, MaxResultBytes: 1234, Logger: quiet(),
 	})
 	return f
@@ -435,7 +478,7 @@ func TestHeartbeatsComeInBatches(t *testing.T) {
 	}
 	require.NoError(t, f.Beats().Handle(t.Context(), batch))
 	require.Len(t, f.told.workers, 50)
-	require.Len(t, f.workers, 50)
+	require.Len(t, f.control.beats, 50)
 }
 
 func TestGoodbye(t *testing.T) {
@@ -445,24 +488,48 @@ func TestGoodbye(t *testing.T) {
 	require.Len(t, f.told.messages, 2)
 	require.NoError(t, f.Beats().Handle(t.Context(), []broker.Delivery{encode(t, beat("a", true))}))
 	require.Len(t, f.told.messages, 2, "who goes reads no more")
-	require.NotContains(t, f.workers, "a")
-	require.Contains(t, f.workers, "b")
+	require.True(t, f.control.beats[2].Goodbye)
 }
 
-func TestSilentWorkersAreForgotten(t *testing.T) {
+func TestWorkersAreToldWhatTheyDontKnowToBeCancelled(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, newStore(t))
-	now := time.Now()
-	f.see(beat("early", false), now)
-	f.see(beat("late", false), now.Add(time.Second))
-	f.forgetGone(now.Add(maxSilence))
-	require.Len(t, f.workers, 2)
-	f.forgetGone(now.Add(maxSilence + time.Nanosecond))
-	require.NotContains(t, f.workers, "early")
-	require.Contains(t, f.workers, "late")
-	f.see(beat("late", false), now.Add(time.Hour))
-	f.forgetGone(now.Add(time.Hour))
-	require.Contains(t, f.workers, "late")
+	f.control.news = &brokerv1.CancellationBatch{After: 3, Position: 5, Complete: true}
+	require.NoError(t, f.Beats().Handle(t.Context(), []broker.Delivery{encode(t, beat("a", false)), encode(t, beat("a", true))}))
+	require.Equal(t, []string{"a", "a"}, f.told.workers)
+	require.NotNil(t, f.told.messages[0].GetHeartbeat())
+	require.True(t, proto.Equal(f.control.news, f.told.messages[1].GetCancellations()))
+	require.Equal(t, "g-1", f.told.messages[1].GatewayId)
+}
+
+func TestSyncsAreAnswered(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, newStore(t))
+	sync := func(worker string) broker.Delivery {
+		return encode(t, &brokerv1.WorkerRequest{
+			Worker: &brokerv1.WorkerIdentity{WorkerId: worker}, RequestId: "r",
+			Request: &brokerv1.WorkerRequest_Sync{Sync: &brokerv1.SyncRequest{Types: []string{resize}}},
+		})
+	}
+	f.control.syncErr = errors.New("not now")
+	require.NoError(t, f.Requests().Handle(t.Context(), []broker.Delivery{sync("a"), sync("a"), sync("b")}))
+	f.run(t)
+	brokertest.Eventually(t, patience, func() bool { return len(f.control.asked()) == 2 })
+	// One that could not be answered may be repeated.
+	brokertest.Eventually(t, patience, func() bool {
+		require.NoError(t, f.Requests().Handle(t.Context(), []broker.Delivery{sync("a")}))
+		return len(f.control.asked()) > 2
+	})
+}
+
+func TestTooManySyncsAreDropped(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, newStore(t))
+	for i := range maxSyncs + 10 {
+		f.askSync(&brokerv1.WorkerRequest{Worker: &brokerv1.WorkerIdentity{WorkerId: fmt.Sprint(i)}})
+	}
+	require.Len(t, f.syncs, maxSyncs)
+	require.Len(t, f.syncing, maxSyncs)
 }
 
 // TestOverABroker has a worker's request answered through real queues.
@@ -480,7 +547,7 @@ func TestOverABroker(t *testing.T) {
 	known := catalogue.New()
 	types := tasktypes.New(known, s, quiet())
 	r = New(Config{
-		GatewayID: "g-1", Names: cfg.Names(), Catalogue: known, Types: types, Starts: &starts{}, Store: s,
+		GatewayID: "g-1", Names: cfg.Names(), Catalogue: known, Types: types, Starts: &starts{}, Control: &control{}, Store: s,
 		Controller: publisher, Topology: consume, MaxResultBytes: 1234, Logger: quiet(),
 	})
 	consume.Subscribe(r.Requests())

@@ -23,6 +23,8 @@ func (r *Registry) handleRequests(_ context.Context, batch []broker.Delivery) er
 			r.askRegistration(request)
 		case request.GetStart() != nil:
 			r.askStart(request)
+		case request.GetSync() != nil:
+			r.askSync(request)
 		}
 	}
 	return nil

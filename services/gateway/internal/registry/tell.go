@@ -4,39 +4,73 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 )
 
 // policy is what a worker is to know of a task type; nil if that is not known.
-// It is provisional while what operators have set may be missing in it.
-func (r *Registry) policy(taskType string) *brokerv1.TypePolicy {
-	// Asked first, for overrides may be loaded meanwhile.
-	loaded := r.cfg.Types.Loaded()
+// It is provisional while what operators have set may be missing in it. Without a
+// worker it is what all are to know.
+func (r *Registry) policy(workerID, taskType string) *brokerv1.TypePolicy {
+	// Asked first, for they may be loaded meanwhile.
+	loaded := r.cfg.Types.Loaded() && r.cfg.Control.Loaded()
 	options, _, ok := r.cfg.Types.Effective(taskType)
 	if !ok {
 		return nil
 	}
-	return &brokerv1.TypePolicy{
+	p := &brokerv1.TypePolicy{
 		Type: taskType, Timeout: options.GetTimeout(), MaxResultBytes: r.cfg.MaxResultBytes, Options: options, Provisional: !loaded,
 	}
+	r.cfg.Control.Decorate(workerID, p)
+	return p
+}
+
+// Policies are what a worker is to know of those of the task types that are known.
+func (r *Registry) Policies(workerID string, types []string) []*brokerv1.TypePolicy {
+	var out []*brokerv1.TypePolicy
+	for _, name := range types {
+		if p := r.policy(workerID, name); p != nil {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // TellWorkers tells all workers of a task type the policy in force, which they
 // would otherwise learn with their next heartbeat. While it is not known, it tells
 // them nothing. It fails if the broker can't take the message now.
 func (r *Registry) TellWorkers(ctx context.Context, taskType string) error {
-	p := r.policy(taskType)
+	p := r.policy("", taskType)
 	if p == nil || p.Provisional {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	if apart := r.cfg.Control.Apart(taskType); apart != nil {
+		return r.tellApart(ctx, taskType, apart)
+	}
 	if err := r.cfg.Controller.PublishControlType(ctx, taskType, r.control(heartbeat(p))); err != nil {
 		return fmt.Errorf("tell the workers of %s the policy in force: %w", taskType, err)
 	}
 	return nil
+}
+
+// tellApart tells each worker the policy that is in force for it.
+func (r *Registry) tellApart(ctx context.Context, taskType string, workerIDs []string) error {
+	var g errgroup.Group
+	g.SetLimit(maxAnswers)
+	for _, id := range workerIDs {
+		g.Go(func() error {
+			m := r.control(heartbeat(r.Policies(id, []string{taskType})...))
+			if err := r.cfg.Controller.PublishControl(ctx, id, m); err != nil {
+				return fmt.Errorf("tell worker %s the policy of %s in force: %w", id, taskType, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 func heartbeat(types ...*brokerv1.TypePolicy) *brokerv1.ControlMessage {

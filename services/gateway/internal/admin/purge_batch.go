@@ -1,0 +1,179 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+const (
+	// purgeBatch is how many messages are purged with one round of confirms.
+	purgeBatch = 500
+	// settleTime is for what a purge has begun when its caller has gone.
+	settleTime = 10 * time.Second
+)
+
+// errBroker says that the broker has ended a purge.
+var errBroker = errors.New("the broker did not do its part")
+
+// StatusWriter writes status events.
+type StatusWriter interface {
+	Write(ctx context.Context, e *task.Event) (*broker.Receipt, error)
+}
+
+// Taker takes what is ready out of the queue of a task type, as broker.Taker does.
+type Taker interface {
+	Take(limit int) ([]broker.ReadyTask, error)
+	Accept(tasks []broker.ReadyTask) error
+	Release(tasks []broker.ReadyTask) error
+	Close()
+}
+
+// purge takes tasks out of one queue. What it has taken and neither accepts nor
+// releases returns as a failed delivery, which a worker asks for a permit for: so no
+// task starts whose end was told, whatever happens in between.
+type purge struct {
+	*Service
+	taker  Taker
+	reason string
+	// life outlives the caller.
+	life context.Context //nolint:containedctx // it is that of one call
+	// purged counts the tasks that were cancelled.
+	purged int64
+	// kept are the messages that are none of its business: they return in the end, as
+	// they would be taken again otherwise.
+	kept []broker.ReadyTask
+}
+
+// release gives back what was kept. Where that fails, the broker does it by itself.
+func (p *purge) release() { _ = p.taker.Release(p.kept) }
+
+// end ends tasks that were taken: their ends are confirmed first, then they are
+// accepted. Of several messages of a task, only the one that holds the run ends it.
+func (p *purge) end(ctx context.Context, taken []broker.ReadyTask) error {
+	if slices.ContainsFunc(taken, needsClaim) {
+		if err := p.awaitProjection(ctx); err != nil {
+			p.kept = append(p.kept, taken...)
+			return err
+		}
+	}
+	var ending, dropped []broker.ReadyTask
+	for i := range taken {
+		if taken[i].Problem != nil {
+			p.kept = append(p.kept, taken[i])
+			continue
+		}
+		v, err := p.judge(ctx, &taken[i])
+		switch {
+		case err != nil:
+			p.kept = slices.Concat(p.kept, ending, dropped, taken[i:])
+			return err
+		case v == verdictKeep:
+			p.kept = append(p.kept, taken[i])
+		case v == verdictDrop:
+			dropped = append(dropped, taken[i])
+		default:
+			ending = append(ending, taken[i])
+		}
+	}
+	told, err := p.tell(ending)
+	p.purged += int64(told)
+	if failed := p.taker.Accept(append(dropped, ending[:told]...)); failed != nil {
+		err = errors.Join(err, fmt.Errorf("%w: %w", errBroker, failed))
+	}
+	return err
+}
+
+// tell has the ends of tasks confirmed, and says of how many they are, from the
+// first.
+func (p *purge) tell(ending []broker.ReadyTask) (int, error) {
+	receipts := make([]*broker.Receipt, len(ending))
+	for i := range ending {
+		var err error
+		if receipts[i], err = p.cfg.Status.Write(p.life, p.event(&ending[i])); err != nil {
+			return 0, fmt.Errorf("%w: %w", errBroker, err)
+		}
+	}
+	for i, receipt := range receipts {
+		if err := receipt.Wait(p.life); err != nil {
+			return i, fmt.Errorf("%w: %w", errBroker, err)
+		}
+	}
+	return len(ending), nil
+}
+
+// verdict is what becomes of a message.
+type verdict int
+
+const (
+	// verdictCancel: its task is CANCELLED.
+	verdictCancel verdict = iota
+	// verdictDrop: another message holds the run, or it has ended; a worker would drop
+	// it too.
+	verdictDrop
+	// verdictKeep: it stays in the queue.
+	verdictKeep
+)
+
+// needsClaim says whether another message of the task may have started, or this one,
+// or its end be told already: a worker would ask before it starts it.
+func needsClaim(r broker.ReadyTask) bool {
+	return r.Problem == nil && (r.Task.Resend || r.Task.Run > 1 || r.Failed > 0)
+}
+
+// judge says what becomes of a message that is a task.
+func (p *purge) judge(ctx context.Context, r *broker.ReadyTask) (verdict, error) {
+	if !needsClaim(*r) {
+		return verdictCancel, nil
+	}
+	held, ended, err := p.cfg.Store.ClaimRun(ctx, r.Task.ID, r.Task.Run, r.Task.Copy)
+	switch {
+	case err != nil:
+		return verdictKeep, err
+	case held && !ended:
+		return verdictCancel, nil
+	case !ended:
+		return verdictDrop, nil
+	}
+	t, err := p.cfg.Store.Task(ctx, r.Task.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return verdictDrop, nil
+	case err != nil:
+		return verdictKeep, err
+	case t.State == task.StateDeadLettered && t.Decided.Run == r.Task.Run && t.Decided.Copy == r.Task.Copy:
+		// Its settlement was lost: the message has to become a dead letter yet.
+		return verdictKeep, nil
+	}
+	return verdictDrop, nil
+}
+
+// event is that a task was cancelled.
+func (p *purge) event(r *broker.ReadyTask) *task.Event {
+	m := &r.Task
+	return &task.Event{
+		TaskID: m.ID, Type: m.Type, Time: time.Now().UTC().Truncate(time.Microsecond), Reason: p.reason,
+		Key: task.Key{Run: m.Run, Attempt: r.Attempt, Delivery: r.Acquired, Phase: task.PhaseCancelled, Copy: m.Copy},
+		Head: &task.Head{
+			CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace),
+			ExpireTime: m.ExpireTime, ScheduleID: m.ScheduleID,
+		},
+	}
+}
+
+// outlive is a context that ends a while after ctx has.
+func outlive(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(while, cancel)
+		context.AfterFunc(life, func() { timer.Stop() })
+	})
+	return life, func() { stop(); cancel() }
+}

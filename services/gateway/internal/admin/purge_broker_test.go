@@ -1,0 +1,393 @@
+//go:build unix
+
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/control"
+	"github.com/warrenmq/warren/services/gateway/internal/projection"
+	"github.com/warrenmq/warren/services/gateway/internal/queues"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/watch"
+)
+
+const (
+	patience = 30 * time.Second
+	exceeded = taskv1.ErrorReason_ERROR_REASON_COUNT_EXCEEDED
+)
+
+// purged is a service over a real broker, store and projection.
+type purged struct {
+	*fixture
+	broker    brokertest.Broker
+	cfg       broker.Config
+	names     broker.Names
+	publisher *broker.Publisher
+	status    *broker.StatusWriter
+	consume   *broker.Connection
+}
+
+func newPurged(t testing.TB) *purged {
+	t.Helper()
+	p := &purged{fixture: newFixture(t), broker: brokertest.VHost(t)}
+	p.cfg = broker.Config{URLs: []string{p.broker.URL}, Name: "a test", Logger: slog.New(slog.DiscardHandler)}
+	require.NoError(t, p.cfg.Validate())
+	p.names = p.cfg.Names()
+	p.consume = broker.NewConnection(p.cfg, "consume", func(topology *broker.Topology) error {
+		if err := topology.DeclareShared(); err != nil {
+			return err
+		}
+		return topology.DeclareWork(typeDelay)
+	})
+	publish := broker.NewConnection(p.cfg, "publish", func(*broker.Topology) error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return p.consume.Do(ctx, func(*broker.Topology) error { return nil })
+	})
+	p.publisher = broker.NewPublisher(publish)
+	p.status = broker.NewStatusWriter(p.publisher)
+	projected := projection.New(p.store, watch.NewHub(), p.publisher, p.status, p.cfg.Logger)
+	p.consume.Subscribe(projected.Subscription(p.names))
+	steering := control.New(control.Config{
+		GatewayID: task.NewID(), Store: p.store, Controller: p.publisher, Topology: p.consume, Projection: projected,
+		Policies: func(string, []string) []*brokerv1.TypePolicy { return nil }, Tell: func(context.Context, string) error { return nil },
+		Backlog: func(context.Context, string) (int64, bool) { return 0, false }, Logger: p.cfg.Logger,
+	})
+	steering.Listening(time.Now())
+	p.Service.cfg.Control, p.Service.cfg.Status, p.Service.cfg.Projection = steering, p.status, projected
+	p.Service.cfg.Queues = queues.New(queues.Config{Names: p.names, Topology: p.consume, Store: p.store})
+	p.Service.cfg.OpenTaker = func(ctx context.Context, taskType string) (Taker, error) {
+		return broker.OpenTaker(ctx, p.cfg, taskType)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context){p.consume.Run, publish.Run, p.status.Run, steering.Run} {
+		running.Go(func() { run(ctx) })
+	}
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	ready, cancelReady := context.WithTimeout(t.Context(), patience)
+	defer cancelReady()
+	require.NoError(t, p.publisher.AwaitReady(ready))
+	return p
+}
+
+// submit publishes tasks as they are submitted, with their QUEUED events.
+func (p *purged) submit(t testing.TB, n int, edits ...func(*broker.TaskMessage)) []*broker.TaskMessage {
+	t.Helper()
+	ms := make([]*broker.TaskMessage, n)
+	for i := range ms {
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		ms[i] = &broker.TaskMessage{
+			ID: task.NewID(), Type: typeDelay, Payload: []byte("payload"), Run: 1, Copy: task.NewCopy(), CreateTime: now, RunTime: now, Priority: task.PriorityNormal,
+		}
+		for _, edit := range edits {
+			edit(ms[i])
+		}
+	}
+	p.publish(t, ms...)
+	var last *broker.Receipt
+	for _, m := range ms {
+		var err error
+		last, err = p.status.Write(t.Context(), &task.Event{
+			TaskID: m.ID, Type: m.Type, Time: m.CreateTime, Key: task.Key{Run: m.Run, Attempt: 1, Phase: task.PhaseQueued, Copy: m.Copy},
+			Head: &task.Head{CreateTime: m.CreateTime, Priority: m.Priority},
+		})
+		require.NoError(t, err)
+	}
+	require.NoError(t, last.Wait(t.Context()))
+	return ms
+}
+
+func (p *purged) publish(t testing.TB, ms ...*broker.TaskMessage) {
+	t.Helper()
+	var failed atomic.Int64
+	p.publisher.PublishTasks(t.Context(), ms, func(_ int, err error) {
+		if err != nil {
+			failed.Add(1)
+		}
+	})
+	require.Zero(t, failed.Load())
+}
+
+func (p *purged) write(t testing.TB, events ...*task.Event) {
+	t.Helper()
+	for _, e := range events {
+		receipt, err := p.status.Write(t.Context(), e)
+		require.NoError(t, err)
+		require.NoError(t, receipt.Wait(t.Context()))
+	}
+}
+
+// work has a worker take n tasks and do something with each.
+func (p *purged) work(ctx context.Context, n int, do func(context.Context, *broker.WorkDelivery)) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	broker.RunLinks(ctx, p.cfg, func(ctx context.Context, l *broker.Link, up func()) error {
+		up()
+		defer cancel()
+		r, err := l.Work(ctx, typeDelay)
+		if err != nil {
+			return err
+		}
+		if err := r.Credit(n); err != nil {
+			return err
+		}
+		for range n {
+			d, err := r.Receive(ctx)
+			if err != nil {
+				return err
+			}
+			do(ctx, d)
+		}
+		return nil
+	})
+}
+
+func (p *purged) ready(t testing.TB) int {
+	t.Helper()
+	states, err := p.Service.cfg.Queues.States(t.Context(), []string{typeDelay})
+	require.NoError(t, err)
+	return states[0].Ready
+}
+
+func (p *purged) awaitReady(t testing.TB, n int) {
+	t.Helper()
+	brokertest.Eventually(t, patience, func() bool { return p.ready(t) == n })
+}
+
+func (p *purged) purge(t testing.TB, count int64) (*adminv1.PurgeQueueResponse, error) {
+	t.Helper()
+	return p.PurgeQueue(t.Context(), &adminv1.PurgeQueueRequest{TaskType: "demo.v1.FaultService/Delay", Count: count, Reason: "sent twice"})
+}
+
+func (p *purged) task(t testing.TB, id string) task.Task {
+	t.Helper()
+	require.NoError(t, p.awaitProjection(t.Context()))
+	found, err := p.store.Task(t.Context(), id)
+	require.NoError(t, err)
+	return found
+}
+
+// retryingEvent is what a worker says of a task that it puts off.
+func retryingEvent(m *broker.TaskMessage, at time.Time) *task.Event {
+	return &task.Event{
+		TaskID: m.ID, Type: m.Type, Time: time.Now(), NextAttempt: 2, NextAttemptTime: at,
+		Key: task.Key{Run: m.Run, Attempt: 1, Delivery: 1, Phase: task.PhaseRetrying, Copy: m.Copy},
+	}
+}
+
+func TestAQueueIsPurged(t *testing.T) {
+	t.Parallel()
+	p := newPurged(t)
+	const ordinary, retried, waiting, later = 900, 70, 30, time.Hour
+	due, putOff := map[string]bool{}, map[string]bool{}
+	p.submit(t, retried+waiting)
+	p.work(t.Context(), retried+waiting, func(ctx context.Context, d *broker.WorkDelivery) {
+		m, err := d.Task(typeDelay)
+		require.NoError(t, err)
+		at := time.Now()
+		if len(putOff) < waiting {
+			at, putOff[m.ID] = at.Add(later), true
+		} else {
+			due[m.ID] = true
+		}
+		p.write(t, retryingEvent(&m, at))
+		require.NoError(t, d.Retry(ctx, broker.Again{At: at, Attempt: 2}))
+	})
+	ms := p.submit(t, ordinary)
+	p.broker.Publish(t, p.names.Tasks(), typeDelay, amqp091.Publishing{Body: []byte("no task")})
+	p.awaitReady(t, ordinary+retried+1)
+	require.NoError(t, p.awaitProjection(t.Context()))
+
+	// Tasks that are due again wait for a retry still, by the store.
+	const all = ordinary + 2*retried + waiting + 1
+	_, err := p.purge(t, all-1)
+	requireReason(t, err, codes.FailedPrecondition, exceeded)
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			require.Equal(t, map[string]string{"count": fmt.Sprint(all)}, info.Metadata)
+		}
+	}
+	require.Equal(t, ordinary+retried+1, p.ready(t), "nothing was cancelled")
+
+	answer, err := p.purge(t, all)
+	require.NoError(t, err)
+	require.EqualValues(t, ordinary+retried, answer.Ready)
+	require.EqualValues(t, waiting, answer.Retrying)
+	p.awaitReady(t, 1)
+	left := p.broker.Drain(t, p.names.Work(typeDelay))
+	require.Equal(t, []byte("no task"), left[0].Body)
+	for _, m := range ms {
+		found := p.task(t, m.ID)
+		require.Equal(t, task.StateCancelled, found.State)
+		require.Equal(t, "sent twice", found.CancelReason)
+		require.Equal(t, task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseCancelled, Copy: m.Copy}, found.Decided)
+	}
+	for id := range due {
+		found := p.task(t, id)
+		require.Equal(t, task.StateCancelled, found.State)
+		require.Equal(t, 2, found.Decided.Attempt)
+		require.EqualValues(t, 2, found.Decided.Delivery)
+	}
+	for id := range putOff {
+		brokertest.Eventually(t, patience, func() bool { return p.task(t, id).State == task.StateCancelled })
+		require.Equal(t, "sent twice", p.task(t, id).CancelReason)
+	}
+	answer, err = p.purge(t, 1)
+	require.NoError(t, err)
+	require.Zero(t, answer.Ready+answer.Retrying)
+}
+
+// A worker takes tasks at the same time: none is both purged and worked on.
+func TestAPurgeAndAWorkerShareAQueue(t *testing.T) {
+	t.Parallel()
+	p := newPurged(t)
+	const n, worked = 600, 150
+	ms := p.submit(t, n)
+	p.awaitReady(t, n)
+	taken := map[string]bool{}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		p.work(ctx, worked, func(ctx context.Context, d *broker.WorkDelivery) {
+			m, err := d.Task(typeDelay)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			p.write(t, &task.Event{TaskID: m.ID, Type: m.Type, Time: time.Now(), Key: task.Key{
+				Run: 1, Attempt: 1, Delivery: d.Acquired(), Phase: task.PhaseSucceeded, Copy: m.Copy,
+			}})
+			taken[m.ID] = true
+			// It may be lost with the link: then the message comes again, though its run
+			// has ended.
+			_ = d.Accept(ctx)
+		})
+	})
+	answer, err := p.purge(t, n)
+	require.NoError(t, err)
+	stop() // it has got what was left to it
+	wg.Wait()
+	require.NotEmpty(t, taken)
+	cancelled := 0
+	for _, m := range ms {
+		switch found := p.task(t, m.ID); {
+		case taken[m.ID]:
+			require.Equal(t, task.StateSucceeded, found.State)
+		case found.State == task.StateCancelled:
+			cancelled++
+		default:
+			require.Equal(t, task.StateQueued, found.State)
+		}
+	}
+	require.EqualValues(t, answer.Ready, cancelled)
+	require.LessOrEqual(t, cancelled+len(taken), n)
+}
+
+// deaf is a status writer whose events are not confirmed.
+type deaf struct{}
+
+func (deaf) Write(context.Context, *task.Event) (*broker.Receipt, error) {
+	return nil, broker.ErrWriterStopped
+}
+
+func TestNothingIsLostWhereAPurgeBreaks(t *testing.T) {
+	t.Parallel()
+	p := newPurged(t)
+	ms := p.submit(t, 20)
+	p.awaitReady(t, 20)
+	status := p.Service.cfg.Status
+	p.Service.cfg.Status = deaf{}
+	_, err := p.purge(t, 20)
+	requireReason(t, err, codes.Unavailable, noQueue)
+	p.awaitReady(t, 20)
+	for _, m := range ms {
+		require.Equal(t, task.StateQueued, p.task(t, m.ID).State)
+	}
+	p.work(t.Context(), 20, func(ctx context.Context, d *broker.WorkDelivery) {
+		require.EqualValues(t, 1, d.Failed(), "so that a worker asks before it starts it")
+		require.NoError(t, d.Release(ctx))
+	})
+	p.awaitReady(t, 20)
+
+	p.Service.cfg.Status = status
+	p.Service.cfg.OpenTaker = func(context.Context, string) (Taker, error) { return nil, errors.New("no connection") }
+	_, err = p.purge(t, 20)
+	requireReason(t, err, codes.Unavailable, noQueue)
+	p.Service.cfg.OpenTaker = func(ctx context.Context, taskType string) (Taker, error) {
+		return broker.OpenTaker(ctx, p.cfg, taskType)
+	}
+	p.store.err = fmt.Errorf("%w: locked", store.ErrUnavailable)
+	_, err = p.purge(t, 20)
+	requireReason(t, err, codes.Unavailable, unavailable)
+	p.store.err = nil
+	p.awaitReady(t, 20)
+	answer, err := p.purge(t, 20)
+	require.NoError(t, err)
+	require.EqualValues(t, 20, answer.Ready)
+}
+
+// Of several messages of a task only the one that holds its run is the task.
+func TestAPurgeOfRepeatedMessages(t *testing.T) {
+	t.Parallel()
+	p := newPurged(t)
+	resend := func(m *broker.TaskMessage) { m.Resend = true }
+	lone := p.submit(t, 1, resend)[0]
+	replayed := p.submit(t, 1, func(m *broker.TaskMessage) { m.Run = 3 })[0]
+	running, ended, dead := p.submit(t, 1, resend)[0], p.submit(t, 1, resend)[0], p.submit(t, 1, resend)[0]
+	other := task.NewCopy()
+	_, _, err := p.store.ClaimRun(t.Context(), running.ID, 1, other)
+	require.NoError(t, err)
+	end := func(m *broker.TaskMessage, phase task.Phase) *task.Event {
+		return &task.Event{TaskID: m.ID, Type: m.Type, Time: time.Now(), Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: phase, Copy: m.Copy}}
+	}
+	p.write(t, end(ended, task.PhaseSucceeded), end(dead, task.PhaseDeadLettered))
+	p.awaitReady(t, 5)
+
+	answer, err := p.purge(t, 5)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, answer.Ready)
+	require.Equal(t, task.StateCancelled, p.task(t, lone.ID).State)
+	require.Equal(t, task.StateCancelled, p.task(t, replayed.ID).State)
+	require.Equal(t, 3, p.task(t, replayed.ID).Run)
+	require.Equal(t, task.StateQueued, p.task(t, running.ID).State, "another message of it is worked on")
+	require.Equal(t, task.StateSucceeded, p.task(t, ended.ID).State)
+	require.Equal(t, task.StateDeadLettered, p.task(t, dead.ID).State)
+	p.awaitReady(t, 1)
+	left := p.broker.Drain(t, p.names.Work(typeDelay))
+	require.Equal(t, dead.ID, left[0].MessageId, "its settlement was lost: a worker repeats it")
+}
+
+func TestAPurgeOfAQueueThatIsMissing(t *testing.T) {
+	t.Parallel()
+	p := newPurged(t)
+	_, err := p.broker.Channel(t).QueueDelete(p.names.Work(typeDelay), false, false, false)
+	require.NoError(t, err)
+	answer, err := p.purge(t, 1)
+	require.NoError(t, err)
+	require.Zero(t, answer.Ready)
+}

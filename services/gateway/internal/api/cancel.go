@@ -1,0 +1,105 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+// defaultCancelWait is how long a cancellation is waited for.
+const defaultCancelWait = 5 * time.Second
+
+// Control takes cancellations to the workers, as control.Control does.
+type Control interface {
+	// Cancel puts cancellations on record, all or none, which then go on by
+	// themselves.
+	Cancel(ctx context.Context, taskIDs []string, reason string) ([]store.CancelAnswer, error)
+	// AwaitCancelled waits until they have come to their end, or ctx has.
+	AwaitCancelled(ctx context.Context, taskIDs []string)
+	Outstanding(taskID string) (store.Cancellation, bool)
+	// WaitingFor and CancellingOn say what cancellations wait for, for people.
+	WaitingFor(taskType string, position int64) []string
+	CancellingOn(taskID string) []string
+}
+
+// CancelTask implements warren.task.v1.TaskService.
+func (s *TaskService) CancelTask(ctx context.Context, r *taskv1.CancelTaskRequest) (*taskv1.CancelTaskResponse, error) {
+	t, err := s.read(ctx, r.TaskId)
+	if err != nil {
+		return nil, err
+	}
+	if t.State.Terminal() {
+		return s.cancelOutcome(&t), nil
+	}
+	answers, err := s.cfg.Control.Cancel(ctx, []string{t.ID}, r.Reason)
+	if err != nil {
+		return nil, cancelError(err)
+	}
+	s.cfg.Logger.InfoContext(ctx, "a task is to be cancelled", "task_id", t.ID, "type", t.Type, "state", t.State.String(), "reason", r.Reason)
+	if answers[0].Task.ID == "" {
+		return nil, readError(store.ErrNotFound)
+	}
+	wait, cancel := beforeDeadline(ctx, cancelWait(r.Timeout))
+	defer cancel()
+	// That the wait ends early does not matter to the cancellation.
+	ended, err := s.awaitEnd(ctx, wait, t.ID)
+	if err != nil && (ended.ID == "" || ctx.Err() != nil) {
+		return nil, err
+	}
+	return s.cancelOutcome(&ended), nil
+}
+
+func cancelWait(asked *durationpb.Duration) time.Duration {
+	if asked == nil {
+		return defaultCancelWait
+	}
+	return min(asked.AsDuration(), maxWait)
+}
+
+// cancelOutcome says how the cancellation of a task stands.
+func (s *TaskService) cancelOutcome(t *task.Task) *taskv1.CancelTaskResponse {
+	out := &taskv1.CancelTaskResponse{Task: s.basic(t)}
+	switch {
+	case t.State == task.StateCancelled:
+		out.Outcome = taskv1.CancelOutcome_CANCEL_OUTCOME_CANCELLED
+	case t.State.Terminal():
+		out.Outcome = taskv1.CancelOutcome_CANCEL_OUTCOME_ENDED
+	default:
+		out.Outcome = taskv1.CancelOutcome_CANCEL_OUTCOME_CANCEL_REQUESTED
+		out.WaitingFor = s.cfg.Control.CancellingOn(t.ID)
+		if c, ok := s.cfg.Control.Outstanding(t.ID); ok {
+			out.WaitingFor = append(out.WaitingFor, s.cfg.Control.WaitingFor(t.Type, c.Position)...)
+		}
+	}
+	return out
+}
+
+// basic is the BASIC view of a task, with the cancellation that it has not come to
+// the end of.
+func (s *TaskService) basic(t *task.Task) *taskv1.Task {
+	m := taskToProto(t, s.cfg.Names)
+	if t.State.Terminal() {
+		return m
+	}
+	if c, ok := s.cfg.Control.Outstanding(t.ID); ok && c.Run == t.Run {
+		m.CancelRequest = &taskv1.CancelRequest{Time: timestamppb.New(c.Time), Reason: c.Reason}
+	}
+	return m
+}
+
+func cancelError(err error) error {
+	if errors.Is(err, store.ErrTooMany) {
+		return rpc.Errorf(codes.ResourceExhausted, taskv1.ErrorReason_ERROR_REASON_TOO_MANY_CANCELLATIONS,
+			"nothing was cancelled: %d cancellations are outstanding, as many as can be; let workers meet their tasks, or purge the queue", store.MaxCancellations).Because(err)
+	}
+	return readError(err)
+}

@@ -1,0 +1,158 @@
+package api
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// summary is why it stands where it does, in one sentence.
+func (s *situation) summary() string {
+	t := &s.task
+	switch t.State {
+	case task.StateScheduled:
+		return s.waiting("its time", "the gateway is putting it into its queue")
+	case task.StateRetrying:
+		return s.waiting("its next attempt", "")
+	case task.StateQueued:
+		return s.queued("It waits in its queue")
+	case task.StateRunning:
+		return s.running()
+	case task.StateSucceeded:
+		return fmt.Sprintf("It SUCCEEDED at %s, with attempt %d of run %d.", s.ago(t.EndTime), max(t.Attempt, 1), t.Run)
+	case task.StateCancelled:
+		return fmt.Sprintf("It was CANCELLED at %s%s.", s.ago(t.EndTime), because(t.CancelReason))
+	case task.StateDeadLettered:
+		text := fmt.Sprintf("It is a dead letter since %s: %s", s.ago(t.EndTime), causeTexts[t.Cause])
+		if t.Failure != nil {
+			text += " (" + failureText(t.Failure) + ")"
+		}
+		return text + "."
+	}
+	return "Nothing is known of it but its progress."
+}
+
+// waiting is of a task that waits for a time. Overdue says what happens to it once
+// that has come; nothing, if it waits in its queue then.
+func (s *situation) waiting(what, overdue string) string {
+	at, ahead := s.due()
+	obstacles := texts(s.obstacles())
+	if !ahead && overdue == "" {
+		return s.queued("Its next attempt was due at " + s.ago(at) + ", and it waits in its queue")
+	}
+	text := fmt.Sprintf("It waits for %s, %s", what, s.ahead(at))
+	if !ahead {
+		text = fmt.Sprintf("Its time came at %s, and %s", s.ago(at), overdue)
+	}
+	if s.task.State == task.StateRetrying && s.task.Failure != nil {
+		text += ", because the last one failed with " + failureText(s.task.Failure)
+	}
+	if len(obstacles) > 0 {
+		text += "; as things stand, it would not start then: " + list(obstacles)
+	}
+	return text + "."
+}
+
+// queued is of a task that could start, were it not for obstacles.
+func (s *situation) queued(begin string) string {
+	if obstacles := texts(s.obstacles()); len(obstacles) > 0 {
+		return begin + ": " + list(obstacles) + "."
+	}
+	switch p := s.position(); {
+	case !s.fleet.known:
+		return begin + "; this gateway does not know its workers yet."
+	case p != nil && p.AtMost > 0:
+		return fmt.Sprintf("%s: slots are free, and from %d to %d tasks are ahead of it.", begin, p.AtLeast, p.AtMost)
+	}
+	return begin + ": slots are free, it starts in a moment."
+}
+
+func (s *situation) running() string {
+	text := fmt.Sprintf("Attempt %d runs", max(s.task.Attempt, 1))
+	if r := s.last(); r != nil {
+		text += " on " + nameOf(r.WorkerID, r.Host)
+		if c := s.fleet.worker(r.WorkerID); s.fleet.known && (c == nil || !c.live()) {
+			text = fmt.Sprintf("Attempt %d was started on %s, which is not heard of any more", max(s.task.Attempt, 1), nameOf(r.WorkerID, r.Host))
+		}
+	}
+	if !s.task.StartTime.IsZero() {
+		text += ", since " + s.ago(s.task.StartTime)
+	}
+	if f := s.cancelling(); f != nil {
+		text += "; " + f.Text
+	}
+	if p := s.task.Progress; p != nil && p.Message != "" {
+		text += "; its handler says: " + valid(p.Message)
+	}
+	return text + "."
+}
+
+// startNotBefore is the earliest time at which it starts, nil if that is not known.
+func (s *situation) startNotBefore() *timestamppb.Timestamp {
+	at, ahead := s.due()
+	if !ahead {
+		at = s.now
+	}
+	switch until := s.control.GetPauseUntil(); {
+	case s.task.State.Terminal(), s.task.State == task.StateRunning, s.cancellation != nil, s.expired():
+		return nil
+	case s.paused() && until == nil:
+		return nil
+	case s.paused() && until.AsTime().After(at):
+		at, ahead = until.AsTime(), true
+	}
+	if !ahead || !s.task.ExpireTime.IsZero() && !at.Before(s.task.ExpireTime) {
+		return nil
+	}
+	return timestamp(at)
+}
+
+// why stands for the reason that a person gives.
+const why = "WHY"
+
+// actions are the calls that can be made.
+func (s *situation) actions() []string {
+	id := s.task.ID
+	var out []string
+	add := func(is bool, action string) {
+		if is {
+			out = append(out, action)
+		}
+	}
+	state := s.task.State
+	add(state == task.StateDeadLettered, callTo("look at the dead letter",
+		deadletterv1.DeadLetterService_GetDeadLetter_FullMethodName, &deadletterv1.GetDeadLetterRequest{DeadLetterId: id}))
+	add(state == task.StateDeadLettered, callTo("run it again, once what made it fail is mended",
+		deadletterv1.DeadLetterService_ReplayDeadLetter_FullMethodName, &deadletterv1.ReplayDeadLetterRequest{DeadLetterId: id, Reason: why}))
+	add(state == task.StateDeadLettered, callTo("give it up for good",
+		deadletterv1.DeadLetterService_DiscardDeadLetter_FullMethodName, &deadletterv1.DiscardDeadLetterRequest{DeadLetterId: id, Reason: why}))
+	if state.Terminal() {
+		return out
+	}
+	add(s.paused(), callTo("let its type run again",
+		adminv1.AdminService_ResumeTaskType_FullMethodName, &adminv1.ResumeTaskTypeRequest{TaskType: s.task.Type, Reason: why}))
+	add(s.noWorker() != nil || s.noneTakes() != nil, callTo("start a worker that serves "+s.task.Type+", and see that it is there",
+		adminv1.AdminService_ListWorkers_FullMethodName, &adminv1.ListWorkersRequest{TaskType: s.task.Type}))
+	add(s.busy() != nil, callTo("give each worker more slots", adminv1.AdminService_UpdateConcurrency_FullMethodName,
+		&adminv1.UpdateConcurrencyRequest{TaskType: s.task.Type, Setting: &adminv1.UpdateConcurrencyRequest_Concurrency{Concurrency: int32(s.moreSlots())}, Reason: why}))
+	add(state == task.StateScheduled, callTo("run it now",
+		taskv1.TaskService_RunTaskNow_FullMethodName, &taskv1.RunTaskNowRequest{TaskId: id, Reason: why}))
+	if r := s.last(); state == task.StateRunning && r != nil {
+		add(true, callTo("see what its worker does", adminv1.AdminService_GetWorker_FullMethodName, &adminv1.GetWorkerRequest{WorkerId: r.WorkerID}))
+	}
+	add(s.cancellation == nil, callTo("cancel it", taskv1.TaskService_CancelTask_FullMethodName, &taskv1.CancelTaskRequest{TaskId: id, Reason: why}))
+	return out
+}
+
+// moreSlots is twice what the best equipped worker has.
+func (s *situation) moreSlots() (n int) {
+	for _, c := range s.fleet.taking() {
+		n = max(n, 2*c.slots)
+	}
+	return n
+}

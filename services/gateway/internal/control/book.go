@@ -1,0 +1,175 @@
+package control
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+// entry is a cancellation in memory, where there can be a million of them.
+type entry struct {
+	task     uuid.UUID
+	run      int32
+	settled  bool
+	position int64
+	// at is in microseconds.
+	at     int64
+	reason string
+	shelf  *shelf
+}
+
+// cancellation is the entry as the store has it, without Seen.
+func (e *entry) cancellation() store.Cancellation {
+	return store.Cancellation{
+		TaskID: e.task.String(), Run: int(e.run), Type: e.shelf.taskType, Position: e.position,
+		Reason: e.reason, Time: time.UnixMicro(e.at).UTC(),
+	}
+}
+
+// shelf has the cancellations of one task type.
+type shelf struct {
+	taskType string
+	// entries are by position, ascending.
+	entries []*entry
+	// waiting are those that have not taken effect, in the order in which they are to
+	// be looked at: held ones, which something kept from it; those that were asked for
+	// since this gateway was started; those of before, which mostly have.
+	held, fresh, old []*entry
+}
+
+func (s *shelf) waits() bool { return len(s.held)+len(s.fresh)+len(s.old) > 0 }
+
+// runOf names a run of a task.
+type runOf struct {
+	task uuid.UUID
+	run  int32
+}
+
+// book has all cancellations that are known.
+type book struct {
+	types map[string]*shelf
+	runs  map[runOf]*entry
+	// latest has the entry of the latest run of a task.
+	latest map[uuid.UUID]*entry
+	// reason is the last one: those of one call are the same.
+	reason string
+}
+
+func newBook() book {
+	return book{types: map[string]*shelf{}, runs: map[runOf]*entry{}, latest: map[uuid.UUID]*entry{}}
+}
+
+// add adds a cancellation that is not known yet. Old says that it is from before
+// this gateway was started.
+func (b *book) add(c *store.Cancellation, old bool) {
+	id, err := uuid.Parse(c.TaskID)
+	if err != nil {
+		return
+	}
+	key := runOf{id, int32(c.Run)}
+	if b.runs[key] != nil {
+		return
+	}
+	if c.Reason != b.reason {
+		b.reason = c.Reason
+	}
+	s := b.shelf(c.Type)
+	e := &entry{
+		task: id, run: key.run, settled: !c.Seen.IsZero(), position: c.Position, at: c.Time.UnixMicro(), reason: b.reason, shelf: s,
+	}
+	b.runs[key] = e
+	if known := b.latest[id]; known == nil || known.run < e.run {
+		b.latest[id] = e
+	}
+	s.entries = insert(s.entries, e)
+	switch {
+	case e.settled:
+	case old:
+		s.old = insert(s.old, e)
+	default:
+		s.fresh = insert(s.fresh, e)
+	}
+}
+
+func (b *book) shelf(taskType string) *shelf {
+	s := b.types[taskType]
+	if s == nil {
+		s = &shelf{taskType: taskType}
+		b.types[taskType] = s
+	}
+	return s
+}
+
+// insert keeps the order of positions; mostly the entry is the last.
+func insert(entries []*entry, e *entry) []*entry {
+	if n := len(entries); n == 0 || entries[n-1].position < e.position {
+		return append(entries, e)
+	}
+	i, _ := slices.BinarySearchFunc(entries, e.position, byPosition)
+	return slices.Insert(entries, i, e)
+}
+
+func byPosition(e *entry, position int64) int { return cmp.Compare(e.position, position) }
+
+// remove forgets cancellations.
+func (b *book) remove(gone []store.Cancellation) {
+	dropped := map[*entry]bool{}
+	shelves := map[*shelf]bool{}
+	for i := range gone {
+		id, err := uuid.Parse(gone[i].TaskID)
+		if err != nil {
+			continue
+		}
+		key := runOf{id, int32(gone[i].Run)}
+		e := b.runs[key]
+		if e == nil {
+			continue
+		}
+		delete(b.runs, key)
+		if b.latest[id] == e {
+			delete(b.latest, id)
+		}
+		e.settled = true
+		dropped[e], shelves[e.shelf] = true, true
+	}
+	for s := range shelves {
+		for _, list := range []*[]*entry{&s.entries, &s.held, &s.fresh, &s.old} {
+			*list = slices.DeleteFunc(*list, func(e *entry) bool { return dropped[e] })
+		}
+	}
+}
+
+// since gives the cancellations of task types with positions above after and up to
+// upTo, ascending, at most limit; more says that there are others.
+func (b *book) since(types map[string]bool, after, upTo int64, limit int) (found []*entry, more bool) {
+	for name := range types {
+		s := b.types[name]
+		if s == nil {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(s.entries, after+1, byPosition)
+		j, _ := slices.BinarySearchFunc(s.entries, upTo+1, byPosition)
+		if i < j {
+			found = append(found, s.entries[i:min(j, i+limit+1)]...)
+		}
+	}
+	slices.SortFunc(found, func(a, b *entry) int { return cmp.Compare(a.position, b.position) })
+	if len(found) > limit {
+		return found[:limit], true
+	}
+	return found, false
+}
+
+// waits says whether a cancellation has not taken effect.
+func (b *book) waits() bool {
+	for _, s := range b.types {
+		if s.waits() {
+			return true
+		}
+	}
+	return false
+}

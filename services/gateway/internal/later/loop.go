@@ -1,0 +1,249 @@
+package later
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/retry"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+const (
+	// lease is how long a task that was taken is nobody else's.
+	lease = 10 * time.Second
+	// publishWithin bounds publishing a task that was taken, so that it is known
+	// what became of it before the lease ends.
+	publishWithin = 8 * time.Second
+	// maxSleep is how long a jump of the clock can stay unnoticed, and a task that
+	// another process has put into the store.
+	maxSleep = time.Second
+	// minSleep is between two takes of which the first found nothing, useless between
+	// two of which the first was of no use: leases that nobody needs make takes slow.
+	minSleep = 20 * time.Millisecond
+	useless  = 100 * time.Millisecond
+	// maxTake bounds the tasks that are taken at once.
+	maxTake = 500
+	// maxHeld bounds the tasks that were taken and are not forgotten by the store
+	// yet, and maxHeldBytes their messages; the last take may exceed it.
+	maxHeld      = 8000
+	maxHeldBytes = 64 << 20
+	// maxInLine and maxLineBytes bound those of one task type: a queue that takes none
+	// must leave room for others.
+	maxInLine    = maxHeld / 8
+	maxLineBytes = maxHeldBytes / 8
+	// stuck is after how long a full line that does not move is waited for no more.
+	stuck = time.Second
+	// fullDelay is after how long a full queue is worth another try.
+	fullDelay = time.Second
+	// logPeriod is the time between two log lines about the same trouble.
+	logPeriod = 10 * time.Second
+)
+
+// ErrFull says that a queue is at its limit: nothing was published.
+var ErrFull = errors.New("the queue is at its limit")
+
+// Store keeps the tasks that wait for their time, as store.Store says.
+type Store interface {
+	TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]store.Due, time.Time, error)
+	Unschedule(ctx context.Context, ids []string) error
+	Task(ctx context.Context, id string) (task.Task, error)
+}
+
+// Task is one whose time has come.
+type Task struct {
+	Message *broker.TaskMessage
+	// Again says that it may have been published before.
+	Again bool
+}
+
+// Publisher puts tasks into their queues.
+type Publisher interface {
+	// AwaitReady waits until a publish can be tried, or until ctx ends and then says
+	// why it can't.
+	AwaitReady(ctx context.Context) error
+	// PublishDue puts tasks of one type into their queue and has that told. As many
+	// errors as tasks: nil for one of which both is confirmed, [ErrFull] for one that
+	// waits for room; of any other it is not known.
+	PublishDue(ctx context.Context, tasks []Task) []error
+	// PublishParked sets a message aside that nobody can make anything of.
+	PublishParked(ctx context.Context, body []byte, problem string) error
+	// Tell has a status event confirmed.
+	Tell(ctx context.Context, e *task.Event) error
+}
+
+// Config is what a loop needs.
+type Config struct {
+	Store     Store
+	Publisher Publisher
+	// Clock tells what is due. Default: time.Now.
+	Clock  func() time.Time
+	Logger *slog.Logger
+}
+
+// Loop publishes tasks whose time has come, while its Run does.
+type Loop struct {
+	cfg Config
+	// wake has a value when next has become earlier, freed when fewer are held.
+	wake, freed chan struct{}
+	// done are tasks that the store can forget. All that are held have room in it.
+	done     chan string
+	troubles rate.Sometimes
+	// serving are the goroutines that Run waits for.
+	serving sync.WaitGroup
+
+	mu sync.Mutex
+	// next is when the store is to be asked again, zero for nothing known.
+	next time.Time
+	// held are the tasks that were taken and that the store has not forgotten yet, by
+	// their ids, and bytes their messages'.
+	held  map[string]*held
+	bytes int
+	// lines are the held tasks that are to be published, by task type.
+	lines map[string]*line
+}
+
+// New makes a loop.
+func New(cfg Config) *Loop {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	return &Loop{
+		cfg: cfg, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), done: make(chan string, maxHeld+maxTake),
+		troubles: rate.Sometimes{Interval: logPeriod}, held: map[string]*held{}, lines: map[string]*line{},
+	}
+}
+
+// Wake has the loop know of a task that is due at a time and in the store already.
+// It never blocks.
+func (l *Loop) Wake(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.next.IsZero() && !at.Before(l.next) {
+		return
+	}
+	l.next = at
+	signal(l.wake)
+}
+
+// signal never blocks: one value says as much as many.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run publishes until ctx ends.
+func (l *Loop) Run(ctx context.Context) {
+	defer l.serving.Wait()
+	l.serving.Go(func() { l.forget(ctx) })
+	for l.sleep(ctx) && l.awaitRoom(ctx) {
+		// Nothing is leased while it can't be published.
+		if err := l.cfg.Publisher.AwaitReady(ctx); err == nil {
+			l.take(ctx)
+		}
+	}
+}
+
+// sleep waits until the next task is due; false says that ctx has ended. It wakes
+// once a second, to look at the clock and the store anew.
+func (l *Loop) sleep(ctx context.Context) bool {
+	for {
+		timer := time.NewTimer(l.untilNext())
+		select {
+		case <-timer.C:
+			return ctx.Err() == nil
+		case <-l.wake:
+			timer.Stop()
+			if l.untilNext() == 0 {
+				return ctx.Err() == nil
+			}
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+	}
+}
+
+func (l *Loop) untilNext() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next.IsZero() {
+		return maxSleep
+	}
+	return max(0, min(l.next.Sub(l.cfg.Clock()), maxSleep))
+}
+
+// take leases what is due and hands it on.
+func (l *Loop) take(ctx context.Context) {
+	l.mu.Lock()
+	l.next = time.Time{} // what Wake says from here on counts
+	l.mu.Unlock()
+	var due []store.Due
+	var next, begun time.Time
+	err := retry.Until(ctx, l.cfg.Logger, "taking tasks whose time has come", func() (err error) {
+		begun = time.Now()
+		due, next, err = l.cfg.Store.TakeDue(ctx, l.cfg.Clock(), lease, maxTake)
+		return err
+	})
+	if err != nil {
+		return
+	}
+	pause := minSleep
+	if len(due) > 0 {
+		pause = 0
+		if l.hold(ctx, due, begun.Add(publishWithin)) == 0 {
+			pause = useless
+		}
+	}
+	if !next.IsZero() {
+		l.Wake(later(next, l.cfg.Clock().Add(pause)))
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// forget has the store forget what is published, many in one transaction.
+func (l *Loop) forget(ctx context.Context) {
+	for {
+		select {
+		case first := <-l.done:
+			ids := l.gather(first)
+			err := retry.Until(ctx, l.cfg.Logger, "forgetting tasks that are in their queues", func() error {
+				return l.cfg.Store.Unschedule(ctx, ids)
+			})
+			if err != nil {
+				return
+			}
+			l.release(ids...)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// gather adds to the first what is done already.
+func (l *Loop) gather(first string) []string {
+	ids := []string{first}
+	for len(ids) < maxTake {
+		select {
+		case id := <-l.done:
+			ids = append(ids, id)
+		default:
+			return ids
+		}
+	}
+	return ids
+}

@@ -1,0 +1,157 @@
+package schedules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
+)
+
+// Outcomes of firings.
+const (
+	fired   = adminv1.FiringOutcome_FIRING_OUTCOME_FIRED
+	skipped = adminv1.FiringOutcome_FIRING_OUTCOME_SKIPPED
+	missing = adminv1.FiringOutcome_FIRING_OUTCOME_MISSED
+	failed  = adminv1.FiringOutcome_FIRING_OUTCOME_FAILED
+)
+
+// fireDue does what is to be done now of a schedule whose time has come, and says
+// whether it did. What fails now, or was changed by others meanwhile, is looked at
+// again.
+func (e *Engine) fireDue(ctx context.Context, s store.Schedule) bool {
+	err := e.fireAll(ctx, s)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrChanged) {
+		e.cfg.Logger.WarnContext(ctx, "a schedule can't fire now, trying again", "schedule", s.ID, "time", s.Next, "error", err)
+	}
+	return err == nil
+}
+
+func (e *Engine) fireAll(ctx context.Context, s store.Schedule) error {
+	spec, table, err := read(&s)
+	if err != nil {
+		// It made sense once, and will again once it is changed.
+		e.cfg.Logger.ErrorContext(ctx, "a schedule makes no sense any more, it does not fire until it is changed", "schedule", s.ID, "error", err)
+		return e.record(ctx, &s, time.Time{}, &adminv1.Firing{Time: timestamppb.New(s.Next), Outcome: failed, Problem: err.Error()}, nil)
+	}
+	for _, step := range table.plan(s.Next, e.Now(), spec.CatchUp) {
+		f := &adminv1.Firing{Time: timestamppb.New(step.at), Outcome: missing, Problem: step.missed}
+		var made *store.Scheduled
+		if step.missed == "" {
+			if made, err = e.fire(ctx, &s, spec, table, f); err != nil {
+				return err
+			}
+		}
+		if err := e.record(ctx, &s, step.next, f, made); err != nil {
+			return err
+		}
+		s.Next = step.next
+	}
+	return nil
+}
+
+// read reads what a schedule is.
+func read(s *store.Schedule) (*adminv1.Schedule, *Timetable, error) {
+	spec := new(adminv1.Schedule)
+	if err := proto.Unmarshal(s.Spec, spec); err != nil {
+		return nil, nil, fmt.Errorf("decode the schedule %s: %w", s.ID, err)
+	}
+	table, err := Compile(spec)
+	return spec, table, err
+}
+
+// fire makes the task of a firing, unless there is to be none, and enters into the
+// firing what becomes of it.
+func (e *Engine) fire(ctx context.Context, s *store.Schedule, spec *adminv1.Schedule, table *Timetable, f *adminv1.Firing) (*store.Scheduled, error) {
+	if spec.Overlap == adminv1.OverlapPolicy_OVERLAP_POLICY_SKIP {
+		last, err := e.running(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if last != "" {
+			f.Outcome, f.TaskId = skipped, last
+			return nil, nil
+		}
+	}
+	at := f.Time.AsTime()
+	f.TaskId = taskID(s.ID, at)
+	return e.make(ctx, s.ID, spec, f, table.dueTime(s.ID, at))
+}
+
+// running is the last task of a schedule if that has not ended, else empty.
+func (e *Engine) running(ctx context.Context, s *store.Schedule) (string, error) {
+	last := lastTask(s)
+	if last == "" {
+		return "", nil
+	}
+	t, err := e.cfg.Store.Task(ctx, last)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read the last task: %w", err)
+	case t.State.Terminal():
+		return "", nil
+	}
+	return last, nil
+}
+
+// lastTask is that of the last firing that had one, or because of which it had none.
+func lastTask(s *store.Schedule) string {
+	for _, kept := range s.Firings {
+		f := new(adminv1.Firing)
+		if err := proto.Unmarshal(kept.Encoded, f); err == nil && (f.Outcome == fired || f.Outcome == skipped) {
+			return f.TaskId
+		}
+	}
+	return ""
+}
+
+// make makes a task that is due at a time, and enters whether it could be made.
+func (e *Engine) make(ctx context.Context, id string, spec *adminv1.Schedule, f *adminv1.Firing, due time.Time) (*store.Scheduled, error) {
+	r := proto.CloneOf(spec.Task)
+	if spec.ExpireAfter != nil {
+		r.ExpireTime = timestamppb.New(f.Time.AsTime().Add(spec.ExpireAfter.AsDuration()))
+	}
+	made, err := e.cfg.Maker.MakeTask(ctx, r, id, f.TaskId, due)
+	switch {
+	case err == nil:
+		f.Outcome = fired
+		return made, nil
+	case status.Code(err) == codes.Unavailable || ctx.Err() != nil:
+		return nil, err
+	}
+	f.Outcome, f.Problem, f.TaskId = failed, status.Convert(err).Message(), ""
+	e.cfg.Logger.WarnContext(ctx, "the task of a schedule can't be submitted", "schedule", id, "time", f.Time.AsTime(), "error", err)
+	return nil, nil
+}
+
+// record records a firing of a schedule, and its task, in one transaction, and tells
+// whom that concerns.
+func (e *Engine) record(ctx context.Context, s *store.Schedule, next time.Time, f *adminv1.Firing, made *store.Scheduled) error {
+	encoded, err := proto.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("encode a firing: %w", err)
+	}
+	changes, err := e.cfg.Store.Fire(ctx, store.Fire{
+		ScheduleID: s.ID, Version: s.Version, Was: s.Next, Next: next, Task: made,
+		Firing: store.Firing{Time: f.Time.AsTime(), Encoded: encoded},
+	})
+	if err != nil {
+		return fmt.Errorf("record a firing: %w", err)
+	}
+	for _, c := range changes {
+		e.cfg.Changed(c.TaskID)
+	}
+	if made != nil {
+		e.cfg.Later(made.Event.ScheduleTime)
+	}
+	return nil
+}

@@ -1,0 +1,9 @@
+package schedules
+
+import (
+	"testing"
+
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
+)
+
+func TestMain(m *testing.M) { brokertest.Main(m) }
