@@ -42,11 +42,13 @@ type platform struct {
 	store   string
 	// env is for all processes, flags for the gateway.
 	env, flags []string
-	gateway    *process
-	recorder   *recorder
-	conn       *grpc.ClientConn
-	tasks      taskv1.TaskServiceClient
-	admin      adminv1.AdminServiceClient
+	// program is the gateway's.
+	program  string
+	gateway  *process
+	recorder *recorder
+	conn     *grpc.ClientConn
+	tasks    taskv1.TaskServiceClient
+	admin    adminv1.AdminServiceClient
 
 	// Of the dead-letter service, once it is started.
 	deadAddress, deadStore string
@@ -57,7 +59,7 @@ type platform struct {
 // newPlatform starts a gateway with a fresh store. Options change it before.
 func newPlatform(t testing.TB, amqpURL string, options ...func(*platform)) *platform {
 	t.Helper()
-	p := &platform{amqpURL: amqpURL, address: freeAddress(t), store: filepath.Join(t.TempDir(), "gateway.db"), recorder: newRecorder(t)}
+	p := &platform{amqpURL: amqpURL, address: freeAddress(t), program: gatewayBinary, store: filepath.Join(t.TempDir(), "gateway.db"), recorder: newRecorder(t)}
 	for _, o := range options {
 		o(p)
 	}
@@ -97,7 +99,7 @@ func freeAddress(t testing.TB) string {
 
 func (p *platform) startGateway(t testing.TB) {
 	t.Helper()
-	p.gateway = startProcess(t, "gateway", p.env, gatewayBinary, append([]string{
+	p.gateway = startProcess(t, "gateway", p.env, p.program, append([]string{
 		"--amqp-url", p.amqpURL, "--listen", p.address, "--store-url", "sqlite:" + p.store, "--grace", "5s",
 		"--metrics-listen", "",
 	}, p.flags...)...)

@@ -82,6 +82,26 @@ func tail(file string) []byte {
 	return bytes.Join(lines, []byte("\n"))
 }
 
+// said is nil once the process has written a text.
+func (p *process) said(text string) error {
+	b, err := os.ReadFile(p.log)
+	if err == nil && !bytes.Contains(b, []byte(text)) {
+		err = fmt.Errorf("%s has not said %q", p.name, text)
+	}
+	return err
+}
+
+// pause stops a process without its knowing; resume lets it go on.
+func (p *process) pause(t testing.TB) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+func (p *process) resume(t testing.TB) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGCONT))
+}
+
 // kill kills -9 and waits.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()

@@ -173,7 +173,8 @@ func TestPromise8(t *testing.T) {
 }
 
 // TestPromise8Start: a gateway that is started while its store is down takes in
-// workers and tasks too.
+// workers and tasks too. What is cancelled it does not know yet, so that nothing is
+// started before it does.
 func TestPromise8Start(t *testing.T) {
 	t.Parallel()
 	locked := make(chan struct{})
@@ -191,7 +192,7 @@ func TestPromise8Start(t *testing.T) {
 			t.Fatal("the store could not be locked")
 		}
 	})
-	p.startWorker(t)
+	w := p.startWorker(t)
 	p.awaitReady(t, typeDelay)
 	p.awaitHealth(t, taskv1.TaskService_ServiceDesc.ServiceName, true, 5*time.Second)
 	require.False(t, p.serving(t.Context(), "warren.store"))
@@ -199,7 +200,8 @@ func TestPromise8Start(t *testing.T) {
 	for range 20 {
 		ids = append(ids, p.submit(t, typeDelay, delay(time.Millisecond)).TaskId)
 	}
-	brokertest.Eventually(t, 10*time.Second, func() bool { return p.recorder.tasks() == len(ids) })
+	brokertest.Eventually(t, 10*time.Second, func() error { return w.said("what is cancelled") })
+	require.Zero(t, p.recorder.all())
 	_, err := p.tasks.GetTask(t.Context(), &taskv1.GetTaskRequest{TaskId: ids[0]})
 	requireReason(t, err, "STORE_UNAVAILABLE")
 	unlock()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -23,14 +24,22 @@ type recorder struct {
 
 	mu     sync.Mutex
 	starts map[string][]start
-	total  int
-	conns  map[net.Conn]bool
+	// last is when a task was started last, and which of all starts that was, from 1.
+	last  map[string]stamp
+	total int
+	conns map[net.Conn]bool
+}
+
+// stamp is a moment among all starts.
+type stamp struct {
+	at    time.Time
+	place int
 }
 
 func newRecorder(t testing.TB) *recorder {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	r := &recorder{listener: l, starts: map[string][]start{}, conns: map[net.Conn]bool{}}
+	r := &recorder{listener: l, starts: map[string][]start{}, last: map[string]stamp{}, conns: map[net.Conn]bool{}}
 	r.wg.Go(r.accept)
 	t.Cleanup(r.close)
 	return r
@@ -63,6 +72,7 @@ func (r *recorder) read(c net.Conn) {
 		r.mu.Lock()
 		r.starts[id] = append(r.starts[id], s)
 		r.total++
+		r.last[id] = stamp{time.Now(), r.total}
 		r.mu.Unlock()
 	}
 }
@@ -72,6 +82,13 @@ func (r *recorder) of(id string) []start {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.starts[id]
+}
+
+// lastOf says when a task was started last; zero for never.
+func (r *recorder) lastOf(id string) stamp {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last[id]
 }
 
 // tasks counts the tasks that were started at least once.
