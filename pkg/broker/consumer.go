@@ -15,6 +15,10 @@ type Subscription struct {
 	Queue string
 	// Declare, if not nil, runs on each connection before consuming.
 	Declare func(*Topology) error
+	// DeclareOwn, in place of Declare, declares another queue each time, which it
+	// names; Queue then is for the log alone. An exclusive queue of a connection that
+	// was lost with its node is nobody's, and locked, until the node is back.
+	DeclareOwn func(*Topology) (queue string, err error)
 	// Prefetch is how many unacknowledged messages the broker hands over.
 	Prefetch int
 	// MaxBatch and MaxBatchBytes bound what one call of Handle gets: no message
@@ -95,10 +99,9 @@ func (c *Connection) Subscribe(s Subscription) {
 // handled. Nothing is acknowledged on another channel than the one that
 // delivered it.
 func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, names Names) (worked bool, err error) {
-	if s.Declare != nil {
-		if err := withTopology(conn, names, s.Declare); err != nil {
-			return false, err
-		}
+	queue, err := s.declare(conn, names)
+	if err != nil {
+		return false, err
 	}
 	ch, err := conn.Channel()
 	if err != nil {
@@ -107,9 +110,9 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 	if err := ch.Qos(s.Prefetch, 0, false); err != nil {
 		return false, errors.Join(fmt.Errorf("set the prefetch: %w", err), ch.Close())
 	}
-	deliveries, err := ch.Consume(s.Queue, "", false, false, false, wait, nil)
+	deliveries, err := ch.Consume(queue, "", false, false, false, wait, nil)
 	if err != nil {
-		return false, errors.Join(fmt.Errorf("consume %s: %w", s.Queue, err), ch.Close())
+		return false, errors.Join(fmt.Errorf("consume %s: %w", queue, err), ch.Close())
 	}
 	ready := buffered(deliveries, s.Prefetch)
 	defer closeConsumer(ch, ready)
@@ -127,6 +130,21 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 			return worked, nil
 		}
 	}
+}
+
+// declare gives the queue to consume.
+func (s *Subscription) declare(conn *amqp091.Connection, names Names) (queue string, err error) {
+	queue = s.Queue
+	switch {
+	case s.DeclareOwn != nil:
+		err = withTopology(conn, names, func(t *Topology) (err error) {
+			queue, err = s.DeclareOwn(t)
+			return err
+		})
+	case s.Declare != nil:
+		err = withTopology(conn, names, s.Declare)
+	}
+	return queue, err
 }
 
 // buffered makes a batch of what has arrived visible: amqp091-go hands

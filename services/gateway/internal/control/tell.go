@@ -2,12 +2,14 @@ package control
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -192,5 +194,11 @@ func (c *Control) send(ctx context.Context, workerID string, m *brokerv1.Control
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	m.GatewayId, m.Time = c.cfg.GatewayID, timestamppb.Now()
-	return c.cfg.Controller.PublishControl(ctx, workerID, m)
+	err := c.cfg.Controller.PublishControl(ctx, workerID, m)
+	if errors.Is(err, broker.ErrUnknown) {
+		// It was sent. One of the worker's queues may be on a node that is down, so that
+		// the broker refuses for that one; what the worker missed it shows, or asks for.
+		return nil
+	}
+	return err
 }

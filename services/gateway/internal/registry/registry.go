@@ -4,8 +4,10 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -113,6 +115,9 @@ type Registry struct {
 	// syncs wait for Run.
 	syncs chan *brokerv1.WorkerRequest
 
+	// beats counts the queues for heartbeats.
+	beats atomic.Int64
+
 	// undeclared asks Run to declare the queues of all known types.
 	undeclared chan struct{}
 
@@ -184,18 +189,19 @@ func (r *Registry) Requests() broker.Subscription {
 // Beats consumes workers' heartbeats from this gateway's own queue.
 func (r *Registry) Beats() broker.Subscription {
 	return broker.Subscription{
-		Queue:    r.cfg.Names.Beats(r.cfg.GatewayID),
-		Declare:  r.declareBeats,
-		Prefetch: beatPrefetch, MaxBatch: beatBatch, Handle: r.handleBeats,
+		Queue:      r.cfg.Names.Beats(r.cfg.GatewayID),
+		DeclareOwn: r.declareBeats,
+		Prefetch:   beatPrefetch, MaxBatch: beatBatch, Handle: r.handleBeats,
 	}
 }
 
-// declareBeats declares the queue for heartbeats, which went with the connection
-// before: until now none arrived.
-func (r *Registry) declareBeats(t *broker.Topology) error {
-	if err := t.DeclareBeats(r.cfg.GatewayID); err != nil {
-		return err
+// declareBeats declares a queue for heartbeats: the one before went with its
+// connection, and until now none arrived.
+func (r *Registry) declareBeats(t *broker.Topology) (string, error) {
+	id := fmt.Sprintf("%s.%d", r.cfg.GatewayID, r.beats.Add(1))
+	if err := t.DeclareBeats(id); err != nil {
+		return "", err
 	}
 	r.cfg.Control.Listening(time.Now())
-	return nil
+	return r.cfg.Names.Beats(id), nil
 }
