@@ -21,7 +21,8 @@ const MaxCancellations = 1_000_000
 type Controls interface {
 	// Cancel puts cancellations of tasks on record, all in one transaction, as many
 	// answers as requests and in their order. A task that waits for its time is
-	// CANCELLED by it and its message forgotten, unless that is leased; of any other
+	// CANCELLED by it and its message forgotten, unless that was ever leased, and so
+	// may be in its queue; of any other
 	// that has not ended, the cancellation of its present run is outstanding from
 	// then on. Asking again changes nothing. Errors: ErrTooMany, with nothing changed.
 	Cancel(ctx context.Context, requests []CancelRequest) ([]CancelAnswer, error)

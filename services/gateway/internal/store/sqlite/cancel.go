@@ -117,9 +117,9 @@ func (c *cancelling) cancel(ctx context.Context, r store.CancelRequest) (store.C
 }
 
 // cancelScheduled ends a task that waits for its time, unless somebody publishes
-// it just now, or has.
+// it just now, or may have.
 func (c *cancelling) cancelScheduled(ctx context.Context, id uuid.UUID, r store.CancelRequest) (bool, error) {
-	forgotten, err := forgetScheduled(ctx, c.tx, id, c.batch.now)
+	forgotten, err := forgetScheduled(ctx, c.tx, id)
 	if err != nil || !forgotten {
 		return false, err
 	}

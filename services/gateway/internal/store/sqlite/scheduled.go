@@ -22,7 +22,9 @@ const (
 
 	updateScheduled = `UPDATE scheduled SET due = ?, message = ? WHERE ` + notLeased
 
-	deleteUnleased = `DELETE FROM scheduled WHERE ` + notLeased
+	// What was leased before may have been published, though the lease has ended.
+	deleteUnleased = `DELETE FROM scheduled WHERE task_id = ? AND NOT EXISTS (
+	SELECT 1 FROM scheduled_leases l WHERE l.task_id = scheduled.task_id)`
 
 	deleteScheduled = `DELETE FROM scheduled WHERE task_id = ?`
 
@@ -124,9 +126,9 @@ func (b *batch) schedule(ctx context.Context, insert *sql.Stmt, s *store.Schedul
 }
 
 // forgetScheduled forgets the message of a task that waits for its time. It
-// returns false if there is none, or it is leased at a time, in microseconds.
-func forgetScheduled(ctx context.Context, tx *sql.Tx, id uuid.UUID, now int64) (bool, error) {
-	return changesOne(tx.ExecContext(ctx, deleteUnleased, id[:], now))
+// returns false if there is none, or it was ever leased.
+func forgetScheduled(ctx context.Context, tx *sql.Tx, id uuid.UUID) (bool, error) {
+	return changesOne(tx.ExecContext(ctx, deleteUnleased, id[:]))
 }
 
 // changesOne says whether a statement has changed a row.

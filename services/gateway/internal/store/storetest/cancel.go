@@ -17,6 +17,7 @@ var cancelRules = map[string]func(*testing.T, store.Store){
 	"Cancel/of a task that waits for its time":           cancelsScheduled,
 	"Cancel/of a leased task is outstanding":             cancelsLeased,
 	"Cancel/of a published task is outstanding":          cancelsPublished,
+	"Cancel/of a task whose lease ended is outstanding":  cancelsOnceLeased,
 	"Cancel/stays, whatever comes of being queued":       cancelledStays,
 	"Cancel/of a task that has ended":                    cancelsEnded,
 	"Cancel/of a task that is not known":                 cancelsUnknown,
@@ -137,6 +138,17 @@ func cancelsLeased(t *testing.T, s store.Store) {
 	a := cancelAll(t, s, id)[0]
 	require.Equal(t, store.CancelAnswer{Task: get(t, s, id), Outstanding: outstanding(id, 1, 1)}, a)
 	require.Equal(t, task.StateScheduled, a.Task.State, "its message may be on its way")
+}
+
+func cancelsOnceLeased(t *testing.T, s store.Store) {
+	id := task.NewID()
+	waiting(t, s, id)
+	due, _, err := s.TakeDue(t.Context(), at(2000), time.Second, 10)
+	require.NoError(t, err)
+	require.Len(t, due, 1)
+	a := cancelAll(t, s, id)[0]
+	require.Equal(t, outstanding(id, 1, 1), a.Outstanding)
+	require.Equal(t, task.StateScheduled, a.Task.State, "its message may be in its queue")
 }
 
 func cancelsPublished(t *testing.T, s store.Store) {
