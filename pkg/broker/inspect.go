@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 )
@@ -80,6 +81,10 @@ const (
 // ErrMissing says that a queue or exchange does not exist.
 var ErrMissing = errors.New("it does not exist")
 
+// ErrUnreachable says that a queue exists, but the broker does not reach the node
+// that it lives on: nobody knows what is in it, or who consumes it.
+var ErrUnreachable = errors.New("the node that it lives on is out of reach")
+
 // CheckExchange fails with [ErrMissing] or [ErrConflict] unless the exchange
 // exists as it would be declared. It changes nothing. After an error the
 // topology can't be used.
@@ -104,10 +109,21 @@ func (t *Topology) CheckQueue(q QueueSpec) error {
 
 func findError(what, name string, err error) error {
 	var e *amqp091.Error
-	if errors.As(err, &e) && e.Code == amqp091.NotFound {
+	switch {
+	case !errors.As(err, &e) || e.Code != amqp091.NotFound:
+		return fmt.Errorf("look for %s %s: %w", what, name, err)
+	case isMissing(e, what):
 		return fmt.Errorf("look for %s %s: %w", what, name, ErrMissing)
 	}
-	return fmt.Errorf("look for %s %s: %w", what, name, err)
+	return fmt.Errorf("look for %s %s: %w: %w", what, name, ErrUnreachable, err)
+}
+
+// isMissing tells "NOT_FOUND - no queue 'q' in vhost '/'" from the other texts of the
+// same code, such as "home node 'n' of durable queue 'q' in vhost '/' is down or
+// inaccessible" (rabbit_amqqueue:absent/2). The broker has nothing but its text to tell
+// them apart.
+func isMissing(e *amqp091.Error, what string) bool {
+	return strings.HasPrefix(e.Reason, "NOT_FOUND - no "+what+" ")
 }
 
 // VHost is the virtual host that the URLs name, which is the first one's. The

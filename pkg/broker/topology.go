@@ -92,8 +92,8 @@ func (t *Topology) DeclareControl(workerID string, link int, taskTypes []string)
 }
 
 // ControlConsumers is how many consume a worker's control queue. It fails with
-// [ErrMissing] if there is no such queue. After an error the topology can't be
-// used.
+// [ErrMissing] if there is no such queue, and with [ErrUnreachable] if there is one on
+// a node that is down. After an error the topology can't be used.
 func (t *Topology) ControlConsumers(workerID string, link int) (int, error) {
 	name := t.names.ControlQueue(workerID, link)
 	q, err := t.ch.QueueDeclarePassive(name, durable, keep, shared, wait, nil)

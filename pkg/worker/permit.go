@@ -54,6 +54,9 @@ func (x *execution) unpermitted(err error) (crashes int, instead *verdict) {
 		}
 		return 0, x.putOff(permitPause, "no gateway permitted the start in time")
 	}
+	if v := x.dropped(); v != nil {
+		return 0, v // what has ended the wait is its cancellation
+	}
 	x.w.cfg.Logger.Warn("no gateway permits the start of a task, which starts all the same: it may be executed twice", "task_id", x.msg.ID, "type", x.taskType, "error", err)
 	return int(x.delivery.Failed()), nil
 }

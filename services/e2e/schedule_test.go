@@ -225,12 +225,12 @@ func TestControlSchedule(t *testing.T) {
 	require.True(t, paused.Schedule.Paused)
 	require.Equal(t, "too often", paused.Schedule.PauseReason)
 	_, err = p.admin.UpdateSchedule(t.Context(), &adminv1.UpdateScheduleRequest{
-		Schedule:   &adminv1.Schedule{ScheduleId: "often", Etag: "other", When: &adminv1.Schedule_Cron{Cron: "@hourly"}, Task: task},
+		Schedule:   &adminv1.Schedule{ScheduleId: "often", Etag: "other", When: &adminv1.Schedule_Cron{Cron: "@hourly"}},
 		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"cron"}},
 	})
 	requireReason(t, err, "ETAG_MISMATCH")
 	updated, err := p.admin.UpdateSchedule(t.Context(), &adminv1.UpdateScheduleRequest{
-		Schedule:   &adminv1.Schedule{ScheduleId: "often", Etag: paused.Schedule.Etag, When: &adminv1.Schedule_Cron{Cron: "@hourly"}, Task: task},
+		Schedule:   &adminv1.Schedule{ScheduleId: "often", Etag: paused.Schedule.Etag, When: &adminv1.Schedule_Cron{Cron: "@hourly"}},
 		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"cron"}},
 	})
 	require.NoError(t, err)

@@ -88,7 +88,7 @@ type CatchUpPolicy int32
 const (
 	// The same as LAST.
 	CatchUpPolicy_CATCH_UP_POLICY_UNSPECIFIED CatchUpPolicy = 0
-	// Fire once, for the last of them.
+	// Fire once, for the last of them, if the first is more than a minute late.
 	CatchUpPolicy_CATCH_UP_POLICY_LAST CatchUpPolicy = 1
 	// Fire for none that is more than a minute late.
 	CatchUpPolicy_CATCH_UP_POLICY_NONE CatchUpPolicy = 2
@@ -223,7 +223,9 @@ type Schedule struct {
 	// Default LAST.
 	CatchUp CatchUpPolicy `protobuf:"varint,9,opt,name=catch_up,json=catchUp,proto3,enum=warren.admin.v1.CatchUpPolicy" json:"catch_up,omitempty"`
 	// What is submitted: everything but `task_id`, `idempotency_key`, `delay`,
-	// `schedule_time`, and `expire_time`, for which `expire_after` stands. Required.
+	// `schedule_time`, and `expire_time`, for which `expire_after` stands. Its payload
+	// has at most 256 KiB, or less if the gateway's limit is less. Required, but where
+	// UpdateSchedule changes other fields.
 	Task *v1.SubmitTaskRequest `protobuf:"bytes,10,opt,name=task,proto3" json:"task,omitempty"`
 	// The tasks expire this long after the time of their firing; unset is by their
 	// type's own expiry.
@@ -460,7 +462,8 @@ type Firing struct {
 	TaskId string `protobuf:"bytes,3,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// It was triggered.
 	Triggered bool `protobuf:"varint,4,opt,name=triggered,proto3" json:"triggered,omitempty"`
-	// FAILED: why. MISSED: how many times in a row were missed.
+	// FAILED: why. MISSED: how many times in a row were missed. FIRED: set, and `time`
+	// is not, in the answer to a repeated trigger whose task was forgotten since.
 	Problem       string `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1327,7 +1330,7 @@ var File_warren_admin_v1_schedule_proto protoreflect.FileDescriptor
 
 const file_warren_admin_v1_schedule_proto_rawDesc = "" +
 	"\n" +
-	"\x1ewarren/admin/v1/schedule.proto\x12\x0fwarren.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!warren/task/v1/task_service.proto\"\xa9\b\n" +
+	"\x1ewarren/admin/v1/schedule.proto\x12\x0fwarren.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!warren/task/v1/task_service.proto\"\xa1\b\n" +
 	"\bSchedule\x12K\n" +
 	"\vschedule_id\x18\x01 \x01(\tB*\xbaH'r%\x18d2!^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$R\n" +
 	"scheduleId\x12\x1e\n" +
@@ -1341,9 +1344,9 @@ const file_warren_admin_v1_schedule_proto_rawDesc = "" +
 	"\x06jitter\x18\a \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x06jitter\x12B\n" +
 	"\aoverlap\x18\b \x01(\x0e2\x1e.warren.admin.v1.OverlapPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\aoverlap\x12C\n" +
-	"\bcatch_up\x18\t \x01(\x0e2\x1e.warren.admin.v1.CatchUpPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\acatchUp\x12=\n" +
+	"\bcatch_up\x18\t \x01(\x0e2\x1e.warren.admin.v1.CatchUpPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\acatchUp\x125\n" +
 	"\x04task\x18\n" +
-	" \x01(\v2!.warren.task.v1.SubmitTaskRequestB\x06\xbaH\x03\xc8\x01\x01R\x04task\x12F\n" +
+	" \x01(\v2!.warren.task.v1.SubmitTaskRequestR\x04task\x12F\n" +
 	"\fexpire_after\x18\v \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\vexpireAfter\x12\x16\n" +
 	"\x06paused\x18\f \x01(\bR\x06paused\x12!\n" +
 	"\fpause_reason\x18\r \x01(\tR\vpauseReason\x129\n" +

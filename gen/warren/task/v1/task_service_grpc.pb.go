@@ -147,6 +147,11 @@ type TaskServiceClient interface {
 	// on by itself. Calling again asks how it stands. To cancel a task that has ended
 	// changes nothing and answers ENDED with its state.
 	//
+	// The outcome CANCELLED is the promise, the state is not: a task is CANCELLED as soon
+	// as one worker has dropped a message of it. While another worker may not know of the
+	// cancellation yet, this answers CANCEL_REQUESTED with that state, and `waiting_for`
+	// names the worker.
+	//
 	// Errors: as GetTask; RESOURCE_EXHAUSTED TOO_MANY_CANCELLATIONS.
 	CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error)
 	// CancelTasks cancels the tasks that match a filter and have not ended, as CancelTask
@@ -443,6 +448,11 @@ type TaskServiceServer interface {
 	// waits for that for a while and else answers CANCEL_REQUESTED: the cancellation goes
 	// on by itself. Calling again asks how it stands. To cancel a task that has ended
 	// changes nothing and answers ENDED with its state.
+	//
+	// The outcome CANCELLED is the promise, the state is not: a task is CANCELLED as soon
+	// as one worker has dropped a message of it. While another worker may not know of the
+	// cancellation yet, this answers CANCEL_REQUESTED with that state, and `waiting_for`
+	// names the worker.
 	//
 	// Errors: as GetTask; RESOURCE_EXHAUSTED TOO_MANY_CANCELLATIONS.
 	CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error)

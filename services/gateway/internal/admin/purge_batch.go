@@ -55,8 +55,8 @@ type purge struct {
 // release gives back what was kept. Where that fails, the broker does it by itself.
 func (p *purge) release() { _ = p.taker.Release(p.kept) }
 
-// end ends tasks that were taken: their ends are confirmed first, then they are
-// accepted. Of several messages of a task, only the one that holds the run ends it.
+// end ends tasks that were taken: their cancellations are put on record, then their
+// ends confirmed, then they are accepted. Of several messages of a task, only the one that holds the run ends it.
 func (p *purge) end(ctx context.Context, taken []broker.ReadyTask) error {
 	if slices.ContainsFunc(taken, needsClaim) {
 		if err := p.awaitProjection(ctx); err != nil {
@@ -64,7 +64,7 @@ func (p *purge) end(ctx context.Context, taken []broker.ReadyTask) error {
 			return err
 		}
 	}
-	var ending, dropped []broker.ReadyTask
+	var ending, dropped, done []broker.ReadyTask
 	for i := range taken {
 		if taken[i].Problem != nil {
 			p.kept = append(p.kept, taken[i])
@@ -73,20 +73,46 @@ func (p *purge) end(ctx context.Context, taken []broker.ReadyTask) error {
 		v, err := p.judge(ctx, &taken[i])
 		switch {
 		case err != nil:
-			p.kept = slices.Concat(p.kept, ending, dropped, taken[i:])
+			p.kept = slices.Concat(p.kept, ending, dropped, done, taken[i:])
 			return err
 		case v == verdictKeep:
 			p.kept = append(p.kept, taken[i])
 		case v == verdictDrop:
 			dropped = append(dropped, taken[i])
+		case v == verdictSee:
+			done = append(done, taken[i])
 		default:
 			ending = append(ending, taken[i])
 		}
 	}
-	told, err := p.tell(ending)
-	p.purged += int64(told)
-	if failed := p.taker.Accept(append(dropped, ending[:told]...)); failed != nil {
+	if err := p.record(ending); err != nil {
+		p.kept = slices.Concat(p.kept, ending, dropped, done)
+		return err
+	}
+	told, err := p.tell(slices.Concat(ending, done))
+	p.purged += int64(min(told, len(ending)))
+	if failed := p.taker.Accept(slices.Concat(dropped, slices.Concat(ending, done)[:told])); failed != nil {
 		err = errors.Join(err, fmt.Errorf("%w: %w", errBroker, failed))
+	}
+	return err
+}
+
+// record puts the cancellations of tasks on record before their ends are told: a
+// message that returns because the gateway ends in between is known to be cancelled,
+// also to workers that start it without a permit. Where as many cancellations are kept
+// as can be, that a failed delivery asks for a permit has to do.
+func (p *purge) record(ending []broker.ReadyTask) error {
+	if len(ending) == 0 {
+		return nil
+	}
+	ids := make([]string, len(ending))
+	for i := range ending {
+		ids[i] = ending[i].Task.ID
+	}
+	_, err := p.cfg.Control.Cancel(p.life, ids, p.reason)
+	if errors.Is(err, store.ErrTooMany) {
+		p.cfg.Logger.WarnContext(p.life, "a purge goes on without records of its cancellations, as many are outstanding as can be", "tasks", len(ids))
+		return nil
 	}
 	return err
 }
@@ -118,6 +144,9 @@ const (
 	// verdictDrop: another message holds the run, or it has ended; a worker would drop
 	// it too.
 	verdictDrop
+	// verdictSee: its run is CANCELLED already. It is dropped too, and told, so that the
+	// cancellation is known to have met its message.
+	verdictSee
 	// verdictKeep: it stays in the queue.
 	verdictKeep
 )
@@ -151,6 +180,8 @@ func (p *purge) judge(ctx context.Context, r *broker.ReadyTask) (verdict, error)
 	case t.State == task.StateDeadLettered && t.Decided.Run == r.Task.Run && t.Decided.Copy == r.Task.Copy:
 		// Its settlement was lost: the message has to become a dead letter yet.
 		return verdictKeep, nil
+	case t.State == task.StateCancelled && t.Decided.Run == r.Task.Run:
+		return verdictSee, nil
 	}
 	return verdictDrop, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -191,6 +192,20 @@ func (p *purged) task(t testing.TB, id string) task.Task {
 	return found
 }
 
+// requireTold requires that an end was told of a delivery, of any copy if the key has
+// none.
+func (p *purged) requireTold(t testing.TB, key task.Key, id string) {
+	t.Helper()
+	history, err := p.store.History(t.Context(), id)
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(history, func(e task.NumberedEvent) bool {
+		if key.Copy == (task.Key{}).Copy {
+			e.Key.Copy = key.Copy
+		}
+		return e.Key == key
+	}))
+}
+
 // retryingEvent is what a worker says of a task that it puts off.
 func retryingEvent(m *broker.TaskMessage, at time.Time) *task.Event {
 	return &task.Event{
@@ -244,13 +259,17 @@ func TestAQueueIsPurged(t *testing.T) {
 		found := p.task(t, m.ID)
 		require.Equal(t, task.StateCancelled, found.State)
 		require.Equal(t, "sent twice", found.CancelReason)
-		require.Equal(t, task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseCancelled, Copy: m.Copy}, found.Decided)
+		p.requireTold(t, task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseCancelled, Copy: m.Copy}, m.ID)
 	}
 	for id := range due {
-		found := p.task(t, id)
-		require.Equal(t, task.StateCancelled, found.State)
-		require.Equal(t, 2, found.Decided.Attempt)
-		require.EqualValues(t, 2, found.Decided.Delivery)
+		require.Equal(t, task.StateCancelled, p.task(t, id).State)
+		p.requireTold(t, task.Key{Run: 1, Attempt: 2, Delivery: 2, Phase: task.PhaseCancelled}, id)
+	}
+	kept, err := p.store.Cancellations(t.Context(), 0, 2*all)
+	require.NoError(t, err)
+	require.Len(t, kept, ordinary+retried+waiting, "each is on record")
+	for i := range kept {
+		require.Equal(t, putOff[kept[i].TaskID], kept[i].Seen.IsZero(), "its message was seen")
 	}
 	for id := range putOff {
 		brokertest.Eventually(t, patience, func() bool { return p.task(t, id).State == task.StateCancelled })
@@ -325,8 +344,12 @@ func TestNothingIsLostWhereAPurgeBreaks(t *testing.T) {
 	_, err := p.purge(t, 20)
 	requireReason(t, err, codes.Unavailable, noQueue)
 	p.awaitReady(t, 20)
+	// They are on record: no worker starts one.
+	kept, err := p.store.Cancellations(t.Context(), 0, 100)
+	require.NoError(t, err)
+	require.Len(t, kept, len(ms))
 	for _, m := range ms {
-		require.Equal(t, task.StateQueued, p.task(t, m.ID).State)
+		brokertest.Eventually(t, patience, func() bool { return p.task(t, m.ID).State == task.StateCancelled })
 	}
 	p.work(t.Context(), 20, func(ctx context.Context, d *broker.WorkDelivery) {
 		require.EqualValues(t, 1, d.Failed(), "so that a worker asks before it starts it")
@@ -348,7 +371,36 @@ func TestNothingIsLostWhereAPurgeBreaks(t *testing.T) {
 	p.awaitReady(t, 20)
 	answer, err := p.purge(t, 20)
 	require.NoError(t, err)
-	require.EqualValues(t, 20, answer.Ready)
+	require.Zero(t, answer.Ready, "they were cancelled before")
+	p.awaitReady(t, 0)
+	require.NoError(t, p.awaitProjection(t.Context()))
+	kept, err = p.store.Cancellations(t.Context(), 0, 100)
+	require.NoError(t, err)
+	require.Len(t, kept, len(ms))
+	for i := range kept {
+		require.False(t, kept[i].Seen.IsZero(), "its message was seen")
+	}
+}
+
+// full has as many cancellations as can be.
+type full struct{ Control }
+
+func (full) Cancel(context.Context, []string, string) ([]store.CancelAnswer, error) {
+	return nil, fmt.Errorf("%w: all of them", store.ErrTooMany)
+}
+
+func TestAPurgeGoesOnWithoutRecords(t *testing.T) {
+	t.Parallel()
+	p := newPurged(t)
+	ms := p.submit(t, 3)
+	p.awaitReady(t, 3)
+	p.Service.cfg.Control = full{p.Service.cfg.Control}
+	answer, err := p.purge(t, 3)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, answer.Ready)
+	for _, m := range ms {
+		require.Equal(t, task.StateCancelled, p.task(t, m.ID).State)
+	}
 }
 
 // Of several messages of a task only the one that holds its run is the task.

@@ -92,12 +92,16 @@ func (s *Service) GetSchedule(ctx context.Context, r *adminv1.GetScheduleRequest
 
 // DeleteSchedule implements warren.admin.v1.AdminService.
 func (s *Service) DeleteSchedule(ctx context.Context, r *adminv1.DeleteScheduleRequest) (*adminv1.DeleteScheduleResponse, error) {
-	version, ok := scheduleVersion(r.Etag)
-	if !ok {
-		if _, _, err := s.readSchedule(ctx, r.ScheduleId); err != nil {
+	version := int64(0)
+	if r.Etag != "" {
+		kept, spec, err := s.readSchedule(ctx, r.ScheduleId)
+		switch {
+		case err != nil:
 			return nil, err
+		case r.Etag != scheduleEtag(&kept, spec):
+			return nil, scheduleChanged(r.ScheduleId, nil)
 		}
-		return nil, scheduleChanged(r.ScheduleId, nil)
+		version = kept.Version
 	}
 	err := s.cfg.Schedules.Store.DeleteSchedule(ctx, r.ScheduleId, version)
 	switch {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -22,12 +23,22 @@ func specOf(asked *adminv1.Schedule) *adminv1.Schedule {
 	return s
 }
 
+// maxSchedulePayload bounds the payload of what a schedule submits, in bytes: many
+// schedules are read at once.
+const maxSchedulePayload = 256 << 10
+
 // checkSchedule says what is wrong with a schedule, which has its create time, and
 // else gives its timetable.
 func (s *Service) checkSchedule(spec *adminv1.Schedule) (*schedules.Timetable, error) {
 	table, err := schedules.Compile(spec)
 	if err != nil {
 		return nil, badSchedule(err)
+	}
+	if spec.Task == nil {
+		return nil, badArgument("schedule.task", "must be set")
+	}
+	if size := len(spec.Task.Payload.GetValue()); size > maxSchedulePayload {
+		return nil, badArgument("schedule.task.payload", fmt.Sprintf("has %d bytes, that of a schedule can have %d; send a reference to large data instead", size, maxSchedulePayload))
 	}
 	for name, set := range map[string]bool{
 		"task_id": spec.Task.TaskId != "", "idempotency_key": spec.Task.IdempotencyKey != "", "delay": spec.Task.Delay != nil,

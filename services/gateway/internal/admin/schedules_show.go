@@ -66,7 +66,7 @@ func listSchedule(kept *store.Schedule) (*adminv1.Schedule, error) {
 // whose times can't be computed any more has none.
 func showSchedule(kept *store.Schedule, spec *adminv1.Schedule, times, firings int) (*adminv1.Schedule, error) {
 	m := proto.CloneOf(spec)
-	m.Etag = strconv.FormatInt(kept.Version, 10)
+	m.Etag = scheduleEtag(kept, spec)
 	for _, at := range nextTimes(kept, spec, times) {
 		m.NextTimes = append(m.NextTimes, timestamppb.New(at))
 	}
@@ -88,12 +88,8 @@ func nextTimes(kept *store.Schedule, spec *adminv1.Schedule, n int) []time.Time 
 	return table.Upcoming(kept.Next, n)
 }
 
-// scheduleVersion is the version that an etag stands for; 0 for no etag, false for
-// one that no schedule has.
-func scheduleVersion(etag string) (int64, bool) {
-	if etag == "" {
-		return 0, true
-	}
-	version, err := strconv.ParseInt(etag, 10, 64)
-	return version, err == nil && version > 0
+// scheduleEtag differs from those of schedules that had the id before: their versions
+// began with 1, too.
+func scheduleEtag(kept *store.Schedule, spec *adminv1.Schedule) string {
+	return strconv.FormatInt(spec.CreateTime.AsTime().UnixMicro(), 36) + "-" + strconv.FormatInt(kept.Version, 10)
 }

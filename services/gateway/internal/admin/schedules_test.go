@@ -126,7 +126,6 @@ func TestASchedulesLife(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, made.Paused, "what is output only is not taken")
 	require.Empty(t, made.Firings)
-	require.Equal(t, "1", made.Etag)
 	require.Equal(t, k.now, made.CreateTime.AsTime())
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	require.Equal(t, []time.Time{noon, noon.AddDate(0, 0, 1), noon.AddDate(0, 0, 2), noon.AddDate(0, 0, 3), noon.AddDate(0, 0, 4)}, times(made))
@@ -168,7 +167,7 @@ func TestASchedulesLife(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "t", triggered.Firing.TaskId)
 
-	for _, etag := range []string{"1", "garbage"} {
+	for _, etag := range []string{made.Etag, "garbage"} {
 		_, err = k.Service.DeleteSchedule(t.Context(), &adminv1.DeleteScheduleRequest{ScheduleId: "noon", Etag: etag})
 		requireReason(t, err, codes.Aborted, mismatch)
 	}
@@ -214,6 +213,8 @@ func TestSchedulesThatMakeNoSense(t *testing.T) {
 		"expiry": {func(s *adminv1.Schedule) {
 			s.Jitter, s.ExpireAfter = durationpb.New(time.Minute), durationpb.New(time.Minute)
 		}, "schedule.expire_after"},
+		"no task":   {func(s *adminv1.Schedule) { s.Task = nil }, "schedule.task"},
+		"payload":   {func(s *adminv1.Schedule) { s.Task.Payload.Value = make([]byte, maxSchedulePayload+1) }, "schedule.task.payload"},
 		"task id":   {func(s *adminv1.Schedule) { s.Task.TaskId = "x" }, "schedule.task.task_id"},
 		"key":       {func(s *adminv1.Schedule) { s.Task.IdempotencyKey = "x" }, "schedule.task.idempotency_key"},
 		"delay":     {func(s *adminv1.Schedule) { s.Task.Delay = durationpb.New(1) }, "schedule.task.delay"},
@@ -322,6 +323,59 @@ func TestChangesOfASchedulesAtTheSameTime(t *testing.T) {
 	requireReason(t, err, codes.Aborted, mismatch)
 }
 
+func TestAnUpdateNeedsOnlyWhatItsMaskNames(t *testing.T) {
+	t.Parallel()
+	k := newTimekeeper(t)
+	_, err := k.create(t, daily(t, "s"))
+	require.NoError(t, err)
+	r := &adminv1.UpdateScheduleRequest{
+		Schedule:   &adminv1.Schedule{ScheduleId: "s", Jitter: durationpb.New(time.Minute)},
+		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"jitter"}},
+	}
+	require.NoError(t, rpc.Validate(r))
+	got, err := k.update(t, r.Schedule, "jitter")
+	require.NoError(t, err)
+	require.Equal(t, typeDelay, got.Task.Type)
+	_, err = k.update(t, r.Schedule, "task")
+	requireReason(t, err, codes.InvalidArgument, invalid)
+	require.Equal(t, []string{"schedule.task"}, fieldsOf(err))
+}
+
+// A schedule that has fired while it was changed does not fire for that time again.
+func TestAnUpdateLeavesTheNextTime(t *testing.T) {
+	t.Parallel()
+	k := newTimekeeper(t)
+	made, err := k.create(t, daily(t, "s"))
+	require.NoError(t, err)
+	was, next := times(made)[0], times(made)[1]
+	k.races = []func(){func() {
+		_, err := k.store.Fire(t.Context(), store.Fire{ScheduleID: "s", Version: 1, Was: was, Next: next, Firing: store.Firing{Time: was}})
+		require.NoError(t, err)
+	}}
+	_, err = k.update(t, &adminv1.Schedule{ScheduleId: "s", Jitter: durationpb.New(time.Minute)}, "jitter")
+	require.NoError(t, err)
+	require.Equal(t, next, times(k.get(t, "s"))[0])
+}
+
+// The versions of two schedules with one id are the same.
+func TestAnEtagIsOfOneSchedule(t *testing.T) {
+	t.Parallel()
+	k := newTimekeeper(t)
+	first, err := k.create(t, daily(t, "s"))
+	require.NoError(t, err)
+	_, err = k.Service.DeleteSchedule(t.Context(), &adminv1.DeleteScheduleRequest{ScheduleId: "s", Etag: first.Etag})
+	require.NoError(t, err)
+	k.now = k.now.Add(time.Second)
+	second, err := k.create(t, daily(t, "s"))
+	require.NoError(t, err)
+	require.NotEqual(t, first.Etag, second.Etag)
+	_, err = k.update(t, &adminv1.Schedule{ScheduleId: "s", Etag: first.Etag}, "jitter")
+	requireReason(t, err, codes.Aborted, mismatch)
+	_, err = k.Service.DeleteSchedule(t.Context(), &adminv1.DeleteScheduleRequest{ScheduleId: "s", Etag: first.Etag})
+	requireReason(t, err, codes.Aborted, mismatch)
+	require.True(t, proto.Equal(second, k.get(t, "s")))
+}
+
 func TestListSchedules(t *testing.T) {
 	t.Parallel()
 	k := newTimekeeper(t)
@@ -331,7 +385,7 @@ func TestListSchedules(t *testing.T) {
 		want = append(want, id)
 		s := daily(t, id)
 		if i >= 100 {
-			s.Task.Payload.Value = make([]byte, maxPageBytes/3)
+			s.Task.Payload.Value = make([]byte, maxSchedulePayload)
 		}
 		_, err := k.create(t, s)
 		require.NoError(t, err)

@@ -33,6 +33,7 @@ func (s *Service) UpdateSchedule(ctx context.Context, r *adminv1.UpdateScheduleR
 		}
 		moved := slices.ContainsFunc(paths, func(p string) bool { return slices.Contains(timePaths, p) })
 		if !moved || spec.Paused {
+			kept.KeepNext = true // it may have fired since it was read
 			return true, nil
 		}
 		if kept.Next = table.Next(now); kept.Next.IsZero() {
@@ -94,7 +95,7 @@ func (s *Service) changeSchedule(ctx context.Context, id, etag string, change fu
 		if err != nil {
 			return nil, err
 		}
-		if etag != "" && etag != strconv.FormatInt(kept.Version, 10) {
+		if etag != "" && etag != scheduleEtag(&kept, spec) {
 			return nil, scheduleChanged(id, nil)
 		}
 		now := s.cfg.Schedules.Engine.Now()

@@ -14,8 +14,8 @@ const (
 	scalePeriod = 2 * time.Second
 	// scaleLag lets no two replicas both make the same step.
 	scaleLag = scalePeriod * 3 / 4
-	// idleSamples in a row have slots halved.
-	idleSamples = 3
+	// enoughSamples in a row with too many slots have them halved, with too few doubled.
+	enoughSamples = 3
 )
 
 // load is what the slots of a task type follow.
@@ -27,27 +27,35 @@ type load struct {
 	// running tasks.
 	ready          int64
 	total, running int
-	// idle is how many samples in a row have shown too many slots.
-	idle int
+	streak
 }
 
-// next is how many slots each worker should have from now on, and the idle samples.
-func (l load) next() (slots, idle int) {
-	bounded := func(n int) int { return min(max(n, l.min), l.max) }
+// streak counts samples in a row: those that have shown too many slots, and those in
+// which all were in use while tasks waited.
+type streak struct{ idle, full int }
+
+// next is how many slots each worker should have from now on, and the samples in a row.
+func (l load) next() (int, streak) {
+	within := func(n int) int { return min(max(n, l.min), l.max) }
 	switch {
-	case l.slots != bounded(l.slots):
-		return bounded(l.slots), 0
+	case l.slots != within(l.slots):
+		return within(l.slots), streak{}
 	case l.total == 0:
 		// There is nobody to follow.
-		return l.slots, 0
+		return l.slots, streak{}
 	case l.ready > int64(l.total):
-		return bounded(l.slots * 2), 0
+		return within(l.slots * 2), streak{}
+	case l.ready > 0 && l.running >= l.total:
+		if l.full+1 < enoughSamples {
+			return l.slots, streak{full: l.full + 1}
+		}
+		return within(l.slots * 2), streak{}
 	case l.ready > 0 || 2*l.running >= l.total:
-		return l.slots, 0
-	case l.idle+1 < idleSamples:
-		return l.slots, l.idle + 1
+		return l.slots, streak{}
+	case l.idle+1 < enoughSamples:
+		return l.slots, streak{idle: l.idle + 1}
 	}
-	return bounded(l.slots / 2), 0
+	return within(l.slots / 2), streak{}
 }
 
 // startScale is where autoscaling begins: at the fewest slots with which what runs
@@ -110,9 +118,9 @@ func (c *Control) scale(ctx context.Context, taskType string) error {
 		return nil
 	}
 	l.ready = ready
-	slots, idle := l.next()
+	slots, samples := l.next()
 	c.mu.Lock()
-	c.idle[taskType] = idle
+	c.streaks[taskType] = samples
 	c.mu.Unlock()
 	if slots == l.slots {
 		return nil
@@ -129,7 +137,8 @@ func (c *Control) scale(ctx context.Context, taskType string) error {
 	return err
 }
 
-// loadOf is the load without the backlog; false if the type is not scaled.
+// loadOf is the load without the backlog, of workers that take tasks; false if the type
+// is not scaled.
 func (c *Control) loadOf(taskType string, now time.Time) (load, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,10 +147,10 @@ func (c *Control) loadOf(taskType string, now time.Time) (load, bool) {
 		return load{}, false
 	}
 	l := load{
-		min: int(s.value.Autoscale.Min), max: int(s.value.Autoscale.Max), slots: int(s.value.Concurrency), idle: c.idle[taskType],
+		min: int(s.value.Autoscale.Min), max: int(s.value.Autoscale.Max), slots: int(s.value.Concurrency), streak: c.streaks[taskType],
 	}
 	for _, w := range c.workers {
-		if !w.gone.IsZero() || !w.types[taskType] || w.silentFor(now) > maxSilence {
+		if !w.gone.IsZero() || !w.types[taskType] || w.beat.GetDraining() || w.silentFor(now) > maxSilence {
 			continue
 		}
 		tl := w.load(taskType)

@@ -12,10 +12,16 @@ import (
 
 // entry is a cancellation in memory, where there can be a million of them.
 type entry struct {
-	task     uuid.UUID
-	run      int32
-	settled  bool
-	position int64
+	task uuid.UUID
+	run  int32
+	// settled says that it has taken effect: no worker can start the run any more. That
+	// the task is CANCELLED does not, for a worker that met one of its messages says that.
+	settled bool
+	// seen says that the run has ended, by what the store has.
+	seen bool
+	// forgotten says that the store has it no more.
+	forgotten bool
+	position  int64
 	// at is in microseconds.
 	at     int64
 	reason string
@@ -79,18 +85,16 @@ func (b *book) add(c *store.Cancellation, old bool) {
 	}
 	s := b.shelf(c.Type)
 	e := &entry{
-		task: id, run: key.run, settled: !c.Seen.IsZero(), position: c.Position, at: c.Time.UnixMicro(), reason: b.reason, shelf: s,
+		task: id, run: key.run, seen: !c.Seen.IsZero(), position: c.Position, at: c.Time.UnixMicro(), reason: b.reason, shelf: s,
 	}
 	b.runs[key] = e
 	if known := b.latest[id]; known == nil || known.run < e.run {
 		b.latest[id] = e
 	}
 	s.entries = insert(s.entries, e)
-	switch {
-	case e.settled:
-	case old:
+	if old {
 		s.old = insert(s.old, e)
-	default:
+	} else {
 		s.fresh = insert(s.fresh, e)
 	}
 }
@@ -115,32 +119,48 @@ func insert(entries []*entry, e *entry) []*entry {
 
 func byPosition(e *entry, position int64) int { return cmp.Compare(e.position, position) }
 
-// remove forgets cancellations.
-func (b *book) remove(gone []store.Cancellation) {
+// entry is that of a run; nil if none is known.
+func (b *book) entry(taskID string, run int) *entry {
+	id, err := uuid.Parse(taskID)
+	if err != nil {
+		return nil
+	}
+	return b.runs[runOf{id, int32(run)}]
+}
+
+// forget forgets cancellations that the store has no more, and returns them. One that
+// has not taken effect stays until it has.
+func (b *book) forget(gone []store.Cancellation) []store.Cancellation {
 	dropped := map[*entry]bool{}
-	shelves := map[*shelf]bool{}
 	for i := range gone {
-		id, err := uuid.Parse(gone[i].TaskID)
-		if err != nil {
-			continue
-		}
-		key := runOf{id, int32(gone[i].Run)}
-		e := b.runs[key]
+		e := b.entry(gone[i].TaskID, gone[i].Run)
 		if e == nil {
 			continue
 		}
-		delete(b.runs, key)
-		if b.latest[id] == e {
-			delete(b.latest, id)
+		e.forgotten = true
+		if e.settled {
+			dropped[e] = true
 		}
-		e.settled = true
-		dropped[e], shelves[e.shelf] = true, true
+	}
+	return b.remove(dropped)
+}
+
+// remove takes entries that have taken effect out.
+func (b *book) remove(dropped map[*entry]bool) []store.Cancellation {
+	shelves := map[*shelf]bool{}
+	var out []store.Cancellation
+	for e := range dropped {
+		delete(b.runs, runOf{e.task, e.run})
+		if b.latest[e.task] == e {
+			delete(b.latest, e.task)
+		}
+		shelves[e.shelf] = true
+		out = append(out, e.cancellation())
 	}
 	for s := range shelves {
-		for _, list := range []*[]*entry{&s.entries, &s.held, &s.fresh, &s.old} {
-			*list = slices.DeleteFunc(*list, func(e *entry) bool { return dropped[e] })
-		}
+		s.entries = slices.DeleteFunc(s.entries, func(e *entry) bool { return dropped[e] })
 	}
+	return out
 }
 
 // since gives the cancellations of task types with positions above after and up to

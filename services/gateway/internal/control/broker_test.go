@@ -73,10 +73,19 @@ func startGateway(t testing.TB, b brokertest.Broker, s store.Store) *gateway {
 	types := tasktypes.New(known, s, quiet())
 	g.Control = control.New(control.Config{
 		GatewayID: id, Store: s, Controller: g.publisher, Topology: consume, Projection: projected,
-		Policies: func(worker string, types []string) []*brokerv1.TypePolicy { return r.Policies(worker, types) },
-		Tell:     func(ctx context.Context, taskType string) error { return r.TellWorkers(ctx, taskType) },
-		Backlog:  func(context.Context, string) (int64, bool) { return 0, false },
-		Logger:   quiet(),
+		// The catalogue is empty.
+		Policies: func(worker string, types []string) []*brokerv1.TypePolicy {
+			var out []*brokerv1.TypePolicy
+			for _, name := range types {
+				p := &brokerv1.TypePolicy{Type: name}
+				g.Decorate(worker, p)
+				out = append(out, p)
+			}
+			return out
+		},
+		Tell:    func(ctx context.Context, taskType string) error { return r.TellWorkers(ctx, taskType) },
+		Backlog: func(context.Context, string) (int64, bool) { return 0, false },
+		Logger:  quiet(),
 	})
 	r = registry.New(registry.Config{
 		GatewayID: id, Names: cfg.Names(), Catalogue: known, Types: types, Control: g.Control,

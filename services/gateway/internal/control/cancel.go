@@ -44,8 +44,8 @@ func (c *Control) Cancel(ctx context.Context, taskIDs []string, reason string) (
 	return answers, nil
 }
 
-// AwaitCancelled waits until the cancellations of these tasks have come to their
-// end, one way or the other, or ctx has ended.
+// AwaitCancelled waits until the cancellations of these tasks have taken effect,
+// whatever the tasks have ended with, or ctx has ended.
 func (c *Control) AwaitCancelled(ctx context.Context, taskIDs []string) {
 	left := make([]uuid.UUID, 0, len(taskIDs))
 	for _, text := range taskIDs {
@@ -70,6 +70,16 @@ func (c *Control) AwaitCancelled(ctx context.Context, taskIDs []string) {
 			return
 		}
 	}
+}
+
+// Settled says whether the cancellation of a task's run has taken effect, so that no
+// handler is started for it any more, and none runs; also if none is known: it has, and
+// was forgotten, or nobody has asked for it.
+func (c *Control) Settled(taskID string, run int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.book.entry(taskID, run)
+	return e == nil || e.settled
 }
 
 // Outstanding is the cancellation of a task's latest run that was cancelled; false

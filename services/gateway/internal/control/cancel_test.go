@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -138,6 +139,83 @@ func TestEachWorkerOfTheTypeHasToKnow(t *testing.T) {
 	})
 }
 
+// A worker that meets one message of a task says that it is CANCELLED, while another
+// worker, which does not know it yet, holds the same message or a repeated one.
+func TestAWorkersWordThatItDroppedATaskIsNotTheEnd(t *testing.T) {
+	t.Parallel()
+	test(t, func(t *testing.T, b *bench) {
+		require.True(t, b.Settled(task.NewID(), 1), "nobody has asked for it")
+		beat := func(c *Control, worker string, position int64) { c.Beat(beatOf(worker, position, resize), time.Now()) }
+		beat(b.Control, "w-1", 1)
+		beat(b.Control, "w-2", 1)
+		id := b.store.add(resize)
+		b.cancel(t, id)
+		b.store.edit(id, func(t *task.Task) {
+			t.Apply(&task.Event{TaskID: id, Type: resize, Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseCancelled}})
+		})
+		b.store.see(id, time.Now())
+		beat(b.Control, "w-1", 2)
+		sleep(time.Second)
+		require.Equal(t, task.StateCancelled, b.store.state(id))
+		require.False(t, b.Settled(id, 1))
+		require.True(t, b.Settled(id, 2), "of another run")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		b.AwaitCancelled(ctx, []string{id})
+		require.Error(t, ctx.Err())
+		cancel()
+
+		// Nor for a gateway that was started since, however old it is.
+		again := newBench(b.store)
+		stop := again.start(t)
+		sleep(2 * quietTime)
+		beat(again.Control, "w-1", 2)
+		sleep(time.Second)
+		require.False(t, again.Settled(id, 1))
+		require.Len(t, again.WaitingFor(resize, 1), 1)
+		_, err := b.store.ForgetCancellations(t.Context(), time.Now(), 10)
+		require.NoError(t, err)
+		gone, _ := again.Outstanding(id)
+		again.Control.mu.Lock()
+		require.Empty(t, again.book.forget([]store.Cancellation{gone}))
+		again.Control.mu.Unlock()
+		require.False(t, again.Settled(id, 1))
+		beat(again.Control, "w-2", 2)
+		again.AwaitCancelled(t.Context(), []string{id})
+		require.True(t, again.Settled(id, 1))
+		require.Empty(t, again.book.runs, "it was forgotten by the store")
+		require.Empty(t, again.book.types[resize].entries)
+		stop()
+	})
+}
+
+func TestALongListIsLoadedPageByPage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		first := newBench(m)
+		var ids []string
+		for range 3*pageSize + 1 {
+			ids = append(ids, m.add(resize))
+		}
+		first.cancel(t, ids...)
+		// The store never answers for as long as the whole list takes.
+		b := newBench(m)
+		for range 5 {
+			m.mu.Lock()
+			m.reads, m.err = 2, nil
+			m.mu.Unlock()
+			if b.refresh(t.Context()) == nil {
+				break
+			}
+		}
+		m.fail(nil)
+		m.mu.Lock()
+		m.reads = 0
+		m.mu.Unlock()
+		require.Greater(t, len(b.book.runs), 3*pageSize)
+	})
+}
+
 func TestAnOutcomeThatWasReportedBeforeWins(t *testing.T) {
 	t.Parallel()
 	test(t, func(t *testing.T, b *bench) {
@@ -160,11 +238,13 @@ func TestAnOutcomeThatWasReportedBeforeWins(t *testing.T) {
 		b.cancel(t, id)
 		sleep(5 * time.Second)
 		require.Equal(t, task.StateQueued, b.store.state(id))
+		require.Contains(t, b.WaitingFor(resize, 2)[0], "behind RabbitMQ's status queue for 13s")
 		b.mu.Lock()
 		b.behind = nil
 		b.mu.Unlock()
 		sleep(time.Second)
 		require.Equal(t, task.StateCancelled, b.store.state(id))
+		require.Empty(t, b.WaitingFor(resize, 2))
 	})
 }
 
@@ -416,6 +496,8 @@ func TestSyncWaitsForWhatIsNotLoaded(t *testing.T) {
 		require.NoError(t, <-answered)
 		b.provisional = true
 		require.ErrorIs(t, b.Sync(t.Context(), syncOf("w-1", 1, resize)), errNotLoaded, "a pause may be missing")
+		b.provisional, b.unknown = false, crop
+		require.ErrorIs(t, b.Sync(t.Context(), syncOf("w-1", 1, resize, crop)), errUnknownType, "a pause may be missing")
 		stop()
 	})
 }

@@ -60,7 +60,7 @@ type Topology interface {
 
 // Projection is projection.Projection.
 type Projection interface {
-	CatchUp(ctx context.Context) error
+	CatchUpWithin(ctx context.Context, d time.Duration) error
 	Apply(ctx context.Context, events []task.Event) error
 	Wake(taskID string)
 }
@@ -114,8 +114,10 @@ type Control struct {
 	ended chan struct{}
 	// forgot is when it was last looked for what need not be known.
 	forgot time.Time
-	// idle counts the samples in a row at which a type's slots were too many.
-	idle map[string]int
+	// behindSince is since when the projection does not catch up; zero if it does.
+	behindSince time.Time
+	// streaks are of the types that are scaled.
+	streaks map[string]streak
 }
 
 // New makes a control. Run does its work.
@@ -123,7 +125,7 @@ func New(cfg Config) *Control {
 	c := &Control{
 		cfg: cfg, refreshing: make(chan struct{}, 1), loadedOnce: make(chan struct{}), ended: make(chan struct{}), trouble: rate.Sometimes{Interval: logPeriod},
 		keepNow: make(chan struct{}, 1), tellNow: make(chan struct{}, 1), settleNow: make(chan struct{}, 1),
-		book: newBook(), settings: map[settingKey]*setting{}, workers: map[string]*worker{}, idle: map[string]int{},
+		book: newBook(), settings: map[settingKey]*setting{}, workers: map[string]*worker{}, streaks: map[string]streak{},
 	}
 	c.lookAt = c.lookAtQueues
 	return c

@@ -39,6 +39,8 @@ type memory struct {
 	beforePut func()
 	// pause takes as long as an answer may be on its way.
 	pause func()
+	// reads is how many pages of cancellations are read before err; 0 for no such bound.
+	reads int
 }
 
 func newMemory() *memory {
@@ -138,6 +140,11 @@ func (m *memory) Cancel(_ context.Context, requests []store.CancelRequest) ([]st
 func (m *memory) Cancellations(_ context.Context, after int64, limit int) ([]store.Cancellation, error) {
 	unlock, err := m.lock()
 	defer unlock()
+	if m.reads > 0 {
+		if m.reads--; m.reads == 0 {
+			m.err = store.ErrUnavailable
+		}
+	}
 	var out []store.Cancellation
 	for _, c := range m.cancellations {
 		if c.Position > after && len(out) < limit {
@@ -275,9 +282,12 @@ type bench struct {
 	ready int64
 	// provisional has policies be so.
 	provisional bool
-	// blind says that control queues can't be looked at, unread which have no consumer.
-	blind  bool
-	unread map[target]bool
+	// blind says that control queues can't be looked at, unread which have no consumer,
+	// away which are out of reach.
+	blind        bool
+	unread, away map[target]bool
+	// unknown is a task type without a policy.
+	unknown string
 }
 
 func newBench(m *memory) *bench {
@@ -322,6 +332,9 @@ func (b *bench) start(t testing.TB) (stop func()) {
 func (b *bench) policies(workerID string, types []string) []*brokerv1.TypePolicy {
 	var out []*brokerv1.TypePolicy
 	for _, name := range types {
+		if name == b.unknown {
+			continue
+		}
 		p := &brokerv1.TypePolicy{Type: name, Provisional: b.provisional}
 		b.Decorate(workerID, p)
 		out = append(out, p)
@@ -359,6 +372,10 @@ func (b *bench) lookAtFakes(_ context.Context, targets []target) (int, error) {
 		return 0, fmt.Errorf("no broker")
 	}
 	for _, at := range targets {
+		if b.away[at] {
+			b.missed(at, time.Now())
+			continue
+		}
 		consumers := 1
 		if b.unread[at] {
 			consumers = 0
@@ -383,7 +400,7 @@ func (b *bench) Do(context.Context, func(*broker.Topology) error) error {
 	return fmt.Errorf("no broker")
 }
 
-func (b *bench) CatchUp(context.Context) error {
+func (b *bench) CatchUpWithin(context.Context, time.Duration) error {
 	b.mu.Lock()
 	before, err := b.before, b.behind
 	b.mu.Unlock()

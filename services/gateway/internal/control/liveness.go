@@ -18,6 +18,11 @@ const (
 	// cutOff is how long a worker's control queue has had no consumer when the worker
 	// is known to start nothing: five seconds more than a link may be silent.
 	cutOff = 15 * time.Second
+	// outOfReach is how long a worker has been silent, and its control queue on a node
+	// that can't be reached, when the worker is known to start nothing: one that lives
+	// has noticed by then that its link is dead or hears nothing, and has attached to
+	// another control queue or starts nothing until it has.
+	outOfReach = time.Minute
 )
 
 // worker is what is known of one.
@@ -44,6 +49,13 @@ type worker struct {
 	// it was last looked at. Cut says that this was so for long enough.
 	unread, looked time.Time
 	cut            bool
+	// asked is the number of the control queue that the broker is asked for just now; 0
+	// for none.
+	asked int
+	// away is since when its control queue has been out of reach.
+	away time.Time
+	// drain is what it was asked and has not said yet that it does; nil for nothing.
+	drain *brokerv1.DrainRequest
 	// silent says that its silence was logged.
 	silent bool
 	rates  rates
@@ -78,7 +90,7 @@ func (c *Control) Beat(h *brokerv1.Heartbeat, now time.Time) {
 	w.take(h, now)
 	w.rates.add(h.Types, now)
 	if h.Goodbye {
-		w.gone, w.unsaved = now, true
+		w.gone, w.unsaved, w.drain = now, true, nil
 		c.cfg.Logger.Info("a worker has stopped", "worker_id", id, "host", h.Worker.Host)
 	}
 	if w.unsaved {
@@ -108,14 +120,11 @@ func (c *Control) noteReturn(w *worker, h *brokerv1.Heartbeat, now time.Time) {
 }
 
 // read notes that its control queue has a consumer, or may have one.
-func (w *worker) read() { w.unread, w.cut = time.Time{}, false }
+func (w *worker) read() { w.unread, w.away, w.cut = time.Time{}, time.Time{}, false }
 
 // take takes what a heartbeat says.
 func (w *worker) take(h *brokerv1.Heartbeat, now time.Time) {
-	served := map[string]bool{}
-	for _, l := range h.Types {
-		served[l.Type] = true
-	}
+	served := typesOf(h)
 	maps.Copy(served, w.synced)
 	if !maps.Equal(served, w.types) || h.Control != w.control {
 		w.unsaved = true
@@ -126,13 +135,31 @@ func (w *worker) take(h *brokerv1.Heartbeat, now time.Time) {
 		w.read()
 	}
 	w.beat, w.seen, w.types = h, now, served
-	w.position, w.highest = h.CancelPosition, max(w.highest, h.CancelPosition)
+	if !w.before(h) {
+		w.position = h.CancelPosition
+	}
+	w.highest = max(w.highest, h.CancelPosition)
+	if h.Draining {
+		w.drain = nil
+	}
 	w.busy, w.running = ids(h.Cancelling), map[uuid.UUID]bool{}
 	for _, r := range h.Running {
 		if id, err := uuid.Parse(r.TaskId); err == nil {
 			w.running[id] = true
 		}
 	}
+}
+
+// before says whether a heartbeat is of before the worker has lost a control queue, and
+// with it what it knew. One without a number reads none, and knows nothing.
+func (w *worker) before(h *brokerv1.Heartbeat) bool { return 0 < h.Control && h.Control < w.control }
+
+func typesOf(h *brokerv1.Heartbeat) map[string]bool {
+	out := map[string]bool{}
+	for _, l := range h.Types {
+		out[l.Type] = true
+	}
+	return out
 }
 
 func ids(texts []string) map[uuid.UUID]bool {
@@ -166,10 +193,7 @@ func (c *Control) join(r *brokerv1.WorkerRequest, now time.Time) *worker {
 	for _, t := range sync.Types {
 		w.synced[t] = true
 	}
-	known := map[string]bool{}
-	for _, l := range beat.Types {
-		known[l.Type] = true
-	}
+	known := typesOf(beat)
 	for _, t := range slices.Sorted(maps.Keys(w.synced)) {
 		if !known[t] {
 			beat.Types = append(beat.Types, &brokerv1.TypeLoad{Type: t})
@@ -177,7 +201,7 @@ func (c *Control) join(r *brokerv1.WorkerRequest, now time.Time) *worker {
 	}
 	w.take(beat, now)
 	w.read()
-	w.told, w.unsaved = 0, true
+	w.position, w.told, w.unsaved = 0, 0, true
 	return w
 }
 

@@ -1,6 +1,9 @@
 package control
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +14,7 @@ import (
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 // stateOf is how a worker is shown.
@@ -130,7 +134,7 @@ func TestAWorkerThatIsHeardButCutOffFromControl(t *testing.T) {
 	})
 }
 
-func TestWhatCantBeLookedAtIsNotKnown(t *testing.T) {
+func TestWhatCantBeLookedAtKeepsAWorkerThere(t *testing.T) {
 	t.Parallel()
 	test(t, func(t *testing.T, b *bench) {
 		b.Beat(beatOf("w-1", 1, resize), time.Now())
@@ -144,11 +148,107 @@ func TestWhatCantBeLookedAtIsNotKnown(t *testing.T) {
 		sleep(cutOff)
 		blind(true)
 		sleep(time.Minute)
+		require.Equal(t, silent, stateOf(t, b, "w-1"))
 		blind(false)
-		sleep(cutOff - lookAgain)
-		require.Equal(t, silent, stateOf(t, b, "w-1"), "what was not seen for a while does not count")
-		sleep(3 * lookAgain)
+		sleep(lookAgain)
+		require.Equal(t, gone, stateOf(t, b, "w-1"), "nobody has read it before and after")
+	})
+}
+
+func TestAControlQueueOutOfReach(t *testing.T) {
+	t.Parallel()
+	test(t, func(t *testing.T, b *bench) {
+		away := func(queues ...target) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.away = map[target]bool{}
+			for _, at := range queues {
+				b.away[at] = true
+			}
+		}
+		// A worker that goes on elsewhere is not held up by the queue that it had.
+		b.Beat(beatOf("w-1", 1, resize), time.Now())
+		away(target{"w-1", 1})
+		id := b.store.add(resize)
+		b.cancel(t, id)
+		sleep(10 * time.Second)
+		require.Contains(t, b.WaitingFor(resize, 1)[0], "has not answered")
+		require.NoError(t, b.Sync(t.Context(), syncOf("w-1", 2, resize)))
+		h := beatOf("w-1", 2, resize)
+		h.Control = 2
+		b.Beat(h, time.Now())
+		synctest.Wait()
+		require.Equal(t, task.StateCancelled, b.store.state(id))
+
+		// Nobody knows who reads one that is out of reach, as long as its worker is heard.
+		away(target{"w-1", 2})
+		id = b.store.add(resize)
+		b.cancel(t, id)
+		for range 60 {
+			b.Beat(h, time.Now())
+			sleep(2 * time.Second)
+		}
+		require.Equal(t, live, stateOf(t, b, "w-1"))
+		require.Contains(t, b.WaitingFor(resize, 2)[0], "out of reach")
+		require.Equal(t, task.StateQueued, b.store.state(id))
+		// It was killed with its node.
+		sleep(outOfReach - 5*time.Second)
+		require.Equal(t, silent, stateOf(t, b, "w-1"))
+		require.Equal(t, task.StateQueued, b.store.state(id))
+		sleep(5 * time.Second)
 		require.Equal(t, gone, stateOf(t, b, "w-1"))
+		require.Equal(t, task.StateCancelled, b.store.state(id))
+	})
+}
+
+func TestALookGoesOnWhereTheLastOneEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(newMemory())
+		begin := time.Now()
+		for i := range 10 {
+			b.Beat(beatOf(fmt.Sprint("w-", i), 1, resize), begin)
+		}
+		b.lookAt = func(_ context.Context, targets []target) (int, error) {
+			for _, at := range targets[:min(len(targets), 3)] {
+				b.saw(at, 0, time.Now())
+			}
+			return 0, errors.New("no time left")
+		}
+		sleep(2 * maxSilence)
+		for range 20 {
+			b.look(t.Context())
+			sleep(lookPeriod)
+		}
+		for i := range 10 {
+			require.Equal(t, gone, stateOf(t, b, fmt.Sprint("w-", i)))
+		}
+	})
+}
+
+func TestAHeartbeatOfBeforeIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	test(t, func(t *testing.T, b *bench) {
+		b.Beat(beatOf("w-1", 1, resize), time.Now())
+		id := b.store.add(resize)
+		b.cancel(t, id)
+		require.NoError(t, b.Sync(t.Context(), syncOf("w-1", 2, resize)))
+		b.messages("w-1")
+		old := beatOf("w-1", 2, resize)
+		b.Beat(old, time.Now())
+		require.Nil(t, b.News(beatOf("w-1", 1, resize)))
+		sleep(time.Second)
+		require.Equal(t, task.StateQueued, b.store.state(id), "it has lost what it knew then")
+		fresh := beatOf("w-1", 2, resize)
+		fresh.Control = 2
+		b.Beat(fresh, time.Now())
+		synctest.Wait()
+		require.Equal(t, task.StateCancelled, b.store.state(id))
+		// One that reads no control queue knows nothing.
+		lost := beatOf("w-1", 0, resize)
+		lost.Control = 0
+		b.Beat(lost, time.Now())
+		require.Equal(t, paused, stateOf(t, b, "w-1"))
 	})
 }
 
@@ -237,6 +337,15 @@ func TestWorkersAreStoredNowAndThen(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, time.Now(), b.store.record("w-1").Seen, "it serves more")
 
+		// Another replica stores what it knew before: it is not left at that.
+		older := b.store.record("w-1")
+		b.Beat(beatOf("w-1", 1, resize, crop, "acme.v1.Other.Thing"), time.Now().Add(time.Millisecond))
+		synctest.Wait()
+		require.NoError(t, b.store.PutWorkers(t.Context(), []store.WorkerRecord{older}))
+		sleep(2 * refreshPeriod)
+		require.Greater(t, b.store.record("w-1").Seen, older.Seen)
+		require.NoError(t, b.store.PutWorkers(t.Context(), []store.WorkerRecord{older}))
+
 		again := newBench(b.store)
 		require.NoError(t, again.refresh(t.Context()))
 		w, ok := again.Worker("w-1")
@@ -253,6 +362,20 @@ func TestDrain(t *testing.T) {
 		b.Beat(beatOf("w-1", 1, resize), time.Now())
 		require.NoError(t, b.Drain(t.Context(), "W-1", "a test"))
 		require.Equal(t, "a test", b.messages("w-1")[0].GetDrain().GetReason())
+		// It is asked again until it says that it does.
+		require.Equal(t, "a test", b.Drains(beatOf("w-1", 1, resize)).GetReason())
+		require.Nil(t, b.Drains(beatOf("w-2", 1, resize)))
+		h := beatOf("w-1", 1, resize)
+		h.Draining = true
+		b.Beat(h, time.Now())
+		require.Nil(t, b.Drains(h))
+		require.Nil(t, b.Drains(beatOf("w-1", 1, resize)))
+		b.Beat(beatOf("w-2", 1, resize), time.Now())
+		b.mu.Lock()
+		b.sendErr = errors.New("no connection")
+		b.mu.Unlock()
+		require.Error(t, b.Drain(t.Context(), "w-2", "a test"))
+		require.Nil(t, b.Drains(beatOf("w-2", 1, resize)), "nothing was asked for")
 		bye := beatOf("w-1", 1, resize)
 		bye.Goodbye = true
 		b.Beat(bye, time.Now())

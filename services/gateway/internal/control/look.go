@@ -1,10 +1,12 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
@@ -38,32 +40,42 @@ func (c *Control) look(ctx context.Context) {
 	for len(targets) > 0 {
 		done, err := c.lookAt(ctx, targets)
 		if err != nil {
-			// What was not seen for a while is not known any more.
-			c.unseen(targets[done:])
-			return
+			return // the next look begins with those that are left
 		}
 		targets = targets[done:]
 	}
 }
 
-// lookAtQueues looks at one queue after the other up to the first that is missing, which
-// costs the channel, and returns how many it was.
+// lookAtQueues looks at one queue after the other up to the first that is missing or out
+// of reach, which costs the channel, and returns how many it was.
 func (c *Control) lookAtQueues(ctx context.Context, targets []target) (int, error) {
-	// Buffered, because Do may return while f still waits for the broker.
+	// Buffered, because Do may return while f still waits for the broker, which takes its
+	// time, a minute and more, to say of a queue whose node has died that it is out of reach.
 	looked := make(chan int, 1)
+	var asking atomic.Pointer[target]
 	err := c.cfg.Topology.Do(ctx, func(t *broker.Topology) error {
 		for i, at := range targets {
-			consumers, err := t.ControlConsumers(at.workerID, int(at.control))
-			missing := errors.Is(err, broker.ErrMissing)
-			if err != nil && !missing {
+			if ctx.Err() != nil { // it has waited for an answer for too long, others look by now
+				looked <- i
+				return ctx.Err()
+			}
+			asking.Store(&at)
+			consumers, err := c.ask(t, at)
+			asking.Store(nil)
+			switch {
+			case err == nil:
+				c.saw(at, consumers, time.Now())
+				continue
+			case errors.Is(err, broker.ErrMissing):
+				c.saw(at, 0, time.Now())
+			case errors.Is(err, broker.ErrUnreachable):
+				c.missed(at, time.Now())
+			default:
 				looked <- i
 				return err
 			}
-			c.saw(at, consumers, time.Now())
-			if missing {
-				looked <- i + 1
-				return nil
-			}
+			looked <- i + 1
+			return nil
 		}
 		looked <- len(targets)
 		return nil
@@ -72,18 +84,38 @@ func (c *Control) lookAtQueues(ctx context.Context, targets []target) (int, erro
 	case n := <-looked:
 		return n, err
 	default:
+		if at := asking.Load(); at != nil {
+			c.missed(*at, time.Now())
+		}
 		return 0, fmt.Errorf("look at control queues: %w", err)
 	}
 }
 
-// targets logs workers that are silent and lists the control queues to look at.
+// ask asks the broker who consumes a control queue. It puts it behind all others,
+// whatever comes of that, and has it not asked for again meanwhile.
+func (c *Control) ask(t *broker.Topology, at target) (int, error) {
+	note := func(asked int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if w := c.workers[at.workerID]; w != nil {
+			w.looked, w.asked = time.Now(), asked
+		}
+	}
+	note(int(at.control))
+	defer note(0)
+	return t.ControlConsumers(at.workerID, int(at.control))
+}
+
+// targets logs workers that are silent and lists the control queues to look at, that
+// which was not looked at for the longest first: a look that can't get to the last goes
+// on there the next time.
 func (c *Control) targets(now time.Time) []target {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	waits := c.awaited()
 	var out []target
 	for _, w := range c.workers {
-		if !w.gone.IsZero() {
+		if !w.gone.IsZero() || w.asked == int(w.control) && w.asked > 0 {
 			continue
 		}
 		silent := w.silentFor(now)
@@ -95,6 +127,9 @@ func (c *Control) targets(now time.Time) []target {
 			out = append(out, target{w.id, w.control})
 		}
 	}
+	slices.SortFunc(out, func(a, b target) int {
+		return cmp.Or(c.workers[a.workerID].looked.Compare(c.workers[b.workerID].looked), cmp.Compare(a.workerID, b.workerID))
+	})
 	return out
 }
 
@@ -137,7 +172,8 @@ func (s *shelf) highestWaiting() (highest int64, ok bool) {
 	return highest, ok
 }
 
-// saw notes how many consume a control queue.
+// saw notes how many consume a control queue. Time in which it could not be looked at
+// counts: whoever lost a control queue reads one with another number next.
 func (c *Control) saw(at target, consumers int, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -145,7 +181,7 @@ func (c *Control) saw(at target, consumers int, now time.Time) {
 	if w == nil || w.control != at.control {
 		return
 	}
-	w.looked = now
+	w.looked, w.away = now, time.Time{}
 	if consumers > 0 {
 		w.read()
 		return
@@ -161,21 +197,37 @@ func (c *Control) saw(at target, consumers int, now time.Time) {
 		c.cfg.Logger.Warn("a worker's control queue has had no consumer for a while, it counts as cut off and to start nothing",
 			"worker_id", w.id, "host", w.host(), "since", w.unread)
 	}
-	if w.silentFor(now) > maxSilence && w.gone.IsZero() {
-		w.gone, w.unsaved = now, true
-		c.cfg.Logger.Warn("a worker is gone", "worker_id", w.id, "host", w.host(), "last_seen", w.seen)
-		wake(c.keepNow)
+	if w.silentFor(now) > maxSilence {
+		c.giveUp(w, now)
 	}
 	wake(c.settleNow)
 }
 
-// unseen notes that queues could not be looked at.
-func (c *Control) unseen(targets []target) {
+// missed notes that a control queue is out of reach, which says nothing of who
+// consumes it.
+func (c *Control) missed(at target, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, w := range c.workers {
-		if !w.cut && slices.ContainsFunc(targets, func(at target) bool { return at.workerID == w.id }) {
-			w.unread = time.Time{}
-		}
+	w := c.workers[at.workerID]
+	if w == nil || w.control != at.control {
+		return
 	}
+	w.looked = now
+	if w.away.IsZero() {
+		w.away = now
+	}
+	if now.Sub(w.away) >= outOfReach && w.silentFor(now) >= outOfReach {
+		c.giveUp(w, now)
+		wake(c.settleNow)
+	}
+}
+
+// giveUp takes a worker for gone.
+func (c *Control) giveUp(w *worker, now time.Time) {
+	if !w.gone.IsZero() {
+		return
+	}
+	w.gone, w.unsaved = now, true
+	c.cfg.Logger.Warn("a worker is gone", "worker_id", w.id, "host", w.host(), "last_seen", w.seen)
+	wake(c.keepNow)
 }

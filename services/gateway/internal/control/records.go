@@ -26,10 +26,7 @@ func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
 func (w *worker) record() store.WorkerRecord {
 	kept := proto.CloneOf(w.beat)
 	kept.Running = nil
-	known := map[string]bool{}
-	for _, l := range kept.Types {
-		known[l.Type] = true
-	}
+	known := typesOf(kept)
 	for _, name := range w.sortedTypes() {
 		if !known[name] {
 			kept.Types = append(kept.Types, &brokerv1.TypeLoad{Type: name})
@@ -97,8 +94,12 @@ func (c *Control) refreshWorkers(ctx context.Context) error {
 			})
 			continue
 		}
-		if w := c.workers[r.ID]; w == nil || heardLater(w, r, beat) {
+		switch w := c.workers[r.ID]; {
+		case w == nil || heardLater(w, r, beat):
 			c.restore(r, beat, now)
+		case differs(w, r, beat):
+			// Another replica has stored what it knew before.
+			w.unsaved = true
 		}
 	}
 	return nil
@@ -108,6 +109,17 @@ func (c *Control) refreshWorkers(ctx context.Context) error {
 // more than what the store cuts off, or has told a later control queue of it.
 func heardLater(w *worker, r *store.WorkerRecord, beat *brokerv1.Heartbeat) bool {
 	return r.Seen.After(w.seen) || beat.Control > w.control
+}
+
+// differs says whether the store lacks what counts of a worker.
+func differs(w *worker, r *store.WorkerRecord, beat *brokerv1.Heartbeat) bool {
+	stored := typesOf(beat)
+	for name := range w.types {
+		if !stored[name] {
+			return true
+		}
+	}
+	return beat.Control != w.control || r.Gone.IsZero() != w.gone.IsZero()
 }
 
 func (c *Control) restore(r *store.WorkerRecord, beat *brokerv1.Heartbeat, now time.Time) {

@@ -139,25 +139,41 @@ func TestSettingsOfSeveralOperatorsAtOnce(t *testing.T) {
 func TestAutoscaleRule(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		l           load
-		slots, idle int
+		l     load
+		slots int
+		idle  int
 	}{
 		"more wait than there are slots": {load{min: 1, max: 32, slots: 4, ready: 9, total: 8}, 8, 0},
 		"up to the most":                 {load{min: 1, max: 6, slots: 4, ready: 9, total: 8}, 6, 0},
-		"as many as slots":               {load{min: 1, max: 32, slots: 4, ready: 8, total: 8, idle: 2}, 4, 0},
-		"none waits, half run":           {load{min: 1, max: 32, slots: 4, total: 8, running: 4, idle: 2}, 4, 0},
+		"as many as slots":               {load{min: 1, max: 32, slots: 4, ready: 8, total: 8, streak: streak{idle: 2}}, 4, 0},
+		"none waits, half run":           {load{min: 1, max: 32, slots: 4, total: 8, running: 4, streak: streak{idle: 2}}, 4, 0},
 		"idle once":                      {load{min: 1, max: 32, slots: 4, total: 8, running: 3}, 4, 1},
-		"idle twice":                     {load{min: 1, max: 32, slots: 4, total: 8, running: 3, idle: 1}, 4, 2},
-		"idle for three":                 {load{min: 1, max: 32, slots: 4, total: 8, running: 3, idle: 2}, 2, 0},
-		"down to the fewest":             {load{min: 3, max: 32, slots: 4, total: 8, idle: 2}, 3, 0},
+		"idle twice":                     {load{min: 1, max: 32, slots: 4, total: 8, running: 3, streak: streak{idle: 1}}, 4, 2},
+		"idle for three":                 {load{min: 1, max: 32, slots: 4, total: 8, running: 3, streak: streak{idle: 2}}, 2, 0},
+		"down to the fewest":             {load{min: 3, max: 32, slots: 4, total: 8, streak: streak{idle: 2}}, 3, 0},
 		"nobody there":                   {load{min: 1, max: 32, slots: 4, ready: 100}, 4, 0},
 		"out of bounds":                  {load{min: 1, max: 2, slots: 4, ready: 100, total: 8}, 2, 0},
 		"none yet":                       {load{min: 2, max: 4, ready: 100}, 2, 0},
 	} {
-		slots, idle := c.l.next()
+		slots, samples := c.l.next()
 		require.Equal(t, c.slots, slots, name)
-		require.Equal(t, c.idle, idle, name)
+		require.Equal(t, streak{idle: c.idle}, samples, name)
 	}
+	// Tasks wait while all slots are in use.
+	full := load{min: 1, max: 32, slots: 4, ready: 1, total: 8, running: 8, streak: streak{idle: 2}}
+	for i := 1; i < enoughSamples; i++ {
+		var slots int
+		slots, full.streak = full.next()
+		require.Equal(t, 4, slots)
+		require.Equal(t, streak{full: i}, full.streak)
+	}
+	slots, samples := full.next()
+	require.Equal(t, 8, slots)
+	require.Zero(t, samples)
+	full.running = 7
+	slots, samples = full.next()
+	require.Equal(t, 4, slots, "one is free")
+	require.Zero(t, samples)
 	require.Equal(t, 2, startScale(&brokerv1.Autoscale{Min: 2, Max: 8}, 0))
 	require.Equal(t, 5, startScale(&brokerv1.Autoscale{Min: 2, Max: 8}, 5))
 	require.Equal(t, 8, startScale(&brokerv1.Autoscale{Min: 2, Max: 8}, 50))
@@ -171,8 +187,8 @@ func TestAutoscaleStaysWithinItsBounds(t *testing.T) {
 		for range 20 {
 			l.ready, l.total = rapid.Int64Range(0, 50).Draw(t, "ready"), rapid.IntRange(0, 50).Draw(t, "total")
 			l.running = rapid.IntRange(0, 60).Draw(t, "running")
-			l.slots, l.idle = l.next()
-			if l.slots < l.min || l.slots > l.max || l.idle < 0 || l.idle >= idleSamples {
+			l.slots, l.streak = l.next()
+			if l.slots < l.min || l.slots > l.max || max(l.idle, l.full) >= enoughSamples || min(l.idle, l.full) != 0 {
 				t.Fatalf("%+v", l)
 			}
 		}
@@ -227,8 +243,16 @@ func TestAutoscaleFollowsTheBacklog(t *testing.T) {
 		pass(20 * time.Second)
 		require.EqualValues(t, 16, policyOf(b, "w-1").Concurrency)
 		ready(0)
-		pass(5 * (idleSamples + 1) * scalePeriod)
+		pass(5 * (enoughSamples + 1) * scalePeriod)
 		require.EqualValues(t, 1, policyOf(b, "w-1").Concurrency)
+
+		// A worker that drains has no part in it.
+		other := beatOf("w-2", 1, resize)
+		other.Draining = true
+		b.Beat(other, time.Now())
+		l, ok := b.loadOf(resize, time.Now())
+		require.True(t, ok)
+		require.Equal(t, 1, l.total)
 
 		// With slots of one's own again, it ends.
 		_, err = b.SetConcurrency(t.Context(), resize, "", 5, nil, "enough")

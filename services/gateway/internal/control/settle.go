@@ -3,11 +3,13 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 const (
@@ -16,6 +18,10 @@ const (
 	settlePeriod = 500 * time.Millisecond
 	// settleBatch is how many take effect at once.
 	settleBatch = 500
+	// maxBehind is how long the projection is waited for, as long as for a permit to
+	// start, and settleTimeout bounds all that a batch takes.
+	maxBehind     = 8 * time.Second
+	settleTimeout = 20 * time.Second
 )
 
 // settle has cancellations take effect, as many as can.
@@ -38,7 +44,7 @@ func (c *Control) settle(ctx context.Context) {
 // then the tasks are read: an outcome that a worker reported before it was rid of a
 // task is in the store then, and wins.
 func (c *Control) settleSome(ctx context.Context) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	if len(c.hold(c.ready(time.Now()))) == 0 {
 		return false, nil
@@ -55,23 +61,42 @@ func (c *Control) settleSome(ctx context.Context) (more bool, err error) {
 		c.hold(batch)
 		return false, err
 	}
+	if gone := c.settled(batch); len(gone) > 0 {
+		c.tellForgotten(ctx, gone)
+	}
+	return true, nil
+}
+
+// settled notes what has taken effect, and returns what of it need not be known any
+// more.
+func (c *Control) settled(batch []*entry) []store.Cancellation {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	forgotten := map[*entry]bool{}
 	for _, e := range batch {
 		e.settled = true
+		if e.forgotten {
+			forgotten[e] = true
+		}
 	}
 	close(c.ended)
 	c.ended = make(chan struct{})
-	c.mu.Unlock()
-	return true, nil
+	return c.book.remove(forgotten)
 }
 
 // end cancels the tasks of those that have not ended otherwise.
 func (c *Control) end(ctx context.Context, batch []*entry) error {
-	if err := c.cfg.Projection.CatchUp(ctx); err != nil {
+	open := slices.DeleteFunc(slices.Clone(batch), func(e *entry) bool { return e.seen })
+	if len(open) == 0 {
+		return nil
+	}
+	err := c.cfg.Projection.CatchUpWithin(ctx, maxBehind)
+	c.noteBehind(err)
+	if err != nil {
 		return fmt.Errorf("let the store catch up: %w", err)
 	}
 	var events []task.Event
-	for _, e := range batch {
+	for _, e := range open {
 		t, err := c.cfg.Store.Task(ctx, e.task.String())
 		if isNotFound(err) {
 			continue
@@ -90,6 +115,18 @@ func (c *Control) end(ctx context.Context, batch []*entry) error {
 		return fmt.Errorf("end tasks that are cancelled: %w", err)
 	}
 	return nil
+}
+
+// noteBehind notes, for people, since when the projection does not catch up.
+func (c *Control) noteBehind(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil:
+		c.behindSince = time.Time{}
+	case c.behindSince.IsZero():
+		c.behindSince = time.Now()
+	}
 }
 
 // hasEnded says whether a run has. A task whose next run is known by its progress

@@ -4,28 +4,29 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 const (
-	// readPage is how many cancellations are read at once.
-	readPage = 2000
+	// pageSize is how many cancellations are read at once.
+	pageSize = 2000
 	// forgetPeriod is the time between two looks for cancellations and workers that
 	// need not be known any more.
 	forgetPeriod = 30 * time.Second
-	// seenFor is how long after its message was seen a cancellation is kept.
-	seenFor = 10 * time.Minute
+	// seenFor is how long after its message was seen a cancellation is kept: another
+	// message of its run may be held by a worker, for an hour at most.
+	seenFor = 2 * time.Hour
 )
 
 // keep reads from the store what others have put there, and puts there what is
 // known of workers.
 func (c *Control) keep(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
 	if err := c.refresh(ctx); err != nil {
 		c.warn(ctx, "the store does not say what is cancelled, or what operators have set; what is known stays in force", err)
 		return
 	}
-	if err := c.saveWorkers(ctx); err != nil {
+	if err := bounded(ctx, c.saveWorkers); err != nil {
 		c.warn(ctx, "what is known of workers can't be stored now", err)
 		return
 	}
@@ -34,15 +35,22 @@ func (c *Control) keep(ctx context.Context) {
 	}
 }
 
+// bounded gives a use of the store its time.
+func bounded(ctx context.Context, use func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return use(ctx)
+}
+
 // refresh reads all that is not known yet.
 func (c *Control) refresh(ctx context.Context) error {
 	if err := c.refreshCancellations(ctx); err != nil {
 		return err
 	}
-	if err := c.refreshSettings(ctx); err != nil {
+	if err := bounded(ctx, c.refreshSettings); err != nil {
 		return err
 	}
-	if err := c.refreshWorkers(ctx); err != nil {
+	if err := bounded(ctx, c.refreshWorkers); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -56,7 +64,8 @@ func (c *Control) refresh(ctx context.Context) error {
 }
 
 // refreshCancellations reads cancellations that are not known yet. Everything up to
-// the position that was the highest at the call is in the book then.
+// the position that was the highest at the call is in the book then. Each page counts
+// as soon as it is read: where one can't be read, the next call goes on there.
 func (c *Control) refreshCancellations(ctx context.Context) error {
 	select {
 	case c.refreshing <- struct{}{}:
@@ -65,43 +74,60 @@ func (c *Control) refreshCancellations(ctx context.Context) error {
 		return fmt.Errorf("wait for who reads cancellations: %w", context.Cause(ctx))
 	}
 	begin := time.Now()
-	highest, err := c.cfg.Store.CancelPosition(ctx)
+	highest, err := c.cancelPosition(ctx)
 	if err != nil {
 		return fmt.Errorf("read the position of cancellations: %w", err)
 	}
-	c.mu.Lock()
-	after, loading := c.known, c.loaded.IsZero()
-	c.mu.Unlock()
 	for {
-		page, err := c.cfg.Store.Cancellations(ctx, after, readPage)
+		more, err := c.readPage(ctx)
 		if err != nil {
 			return fmt.Errorf("read cancellations: %w", err)
 		}
-		c.mu.Lock()
-		for i := range page {
-			c.book.add(&page[i], loading)
-			after = page[i].Position
-		}
-		more := len(page) == readPage
 		if !more {
-			c.know(max(after, highest), begin)
-		}
-		c.mu.Unlock()
-		if !more {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.know(highest)
+			// Positions that have gone back by now are those of another store.
+			c.knownAt = begin
 			return nil
 		}
 	}
 }
 
-// know notes up to which position the book is complete. Positions that go back are
-// those of another store.
-func (c *Control) know(position int64, begin time.Time) {
+func (c *Control) cancelPosition(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return c.cfg.Store.CancelPosition(ctx)
+}
+
+// readPage reads the cancellations that follow those in the book.
+func (c *Control) readPage(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	c.mu.Lock()
+	after, loading := c.known, c.loaded.IsZero()
+	c.mu.Unlock()
+	page, err := c.cfg.Store.Cancellations(ctx, after, pageSize)
+	if err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range page {
+		c.book.add(&page[i], loading)
+		after = page[i].Position
+	}
+	c.know(after)
+	return len(page) == pageSize, nil
+}
+
+// know notes up to which position the book is complete.
+func (c *Control) know(position int64) {
 	if position > c.known {
 		c.known = position
 		wake(c.tellNow)
 		wake(c.settleNow)
 	}
-	c.knownAt = begin
 }
 
 // forget forgets what need not be known any more.
@@ -116,7 +142,7 @@ func (c *Control) forget(ctx context.Context) error {
 	if err := c.forgetCancellations(ctx, now); err != nil {
 		return err
 	}
-	if err := c.forgetWorkers(ctx, now); err != nil {
+	if err := bounded(ctx, func(ctx context.Context) error { return c.forgetWorkers(ctx, now) }); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -127,7 +153,7 @@ func (c *Control) forget(ctx context.Context) error {
 
 func (c *Control) forgetCancellations(ctx context.Context, now time.Time) error {
 	for {
-		gone, err := c.cfg.Store.ForgetCancellations(ctx, now.Add(-seenFor), maxEntries)
+		gone, err := c.forgetPage(ctx, now)
 		if err != nil {
 			return fmt.Errorf("forget cancellations: %w", err)
 		}
@@ -135,8 +161,14 @@ func (c *Control) forgetCancellations(ctx context.Context, now time.Time) error 
 			return nil
 		}
 		c.mu.Lock()
-		c.book.remove(gone)
+		gone = c.book.forget(gone)
 		c.mu.Unlock()
 		c.tellForgotten(ctx, gone)
 	}
+}
+
+func (c *Control) forgetPage(ctx context.Context, now time.Time) ([]store.Cancellation, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return c.cfg.Store.ForgetCancellations(ctx, now.Add(-seenFor), maxEntries)
 }

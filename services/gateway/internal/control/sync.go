@@ -22,7 +22,11 @@ const (
 	persistTimeout = time.Second
 )
 
-var errNotLoaded = errors.New("what operators have set is not loaded yet")
+var (
+	errNotLoaded = errors.New("what operators have set is not loaded yet")
+	// errUnknownType: whether the type is paused would be missing in the answer.
+	errUnknownType = errors.New("this gateway does not know all of its task types yet")
+)
 
 // Sync answers a SyncRequest: it tells a worker the policies of its types, pauses
 // included, and then all that is cancelled. An error means that the worker is to
@@ -40,6 +44,9 @@ func (c *Control) Sync(ctx context.Context, r *brokerv1.WorkerRequest) error {
 	}
 	types := r.GetSync().GetTypes()
 	policies := c.cfg.Policies(w.id, types)
+	if len(policies) < len(types) {
+		return errUnknownType
+	}
 	for _, p := range policies {
 		if p.Provisional {
 			return errNotLoaded

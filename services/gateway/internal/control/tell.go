@@ -52,7 +52,7 @@ func (c *Control) News(h *brokerv1.Heartbeat) *brokerv1.CancellationBatch {
 	defer c.mu.Unlock()
 	w := c.workers[h.GetWorker().GetWorkerId()]
 	position := h.GetCancelPosition()
-	if w == nil || c.loaded.IsZero() || position == 0 || position >= wire(c.known) {
+	if w == nil || c.loaded.IsZero() || position == 0 || position >= wire(c.known) || w.before(h) {
 		return nil
 	}
 	now := time.Now()

@@ -30,6 +30,9 @@ func (c *Control) WaitingFor(taskType string, position int64) []string {
 		out = append(out, "this gateway has just started and hears for 3 s which workers there are")
 	case c.known < position:
 		out = append(out, "the gateway's store does not answer")
+	case !c.behindSince.IsZero():
+		out = append(out, fmt.Sprintf("the gateway's store has been behind RabbitMQ's status queue for %s: a task may have ended otherwise",
+			(now.Sub(c.behindSince)+maxBehind).Round(time.Second)))
 	}
 	return out
 }
@@ -72,6 +75,8 @@ func (w *worker) lack(now time.Time) string {
 	switch silent := w.silentFor(now); {
 	case silent > lookAfter:
 		return fmt.Sprintf("has not answered for %s", silent.Round(time.Second))
+	case !w.away.IsZero():
+		return fmt.Sprintf("can't be told, its control queue has been out of reach for %s", now.Sub(w.away).Round(time.Second))
 	case !w.unread.IsZero():
 		return fmt.Sprintf("has not read its control queue for %s", now.Sub(w.unread).Round(time.Second))
 	case w.position == 0:

@@ -81,7 +81,7 @@ func (c *Control) state(w *worker, now time.Time) (adminv1.WorkerState, string) 
 	case !w.gone.IsZero() && w.beat.Goodbye:
 		return adminv1.WorkerState_WORKER_STATE_GONE, "it said goodbye"
 	case !w.gone.IsZero():
-		return adminv1.WorkerState_WORKER_STATE_GONE, "it fell silent, and nobody reads its control queue any more"
+		return adminv1.WorkerState_WORKER_STATE_GONE, "it fell silent, and nobody reads its control queue any more, as far as that can be reached"
 	case silent > maxSilence:
 		return adminv1.WorkerState_WORKER_STATE_SILENT, fmt.Sprintf("nothing was heard of it for %s", silent.Round(time.Second))
 	case w.beat.Draining:
@@ -102,19 +102,47 @@ func allPaused(loads []*brokerv1.TypeLoad) bool {
 	return len(loads) > 0 && !slices.ContainsFunc(loads, func(l *brokerv1.TypeLoad) bool { return !l.Paused })
 }
 
-// Drain has a worker finish what it runs, and end. Errors: [ErrNoWorker]; the
-// broker's, if it can't take the message now.
+// Drain has a worker finish what it runs, and end: it is told so again with the answers
+// to its heartbeats until it does. Errors: [ErrNoWorker]; the broker's, if it can't take
+// the message now, with nothing asked for.
 func (c *Control) Drain(ctx context.Context, workerID, reason string) error {
-	c.mu.Lock()
-	w := c.workers[spelled(workerID)]
-	live := w != nil && w.gone.IsZero()
-	c.mu.Unlock()
-	if !live {
+	id, request := spelled(workerID), &brokerv1.DrainRequest{Reason: reason}
+	if !c.askToDrain(id, request) {
 		return ErrNoWorker
 	}
-	m := &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Drain{Drain: &brokerv1.DrainRequest{Reason: reason}}}
-	if err := c.send(ctx, w.id, m); err != nil {
-		return fmt.Errorf("tell worker %s to drain: %w", w.id, err)
+	if err := c.send(ctx, id, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Drain{Drain: request}}); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if w := c.workers[id]; w != nil && w.drain == request {
+			w.drain = nil
+		}
+		return fmt.Errorf("tell worker %s to drain: %w", id, err)
 	}
 	return nil
+}
+
+// askToDrain notes what a worker is asked; false if it does not live.
+func (c *Control) askToDrain(id string, request *brokerv1.DrainRequest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.workers[id]
+	if w == nil || !w.gone.IsZero() {
+		return false
+	}
+	if !w.beat.GetDraining() {
+		w.drain = request
+	}
+	return true
+}
+
+// Drains is what a worker was asked that a heartbeat shows it not to do yet; nil for
+// nothing. It must not be changed.
+func (c *Control) Drains(h *brokerv1.Heartbeat) *brokerv1.DrainRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.workers[h.GetWorker().GetWorkerId()]
+	if w == nil || h.GetDraining() {
+		return nil
+	}
+	return w.drain
 }

@@ -35,11 +35,14 @@ func (r *Registry) handleBeats(ctx context.Context, batch []broker.Delivery) err
 }
 
 // tellBeating answers a heartbeat, and tells the worker what it does not know to be
-// cancelled.
+// cancelled, and that it is to drain if it does not yet.
 func (r *Registry) tellBeating(ctx context.Context, beat *brokerv1.Heartbeat) {
 	r.tell(ctx, beat.Worker.WorkerId, r.answerBeat(beat))
 	if news := r.cfg.Control.News(beat); news != nil {
 		r.tell(ctx, beat.Worker.WorkerId, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Cancellations{Cancellations: news}})
+	}
+	if drain := r.cfg.Control.Drains(beat); drain != nil {
+		r.tell(ctx, beat.Worker.WorkerId, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Drain{Drain: drain}})
 	}
 }
 

@@ -81,6 +81,8 @@ type Control interface {
 	// News is what a worker is to be told that a heartbeat shows to be missing; nil
 	// for nothing.
 	News(h *brokerv1.Heartbeat) *brokerv1.CancellationBatch
+	// Drains is what a worker is to be asked again, as a heartbeat shows; nil for nothing.
+	Drains(h *brokerv1.Heartbeat) *brokerv1.DrainRequest
 	// Decorate adds to a worker's policy what operators have set; without a worker,
 	// what they have set for all.
 	Decorate(workerID string, p *brokerv1.TypePolicy)

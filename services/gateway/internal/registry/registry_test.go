@@ -131,6 +131,7 @@ type control struct {
 	syncs     []*brokerv1.WorkerRequest
 	syncErr   error
 	news      *brokerv1.CancellationBatch
+	drain     *brokerv1.DrainRequest
 	// slots are what operators have set by worker, "" is for all.
 	slots map[string]int32
 	apart []string
@@ -156,6 +157,8 @@ func (c *control) asked() []*brokerv1.WorkerRequest {
 }
 
 func (c *control) News(*brokerv1.Heartbeat) *brokerv1.CancellationBatch { return c.news }
+
+func (c *control) Drains(*brokerv1.Heartbeat) *brokerv1.DrainRequest { return c.drain }
 
 func (c *control) Decorate(workerID string, p *brokerv1.TypePolicy) {
 	p.Concurrency = c.slots[workerID]
