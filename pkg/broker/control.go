@@ -72,7 +72,9 @@ func (p *Publisher) PublishDead(ctx context.Context, m *TaskMessage, death Death
 		msg.Headers[fmt.Sprint(k)] = v
 	}
 	msg.Expiration = ""
-	return p.publish(ctx, p.names.Dead(), m.Type, true, msg)
+	out := newOutgoing(p.names.Dead(), m.Type, true, msg)
+	out.check = m.Check
+	return p.send(ctx, out)
 }
 
 // PublishParked puts a message that nobody can read into the dead-letter

@@ -51,19 +51,41 @@ func (l *line) send(ctx context.Context, out *outgoing) bool {
 		<-l.slots
 		return true
 	}
+	if err := out.checked(); err != nil {
+		<-l.slots
+		out.tell(sent{err: err})
+		return true
+	}
 	l.next++ // send is called by one goroutine only
 	out.msg.CorrelationId = strconv.FormatUint(l.next, 36)
 	confirm, err := l.ch.PublishWithDeferredConfirm(out.exchange, out.key, out.mandatory, false, out.msg)
 	if err != nil {
 		<-l.slots
-		out.sent <- sent{err: publishError(err)}
+		out.tell(sent{err: publishError(err)})
 		return false
 	}
-	out.sent <- sent{line: l, confirm: confirm}
+	out.tell(sent{line: l, confirm: confirm})
+	return true
+}
+
+// checked says why a message must not be sent any more.
+func (out *outgoing) checked() error {
+	if out.check == nil {
+		return nil
+	}
+	if err := out.check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSent, err)
+	}
+	return nil
+}
+
+// tell hands over what has become of a message that was claimed: to its caller, or in
+// its place if that has left.
+func (out *outgoing) tell(s sent) {
+	out.sent <- s
 	if out.left.Load() {
 		out.abandon()
 	}
-	return true
 }
 
 // publishError tells a channel that was closed before, on which nothing is

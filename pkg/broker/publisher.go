@@ -100,7 +100,9 @@ type outgoing struct {
 	exchange, key string
 	mandatory     bool
 	msg           amqp091.Publishing
-	claimed       atomic.Bool
+	// check is asked right before it is sent, nil is always.
+	check   func() error
+	claimed atomic.Bool
 	// left says that the caller waits no more, though the message was claimed. Of
 	// sender and caller, one finds that sent has a value.
 	left atomic.Bool
@@ -123,7 +125,11 @@ type sent struct {
 // publish sends a message and waits for its confirm. The end of ctx ends the
 // wait: ErrUnknown then, or ErrNotSent if it was not sent yet.
 func (p *Publisher) publish(ctx context.Context, exchange, key string, mandatory bool, msg amqp091.Publishing) error {
-	out := newOutgoing(exchange, key, mandatory, msg)
+	return p.send(ctx, newOutgoing(exchange, key, mandatory, msg))
+}
+
+// send is publish for a message that is made already.
+func (p *Publisher) send(ctx context.Context, out *outgoing) error {
 	if err := p.enqueue(ctx, out); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/broker/rabbitnode"
+	"github.com/warrenmq/warren/pkg/task"
 )
 
 func TestPublishIsConfirmed(t *testing.T) {
@@ -323,6 +324,40 @@ func TestBlockedBrokerFailsPublishesFast(t *testing.T) {
 	require.Len(t, messages, 2)
 	assert.Equal(t, first.ID, messages[0].MessageId)
 	assert.Equal(t, second.ID, messages[1].MessageId)
+}
+
+// What is asked right before it is sent decides, and a message that is not sent takes
+// no room from others.
+func TestAMessageThatMustNotBeSentAnyMore(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	_, p := connect(t, b.URL)
+	over := errors.New("over")
+	refused := newTask(taskType)
+	refused.Check = func() error { return over }
+	for range broker.MaxInFlight + 1 {
+		err := p.PublishTask(bounded(t), refused)
+		require.ErrorIs(t, err, broker.ErrNotSent)
+		require.ErrorIs(t, err, over)
+	}
+	require.ErrorIs(t, p.PublishDead(bounded(t), refused, broker.Death{Cause: task.CauseQueueOverflow, Decision: "x"}), over)
+	asked := 0
+	taken := newTask(taskType)
+	taken.Check = func() error {
+		asked++
+		return nil
+	}
+	p.PublishTasks(bounded(t), []*broker.TaskMessage{taken, refused}, func(i int, err error) {
+		if i == 0 {
+			assert.NoError(t, err)
+		} else {
+			assert.ErrorIs(t, err, over)
+		}
+	})
+	require.Equal(t, 1, asked)
+	messages := b.Drain(t, work)
+	require.Len(t, messages, 1)
+	require.Equal(t, taken.ID, messages[0].MessageId)
 }
 
 // A publish that is larger than the sockets' buffers hangs in its write.

@@ -66,12 +66,56 @@ func TestStoredTasksKeepTheirOwnPolicy(t *testing.T) {
 
 func TestStoredTasksAreNoLargerThanMayBeSent(t *testing.T) {
 	t.Parallel()
-	m := broker.TaskMessage{ID: task.NewID(), Type: "a.v1.A.B", Run: 1, Labels: map[string]string{"a": strings.Repeat("x", broker.MaxHeaderBytes)}}
-	_, err := broker.EncodeTask(&m)
-	require.ErrorIs(t, err, broker.ErrNotSent)
+	small := func() *broker.TaskMessage {
+		return &broker.TaskMessage{ID: task.NewID(), Type: "a.v1.A.B", Run: 1, Trace: map[string]string{"traceparent": "p"}}
+	}
+	for name, spoil := range map[string]func(*broker.TaskMessage){
+		"header": func(m *broker.TaskMessage) {
+			m.Labels = map[string]string{"a": strings.Repeat("x", broker.MaxHeaderBytes)}
+		},
+		"trace": func(m *broker.TaskMessage) { m.Trace["tracestate"] = strings.Repeat("t", broker.MaxTraceBytes) },
+		"id":    func(m *broker.TaskMessage) { m.ID = strings.Repeat("i", 256) },
+		"type":  func(m *broker.TaskMessage) { m.Type = strings.Repeat("t", 256) },
+	} {
+		m := small()
+		spoil(m)
+		_, err := broker.EncodeTask(m)
+		require.ErrorIs(t, err, broker.ErrNotSent, name)
+		require.ErrorIs(t, err, broker.ErrTooLarge, name)
+		_, err = broker.EncodeTaskHeader(m)
+		require.ErrorIs(t, err, broker.ErrNotSent, name)
+	}
+	m := small()
 	m.Labels = map[string]string{"a": "no utf-8: \xff"}
-	_, err = broker.EncodeTask(&m)
+	_, err := broker.EncodeTask(m)
 	require.Error(t, err)
+}
+
+// What a store takes can be published, though that adds to it.
+func TestStoredTasksCanBeSentLater(t *testing.T) {
+	t.Parallel()
+	m := &broker.TaskMessage{ID: task.NewID(), Type: "a.v1.A.B", Run: 1, CreateTime: time.Unix(1, 0), RunTime: time.Unix(1, 0)}
+	encoded := false
+	for size := broker.MaxHeaderBytes; size > broker.MaxHeaderBytes-300 && !encoded; size-- {
+		m.Labels = map[string]string{"a": strings.Repeat("x", size)}
+		_, err := broker.EncodeTask(m)
+		encoded = err == nil
+	}
+	require.True(t, encoded)
+	m.Copy, m.Resend, m.RunTime = task.NewCopy(), true, time.Unix(1<<40, 999_999_999)
+	_, err := broker.EncodeTaskHeader(m)
+	require.NoError(t, err)
+}
+
+func TestTraceContextsAreLimited(t *testing.T) {
+	t.Parallel()
+	for state, keeps := range map[string]bool{"a=b": true, strings.Repeat("t", broker.MaxTraceBytes): false} {
+		m := &broker.TaskMessage{ID: task.NewID(), Type: "a.v1.A.B", Run: 1, Trace: map[string]string{"traceparent": "p", "tracestate": state}}
+		m.LimitTrace()
+		require.NoError(t, m.CheckSize())
+		require.Equal(t, "p", m.Trace["traceparent"])
+		require.Equal(t, keeps, m.Trace["tracestate"] != "")
+	}
 }
 
 func TestWhatIsNoStoredTask(t *testing.T) {

@@ -61,6 +61,9 @@ type TaskMessage struct {
 	Retry   *taskv1.RetryPolicy
 	// ScheduleID is the schedule that submitted it, or empty.
 	ScheduleID string
+	// Check is asked right before the message is sent: its error has it not sent. It
+	// must not block. It is no part of the message; nil is always.
+	Check func() error `json:"-"`
 }
 
 // began is when the run was begun.
@@ -74,11 +77,11 @@ func (m *TaskMessage) began() time.Time {
 // PublishTask puts a task into its queue. Errors: [ErrUnroutable] if its type
 // has none, [ErrNotSent], [ErrUnknown].
 func (p *Publisher) PublishTask(ctx context.Context, m *TaskMessage) error {
-	msg, err := m.publishing()
+	out, err := p.startTask(ctx, m)
 	if err != nil {
 		return err
 	}
-	return p.publish(ctx, p.names.Tasks(), m.Type, true, msg)
+	return out.await(ctx)
 }
 
 // PublishTasks puts tasks into their queues, those of one type in their order, with
@@ -119,6 +122,7 @@ func (p *Publisher) startTask(ctx context.Context, m *TaskMessage) (*outgoing, e
 		return nil, err
 	}
 	out := newOutgoing(p.names.Tasks(), m.Type, true, msg)
+	out.check = m.Check
 	return out, p.enqueue(ctx, out)
 }
 

@@ -63,6 +63,8 @@ type batch struct {
 type placed struct {
 	position int
 	sub      *submission
+	// repeat says that it is another request's, too, that came before.
+	repeat bool
 }
 
 // add adds the submission of a request. One with the id of another is submitted once
@@ -76,24 +78,24 @@ func (b *batch) add(position int, sub *submission) {
 			b.results[position] = result(nil, conflict(m.ID, "task_id", "another task of this batch has the same id"))
 			return
 		} else {
-			b.of = append(b.of, placed{position, first})
+			b.of = append(b.of, placed{position, first, true})
 			return
 		}
 	}
 	if sub.key != nil {
 		if first := b.byKey[*sub.key]; first != nil {
-			b.of = append(b.of, placed{position, first})
+			b.of = append(b.of, placed{position, first, true})
 			return
 		}
 		b.byKey[*sub.key] = sub
 	}
-	b.subs, b.of = append(b.subs, sub), append(b.of, placed{position, sub})
+	b.subs, b.of = append(b.subs, sub), append(b.of, placed{position, sub, false})
 }
 
 // finish gives the results once all is submitted.
 func (b *batch) finish() []*taskv1.BatchSubmitTasksResult {
 	for _, p := range b.of {
-		b.results[p.position] = result(&taskv1.SubmitTaskResponse{Task: p.sub.task, AlreadySubmitted: p.sub.known}, p.sub.err)
+		b.results[p.position] = result(&taskv1.SubmitTaskResponse{Task: p.sub.task, AlreadySubmitted: p.sub.known || p.repeat}, p.sub.err)
 	}
 	return b.results
 }

@@ -164,6 +164,8 @@ func TestOneIDTwiceInABatch(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, id, r.Results[0].GetResponse().GetTask().GetTaskId())
 	require.Equal(t, id, r.Results[1].GetResponse().GetTask().GetTaskId())
+	require.False(t, r.Results[0].GetResponse().AlreadySubmitted)
+	require.True(t, r.Results[1].GetResponse().AlreadySubmitted, "by the request before it")
 	requireItem(t, r.Results[2], codes.AlreadyExists, taskv1.ErrorReason_ERROR_REASON_TASK_ID_CONFLICT)
 	service.written(t, 1)
 	require.Len(t, b.Drain(t, names.Work(typeDelay)), 1)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -23,8 +24,10 @@ type Control interface {
 	// Cancel puts cancellations on record, all or none, which then go on by
 	// themselves.
 	Cancel(ctx context.Context, taskIDs []string, reason string) ([]store.CancelAnswer, error)
-	// AwaitCancelled waits until they have come to their end, or ctx has.
+	// AwaitCancelled waits until they have taken effect, or ctx has ended.
 	AwaitCancelled(ctx context.Context, taskIDs []string)
+	// Settled says whether that of a run has taken effect; also if none is known.
+	Settled(taskID string, run int) bool
 	Outstanding(taskID string) (store.Cancellation, bool)
 	// WaitingFor and CancellingOn say what cancellations wait for, for people.
 	WaitingFor(taskType string, position int64) []string
@@ -37,9 +40,10 @@ func (s *TaskService) CancelTask(ctx context.Context, r *taskv1.CancelTaskReques
 	if err != nil {
 		return nil, err
 	}
-	if t.State.Terminal() {
+	if t.State.Terminal() && t.State != task.StateCancelled {
 		return s.cancelOutcome(&t), nil
 	}
+	// Of one that is CANCELLED it asks the store whether workers may not know it yet.
 	answers, err := s.cfg.Control.Cancel(ctx, []string{t.ID}, r.Reason)
 	if err != nil {
 		return nil, cancelError(err)
@@ -52,10 +56,37 @@ func (s *TaskService) CancelTask(ctx context.Context, r *taskv1.CancelTaskReques
 	defer cancel()
 	// That the wait ends early does not matter to the cancellation.
 	ended, err := s.awaitEnd(ctx, wait, t.ID)
+	if err == nil && !s.decided(&ended) {
+		s.awaitCancelled(wait, ended.ID)
+		ended, err = s.read(ctx, t.ID)
+	}
 	if err != nil && (ended.ID == "" || ctx.Err() != nil) {
 		return nil, err
 	}
 	return s.cancelOutcome(&ended), nil
+}
+
+// decided says whether a task has ended and, if it is CANCELLED, that no worker can
+// start it any more.
+func (s *TaskService) decided(t *task.Task) bool {
+	return t.State.Terminal() && (t.State != task.StateCancelled || s.cfg.Control.Settled(t.ID, t.Run))
+}
+
+// awaitCancelled waits until cancellations have taken effect, or ctx has ended, or the
+// service stops.
+func (s *TaskService) awaitCancelled(ctx context.Context, taskIDs ...string) {
+	ctx, cancel := context.WithCancel(ctx)
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	s.cfg.Control.AwaitCancelled(ctx, taskIDs)
+	cancel()
+	stopping.Wait()
 }
 
 func cancelWait(asked *durationpb.Duration) time.Duration {
@@ -69,16 +100,16 @@ func cancelWait(asked *durationpb.Duration) time.Duration {
 func (s *TaskService) cancelOutcome(t *task.Task) *taskv1.CancelTaskResponse {
 	out := &taskv1.CancelTaskResponse{Task: s.basic(t)}
 	switch {
-	case t.State == task.StateCancelled:
-		out.Outcome = taskv1.CancelOutcome_CANCEL_OUTCOME_CANCELLED
-	case t.State.Terminal():
-		out.Outcome = taskv1.CancelOutcome_CANCEL_OUTCOME_ENDED
-	default:
+	case !s.decided(t):
 		out.Outcome = taskv1.CancelOutcome_CANCEL_OUTCOME_CANCEL_REQUESTED
 		out.WaitingFor = s.cfg.Control.CancellingOn(t.ID)
 		if c, ok := s.cfg.Control.Outstanding(t.ID); ok {
 			out.WaitingFor = append(out.WaitingFor, s.cfg.Control.WaitingFor(t.Type, c.Position)...)
 		}
+	case t.State == task.StateCancelled:
+		out.Outcome = taskv1.CancelOutcome_CANCEL_OUTCOME_CANCELLED
+	default:
+		out.Outcome = taskv1.CancelOutcome_CANCEL_OUTCOME_ENDED
 	}
 	return out
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -93,7 +92,7 @@ type bulkCancel struct {
 	limit int
 	count bool
 	ids   []string
-	// left are those whose end is waited for.
+	// left are those whose cancellations are waited for.
 	left []string
 }
 
@@ -136,30 +135,21 @@ func (c *bulkCancel) request(ctx context.Context) error {
 			return cancelError(err)
 		}
 		for i := range answers {
-			if t := &answers[i].Task; t.ID != "" && !t.State.Terminal() {
-				c.left = append(c.left, t.ID)
-			} else {
+			if t := &answers[i].Task; t.ID == "" || c.s.decided(t) {
 				c.note(t)
+			} else {
+				c.left = append(c.left, t.ID)
 			}
 		}
 	}
 	return nil
 }
 
-// await waits for the end of those that are left, and leaves time to tally them.
+// await waits for what is left, and leaves time to tally it.
 func (c *bulkCancel) await(ctx context.Context, atMost time.Duration) {
 	wait, cancel := context.WithTimeout(ctx, untilAnswer(ctx, atMost)-time.Duration(len(c.left))*tallyTime)
-	var stopping sync.WaitGroup
-	stopping.Go(func() {
-		select {
-		case <-c.s.stopping:
-			cancel()
-		case <-wait.Done():
-		}
-	})
-	c.s.cfg.Control.AwaitCancelled(wait, c.left)
-	cancel()
-	stopping.Wait()
+	defer cancel()
+	c.s.awaitCancelled(wait, c.left...)
 }
 
 // tally counts what has become of those that were waited for. One that can't be
@@ -168,7 +158,7 @@ func (c *bulkCancel) tally(ctx context.Context) {
 	waiting := newWaiting(c.s.cfg.Control)
 	for _, id := range c.left {
 		t, err := c.s.cfg.Store.Task(ctx, id)
-		if errors.Is(err, store.ErrNotFound) || err == nil && t.State.Terminal() {
+		if errors.Is(err, store.ErrNotFound) || err == nil && c.s.decided(&t) {
 			c.note(&t)
 			continue
 		}

@@ -37,7 +37,9 @@ type cancels struct {
 
 	mu          sync.Mutex
 	outstanding map[string]store.Cancellation
-	pages       []int
+	// open are the tasks whose cancellations workers may not know yet.
+	open  map[string]bool
+	pages []int
 	// until is when the last wait was to end.
 	until time.Time
 }
@@ -76,6 +78,12 @@ func (c *cancels) AwaitCancelled(ctx context.Context, _ []string) {
 	if c.then == nil {
 		<-ctx.Done()
 	}
+}
+
+func (c *cancels) Settled(id string, _ int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.open[id]
 }
 
 func (c *cancels) Outstanding(id string) (store.Cancellation, bool) {
@@ -141,11 +149,9 @@ func TestCancelTask(t *testing.T) {
 	require.Equal(t, "a mistake", answer.Task.CancelReason)
 	require.Nil(t, answer.Task.CancelRequest)
 	require.Empty(t, answer.WaitingFor)
-	before := len(c.pages)
 	answer, err = service.CancelTask(t.Context(), r)
 	require.NoError(t, err)
 	require.Equal(t, isCancelled, answer.Outcome)
-	require.Len(t, c.pages, before, "nothing more to do")
 
 	// One that ended otherwise.
 	id = task.NewID()
@@ -156,6 +162,52 @@ func TestCancelTask(t *testing.T) {
 	require.Equal(t, taskv1.TaskState_TASK_STATE_SUCCEEDED, answer.Task.State)
 	_, err = service.CancelTask(t.Context(), &taskv1.CancelTaskRequest{TaskId: task.NewID()})
 	requireReason(t, err, codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_NOT_FOUND)
+}
+
+// A worker has said that it dropped the task, while another may start it still.
+func TestCancelledIsAnsweredOnceAllWorkersKnow(t *testing.T) {
+	t.Parallel()
+	c := &cancels{}
+	service, s := newService(t, &fakes{}, func(cfg *Config) {
+		c.store = cfg.Store
+		cfg.Control = c
+	})
+	id, other := task.NewID(), task.NewID()
+	apply(t, s, event(id, 1, 0, task.PhaseQueued), event(other, 1, 0, task.PhaseQueued))
+	open := func(ids ...string) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.open = map[string]bool{}
+		for _, id := range ids {
+			c.open[id] = true
+		}
+	}
+	open(id)
+	c.then = func([]string) {
+		apply(t, s, event(id, 1, 1, task.PhaseCancelled), event(other, 1, 1, task.PhaseCancelled))
+	}
+	r := &taskv1.CancelTaskRequest{TaskId: id, Reason: "a mistake", Timeout: durationpb.New(0)}
+	for range 2 {
+		answer, err := service.CancelTask(t.Context(), r)
+		require.NoError(t, err)
+		require.Equal(t, cancelRequested, answer.Outcome)
+		require.Equal(t, taskv1.TaskState_TASK_STATE_CANCELLED, answer.Task.State)
+		require.Contains(t, answer.WaitingFor, "a worker")
+	}
+	require.Len(t, c.pages, 2, "the store knows what this gateway has not loaded yet")
+	open()
+	answer, err := service.CancelTask(t.Context(), r)
+	require.NoError(t, err)
+	require.Equal(t, isCancelled, answer.Outcome)
+
+	id, other = task.NewID(), task.NewID()
+	apply(t, s, event(id, 1, 0, task.PhaseQueued), event(other, 1, 0, task.PhaseQueued))
+	open(id)
+	bulk, err := service.CancelTasks(t.Context(), &taskv1.CancelTasksRequest{Filter: "task_id = *", Reason: "a test", Timeout: durationpb.New(0)})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, bulk.Cancelled)
+	require.EqualValues(t, 1, bulk.Requested)
+	require.Equal(t, []string{id + ": a handler", "a worker"}, bulk.WaitingFor)
 }
 
 func TestCancelThatFails(t *testing.T) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
@@ -63,7 +64,9 @@ func (d Due) PublishDue(ctx context.Context, tasks []later.Task) []error {
 	d.overflow(ctx, full)
 	errs := make([]error, len(subs))
 	for i, sub := range subs {
-		errs[i] = sub.err
+		if errs[i] = sub.err; nothingSent(sub.err) {
+			errs[i] = fmt.Errorf("%w: %w", later.ErrNotPublished, sub.err)
+		}
 	}
 	return errs
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -87,6 +88,28 @@ func TestWhatIsDueHasAFullQueue(t *testing.T) {
 			require.Empty(t, dead)
 		}
 	}
+}
+
+// What was surely not published is told from what may have been.
+func TestWhatIsDueIsNotPublished(t *testing.T) {
+	t.Parallel()
+	f := stopped()
+	service, s, _ := newLater(t, f)
+	d := Due{TaskService: service}
+	id := submitLater(t, service, time.Now().Add(time.Hour)).TaskId
+	for _, c := range []struct {
+		err  error
+		none bool
+	}{{broker.ErrNotSent, true}, {broker.ErrUnknown, false}} {
+		f.errs = []error{c.err}
+		err := d.PublishDue(t.Context(), due(t, s, false, id))[0]
+		require.ErrorIs(t, err, c.err)
+		require.Equal(t, c.none, errors.Is(err, later.ErrNotPublished))
+	}
+	// It is published, but nobody could be told.
+	err := d.PublishDue(t.Context(), due(t, s, false, id))[0]
+	require.Error(t, err)
+	require.NotErrorIs(t, err, later.ErrNotPublished)
 }
 
 func TestTasksOfSchedules(t *testing.T) {

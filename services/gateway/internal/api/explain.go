@@ -75,7 +75,11 @@ func (s *TaskService) situationOf(ctx context.Context, t task.Task) *situation {
 
 // lookAtQueue asks the broker, if that matters.
 func (s *TaskService) lookAtQueue(ctx context.Context, sit *situation, problem func(string, taskv1.FactSource)) {
-	if sit.task.State != task.StateQueued && sit.task.State != task.StateRetrying {
+	switch _, ahead := sit.due(); {
+	case sit.task.State == task.StateQueued, sit.task.State == task.StateRetrying:
+	case sit.task.State == task.StateScheduled && !ahead:
+		sit.away = s.cfg.Publisher.Ready() != nil
+	default:
 		return
 	}
 	ctx, cancel := beforeDeadline(ctx, explainTime)

@@ -74,6 +74,8 @@ func (s *situation) time() *taskv1.Fact {
 		text = "its next attempt was due at " + s.ago(at)
 	case ahead:
 		text = "it is put into its queue at " + s.ahead(at)
+	case s.rabbitAway() != nil || s.queueFull() != nil:
+		text = "its time came at " + s.ago(at) + ", and the gateway puts it into its queue as soon as it can"
 	default:
 		text = "its time came at " + s.ago(at) + ", and the gateway is putting it into its queue"
 	}

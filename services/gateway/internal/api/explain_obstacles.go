@@ -14,7 +14,7 @@ import (
 func (s *situation) obstacles() []*taskv1.Fact {
 	var out []*taskv1.Fact
 	for _, look := range []func() *taskv1.Fact{
-		s.cancelling, s.tooLate, s.queueMissing, s.typePaused, s.noWorker, s.noneTakes, s.busy,
+		s.cancelling, s.tooLate, s.rabbitAway, s.queueFull, s.queueMissing, s.typePaused, s.noWorker, s.noneTakes, s.busy,
 	} {
 		if f := look(); f != nil {
 			out = append(out, f)
@@ -54,9 +54,28 @@ func (s *situation) tooLate() *taskv1.Fact {
 		taskv1.FactSource_FACT_SOURCE_STORE, s.task.ExpireTime)
 }
 
-func (s *situation) queueMissing() *taskv1.Fact {
-	if s.queue == nil || !s.queue.Missing {
+// rabbitAway keeps an overdue task from its queue.
+func (s *situation) rabbitAway() *taskv1.Fact {
+	if !s.away || !s.overdue() {
 		return nil
+	}
+	return fact(taskv1.FactKind_FACT_KIND_QUEUE, "RabbitMQ takes nothing from this gateway now", taskv1.FactSource_FACT_SOURCE_BROKER, s.now)
+}
+
+// queueFull keeps an overdue task from its queue, unless it becomes a dead letter then.
+func (s *situation) queueFull() *taskv1.Fact {
+	limit := s.options.GetQueueLimit()
+	if !s.overdue() || s.queue == nil || limit.GetMaxLength() <= 0 || int64(s.queue.Ready) < limit.GetMaxLength() ||
+		limit.GetOverflow() == taskv1.Overflow_OVERFLOW_DEAD_LETTER {
+		return nil
+	}
+	return fact(taskv1.FactKind_FACT_KIND_QUEUE, fmt.Sprintf("its queue is at its limit of %d waiting tasks", limit.GetMaxLength()),
+		taskv1.FactSource_FACT_SOURCE_BROKER, s.now)
+}
+
+func (s *situation) queueMissing() *taskv1.Fact {
+	if s.queue == nil || !s.queue.Missing || s.overdue() {
+		return nil // an overdue task is put into its queue, which is declared anew for it
 	}
 	return fact(taskv1.FactKind_FACT_KIND_QUEUE, "RabbitMQ has no queue for its type: somebody has deleted it, and its message with it",
 		taskv1.FactSource_FACT_SOURCE_BROKER, s.now)

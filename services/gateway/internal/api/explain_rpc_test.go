@@ -160,3 +160,27 @@ func TestExplainTaskWithoutItsSources(t *testing.T) {
 	unknown = unknownOf(explain(t, service, id))
 	require.Equal(t, []taskv1.FactSource{fromStore, fromOptions}, unknown)
 }
+
+// TestExplainAnOverdueTask: what keeps it from its queue is asked for, once its time
+// has come.
+func TestExplainAnOverdueTask(t *testing.T) {
+	t.Parallel()
+	p := &platform{loaded: true, stateErr: errors.New("no connection")}
+	f := &fakes{}
+	now := time.UnixMicro(1e15).UTC()
+	service, s := newService(t, f, func(c *Config) {
+		c.Control, c.Fleet, c.Queues, c.Clock = p, p, p, func() time.Time { return now }
+	})
+	id := task.NewID()
+	e := event(id, 1, 0, task.PhaseQueued)
+	e.Key.Phase, e.ScheduleTime, e.Head = task.PhaseScheduled, now.Add(time.Minute), &task.Head{CreateTime: now, Priority: 4}
+	_, err := s.Schedule(t.Context(), []store.Scheduled{{Event: e, Message: []byte{1}}})
+	require.NoError(t, err)
+	require.Contains(t, explain(t, service, id).Summary, "It waits for its time")
+	require.Zero(t, p.asked)
+	now, f.notReady = now.Add(time.Hour), broker.ErrNotSent
+	answer := explain(t, service, id)
+	require.Contains(t, answer.Summary, "can't put it into its queue yet: RabbitMQ takes nothing from this gateway now")
+	require.Equal(t, []taskv1.FactSource{fromBroker}, unknownOf(answer))
+	require.Equal(t, 1, p.asked)
+}

@@ -29,6 +29,8 @@ type situation struct {
 	cancelWaits  []string
 	// queue is how its queue stands; nil if that was not asked for, or not answered.
 	queue *queues.State
+	// away says that RabbitMQ takes no messages, where that keeps the task from its queue.
+	away bool
 	// problems are what could not be learned.
 	problems []*taskv1.Fact
 }
@@ -144,6 +146,12 @@ func (s *situation) due() (at time.Time, ahead bool) {
 		at = s.task.NextAttemptTime
 	}
 	return at, at.After(s.now)
+}
+
+// overdue says whether its time has come and it is not in its queue yet.
+func (s *situation) overdue() bool {
+	_, ahead := s.due()
+	return s.task.State == task.StateScheduled && !ahead
 }
 
 // present are the executions of the present run.

@@ -45,6 +45,9 @@ func (s *situation) waiting(what, overdue string) string {
 	if !ahead && overdue == "" {
 		return s.queued("Its next attempt was due at " + s.ago(at) + ", and it waits in its queue")
 	}
+	if s.rabbitAway() != nil || s.queueFull() != nil {
+		return fmt.Sprintf("Its time came at %s, and the gateway can't put it into its queue yet: %s.", s.ago(at), list(obstacles))
+	}
 	text := fmt.Sprintf("It waits for %s, %s", what, s.ahead(at))
 	if !ahead {
 		text = fmt.Sprintf("Its time came at %s, and %s", s.ago(at), overdue)

@@ -62,6 +62,10 @@ func typePaused(until time.Time) func(*situation) {
 
 func withReady(n int) func(*situation) { return func(s *situation) { s.queue.Ready = n } }
 
+func limitedTo(n int64, overflow taskv1.Overflow) func(*situation) {
+	return func(s *situation) { s.options.QueueLimit = &taskv1.QueueLimit{MaxLength: n, Overflow: overflow} }
+}
+
 func crews(c ...crew) func(*situation) { return func(s *situation) { s.fleet.workers = c } }
 
 // inState is a worker in a state.
@@ -155,6 +159,11 @@ func TestSummaries(t *testing.T) {
 		"It waits for its time, 2026-03-01T15:00:00Z, in 3 h.":                                                                                                                                                   standingAt(task.StateScheduled, dueAt(noon.Add(3*time.Hour))),
 		"It waits for its time, 2026-03-04T12:00:00Z, in 3 days; as things stand, it would not start then: no worker of the type is live.":                                                                       standingAt(task.StateScheduled, dueAt(noon.Add(72*time.Hour)), crews()),
 		"Its time came at 2026-03-01T11:59:58Z, 2 s ago, and the gateway is putting it into its queue.":                                                                                                          standingAt(task.StateScheduled, dueAt(noon.Add(-2*time.Second))),
+		"Its time came at 2026-03-01T11:59:50Z, 10 s ago, and the gateway can't put it into its queue yet: its queue is at its limit of 5 waiting tasks, and all 4 slots of its 1 worker are in use.":            standingAt(task.StateScheduled, dueAt(noon.Add(-10*time.Second)), limitedTo(5, 0), withReady(5), crews(busy)),
+		"Its time came at 2026-03-01T11:59:50Z, 10 s ago, and the gateway can't put it into its queue yet: RabbitMQ takes nothing from this gateway now.":                                                        standingAt(task.StateScheduled, dueAt(noon.Add(-10*time.Second)), func(s *situation) { s.queue, s.away = nil, true }),
+		"Its time came at 2026-03-01T11:59:57Z, 3 s ago, and the gateway is putting it into its queue.":                                                                                                          standingAt(task.StateScheduled, dueAt(noon.Add(-3*time.Second)), limitedTo(5, 0), withReady(4), func(s *situation) { s.queue.Missing = true }),
+		"Its time came at 2026-03-01T11:59:56Z, 4 s ago, and the gateway is putting it into its queue.":                                                                                                          standingAt(task.StateScheduled, dueAt(noon.Add(-4*time.Second)), limitedTo(5, taskv1.Overflow_OVERFLOW_DEAD_LETTER), withReady(5)),
+		"It waits for its time, 2026-03-01T14:00:00Z, in 2 h.":                                                                                                                                                   standingAt(task.StateScheduled, dueAt(noon.Add(2*time.Hour)), limitedTo(5, 0), withReady(5)),
 		"It waits for its next attempt, 2026-03-01T12:00:04Z, in 4 s, because the last one failed with UNAVAILABLE: no route to the printer.":                                                                    standingAt(task.StateRetrying, nextAttempt(noon.Add(4*time.Second))),
 		"Its next attempt was due at 2026-03-01T11:59:55Z, 5 s ago, and it waits in its queue: all 4 slots of its 1 worker are in use.":                                                                          standingAt(task.StateRetrying, nextAttempt(noon.Add(-5*time.Second)), crews(busy)),
 		"Attempt 1 runs on worker " + workerOne + " on host-1, since 2026-03-01T11:50:00Z, 10 min ago.":                                                                                                          standingAt(task.StateRunning, executed(task.PhaseStarted)),
@@ -230,6 +239,8 @@ func TestFactsNameTheirSource(t *testing.T) {
 		{standingAt(task.StateQueued, func(s *situation) { yes := true; s.options.AtMostOnce = &yes }), taskv1.FactKind_FACT_KIND_POLICY, fromOptions, "runs at most once"},
 		{standingAt(task.StateScheduled, dueAt(noon.Add(time.Hour))), taskv1.FactKind_FACT_KIND_TIME, fromStore, "it is put into its queue at 2026-03-01T13:00:00Z, in 60 min"},
 		{standingAt(task.StateScheduled, dueAt(noon.Add(-time.Second))), taskv1.FactKind_FACT_KIND_TIME, fromStore, "its time came at 2026-03-01T11:59:59Z"},
+		{standingAt(task.StateScheduled, dueAt(noon.Add(-time.Second)), limitedTo(5, 0), withReady(7)), taskv1.FactKind_FACT_KIND_QUEUE, fromBroker, "its queue is at its limit of 5 waiting tasks"},
+		{standingAt(task.StateScheduled, dueAt(noon.Add(-time.Second)), limitedTo(5, 0), withReady(7)), taskv1.FactKind_FACT_KIND_TIME, fromStore, "puts it into its queue as soon as it can"},
 		{standingAt(task.StateRetrying, nextAttempt(noon.Add(time.Hour))), taskv1.FactKind_FACT_KIND_TIME, fromStore, "its next attempt is due at 2026-03-01T13:00:00Z"},
 		{standingAt(task.StateRetrying, nextAttempt(noon.Add(-time.Second))), taskv1.FactKind_FACT_KIND_TIME, fromStore, "its next attempt was due at 2026-03-01T11:59:59Z, 1 s ago"},
 		{standingAt(task.StateRetrying, nextAttempt(noon)), taskv1.FactKind_FACT_KIND_POLICY, fromStore, "it was decided: attempt 1 of 5: UNAVAILABLE is retryable, next in 3.4 s"},

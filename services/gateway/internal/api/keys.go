@@ -181,7 +181,8 @@ func (s *TaskService) submitClaimed(ctx context.Context, c *claimed) {
 	var unknown []*submission
 	for _, sub := range c.mine {
 		if !sub.message.Resend || !s.resubmitted(held, sub) {
-			sub.lease = l
+			// Others of the batch may be long on their way.
+			sub.message.Check = l.check
 			unknown = append(unknown, sub)
 		}
 	}

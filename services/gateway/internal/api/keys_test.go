@@ -338,7 +338,7 @@ func TestKeysOfABatch(t *testing.T) {
 	require.Equal(t, 2, claims, "one for all of a batch")
 	requireItem(t, r.Results[4], codes.AlreadyExists, takenReason)
 	ids := map[string]int{}
-	for i, known := range map[int]bool{0: false, 1: false, 2: false, 3: false, 5: true} {
+	for i, known := range map[int]bool{0: false, 1: false, 2: false, 3: true, 5: true} {
 		require.NotNil(t, r.Results[i].GetResponse(), "%d: %v", i, r.Results[i])
 		require.Equal(t, known, r.Results[i].GetResponse().AlreadySubmitted, i)
 		ids[r.Results[i].GetResponse().Task.TaskId]++
@@ -454,6 +454,25 @@ func TestALeaseThatCannotBeRenewedEndsThePublish(t *testing.T) {
 	})
 }
 
+// TestALeaseThatEndsDuringAPublish: others of a batch may be long on their way.
+func TestALeaseThatEndsDuringAPublish(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := stopped()
+		p := &slowPublisher{fakes: f, before: func(context.Context) error {
+			<-time.After(keyLease)
+			return nil
+		}}
+		service, _ := newService(t, f, func(c *Config) {
+			c.Publisher, c.Store = p, &keyStore{Store: c.Store, renew: unavailable}
+		})
+		_, err := service.SubmitTask(t.Context(), keyed(t, "order-7"))
+		requireReason(t, err, codes.Unavailable, notSubmittedReason)
+		require.ErrorIs(t, err, errLeaseEnded)
+		require.Empty(t, f.published)
+	})
+}
+
 func TestNothingIsPublishedAfterTheLease(t *testing.T) {
 	t.Parallel()
 	f := stopped()
@@ -463,7 +482,7 @@ func TestNothingIsPublishedAfterTheLease(t *testing.T) {
 	require.True(t, l.holds())
 	// Whoever was suspended meanwhile has not seen the time go by.
 	l.until = time.Now().Add(-time.Millisecond)
-	sub.lease = l
+	sub.message.Check = l.check
 	service.publish(t.Context(), []*submission{sub})
 	requireReason(t, sub.err, codes.Unavailable, notSubmittedReason)
 	require.ErrorIs(t, sub.err, errLeaseEnded)

@@ -73,7 +73,7 @@ func (s *TaskService) schedule(ctx context.Context, subs []*submission) {
 		e := scheduled(sub.message, sub.at)
 		encoded, err := broker.EncodeTask(sub.message)
 		if err != nil {
-			sub.err = notSubmitted(err)
+			sub.err = notEncoded(sub.message, err)
 			continue
 		}
 		kept, tasks = append(kept, sub), append(tasks, store.Scheduled{Event: *e, Message: encoded})
@@ -104,6 +104,33 @@ func (s *TaskService) schedule(ctx context.Context, subs []*submission) {
 			sub.again(s.knownAs(ctx, sub.message))
 		}
 	}
+}
+
+// notEncoded says that a task can't be kept for later.
+func notEncoded(m *broker.TaskMessage, err error) error {
+	if errors.Is(err, broker.ErrTooLarge) {
+		return tooLarge(m)
+	}
+	return notSubmitted(err)
+}
+
+// tooLarge says what of a task does not fit into its message's header.
+func tooLarge(m *broker.TaskMessage) error {
+	field, labels, metadata := "labels", 0, 0
+	for k, v := range m.Labels {
+		labels += len(k) + len(v)
+	}
+	for k, vs := range m.Metadata {
+		for _, v := range vs {
+			metadata += len(k) + len(v)
+		}
+	}
+	if metadata > labels {
+		field = "metadata"
+	}
+	return badField(&policy.FieldError{
+		Field: field, Problem: fmt.Sprintf("is too large: labels have %d bytes, the call's metadata that would travel with the task has %d; together with the task's own policy they do not fit into its message", labels, metadata),
+	})
 }
 
 // again enters that a task is known already.

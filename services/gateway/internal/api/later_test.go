@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,6 +142,33 @@ func TestATaskForLaterIsKeptOnce(t *testing.T) {
 	require.Equal(t, r.TaskId, same.task.TaskId)
 	service.schedule(t.Context(), []*submission{other})
 	requireReason(t, other.err, codes.AlreadyExists, conflictReason)
+}
+
+// What does not fit into a message is refused, now and later alike; of a trace context
+// it is the vendors' part that goes.
+func TestTasksThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	for _, delay := range []time.Duration{0, time.Hour} {
+		f := stopped()
+		service, _, _ := newLater(t, f)
+		large := strings.Repeat("x", 1<<16)
+		r := request(t)
+		r.Delay, r.Labels = durationpb.New(delay), map[string]string{"a": large}
+		_, err := service.SubmitTask(t.Context(), r)
+		requireReason(t, err, codes.InvalidArgument, invalidReason)
+		require.Equal(t, []string{"labels"}, fieldsOf(err))
+		require.Empty(t, f.published)
+
+		taskType, ok := service.cfg.Catalogue.Type(typeDelay)
+		require.True(t, ok)
+		r = request(t)
+		sub, err := service.submission(taskType, r, time.Now(), time.Now().Add(time.Hour))
+		require.NoError(t, err)
+		sub.message.Metadata = map[string][][]byte{"m": {[]byte(large)}}
+		service.schedule(t.Context(), []*submission{sub})
+		requireReason(t, sub.err, codes.InvalidArgument, invalidReason)
+		require.Equal(t, []string{"metadata"}, fieldsOf(sub.err))
+	}
 }
 
 // downStore takes nothing for later.

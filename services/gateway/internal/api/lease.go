@@ -65,6 +65,14 @@ func (l *lease) holds() bool {
 	return now.Before(l.until) && now.Round(0).Before(l.until.Round(0))
 }
 
+// check says that the lease could have ended.
+func (l *lease) check() error {
+	if l.holds() {
+		return nil
+	}
+	return errLeaseEnded
+}
+
 func (l *lease) left() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -54,13 +54,6 @@ func (s *TaskService) publishOnce(ctx context.Context, subs []*submission) []err
 	for i, sub := range subs {
 		messages[i] = sub.message
 	}
-	if l := subs[0].lease; l != nil && !l.holds() { // one lease is for all of them
-		for i, sub := range subs {
-			errs[i] = fmt.Errorf("%w: %w", broker.ErrNotSent, errLeaseEnded)
-			s.published(ctx, sub, errs[i])
-		}
-		return errs
-	}
 	s.cfg.Publisher.PublishTasks(ctx, messages, func(i int, err error) {
 		if errs[i] = err; !errors.Is(err, broker.ErrUnroutable) {
 			s.published(ctx, subs[i], err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc/codes"
 
@@ -92,6 +93,8 @@ type TaskService struct {
 	// redeclaring has one call of Redeclare for all who miss the same queue.
 	redeclaring singleflight.Group
 	keys        *keyDesk
+	// intake bounds the bytes of all streams that are read and not submitted yet.
+	intake *semaphore.Weighted
 	// stopping is closed when waits and watches are to end.
 	stopping chan struct{}
 }
@@ -101,7 +104,7 @@ func NewTaskService(cfg Config) *TaskService {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	s := &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), stopping: make(chan struct{})}
+	s := &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), stopping: make(chan struct{}), intake: semaphore.NewWeighted(maxIntakeBytes)}
 	s.keys = newKeyDesk(&s.cfg)
 	return s
 }

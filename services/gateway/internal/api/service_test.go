@@ -74,6 +74,12 @@ func (f *fakes) Ready() error { return f.notReady }
 
 func (f *fakes) PublishTasks(_ context.Context, ms []*broker.TaskMessage, outcome func(int, error)) {
 	for i, m := range ms {
+		if m.Check != nil {
+			if err := m.Check(); err != nil {
+				outcome(i, fmt.Errorf("%w: %w", broker.ErrNotSent, err))
+				continue
+			}
+		}
 		f.published = append(f.published, m)
 		var err error
 		if len(f.errs) > 0 {

@@ -10,14 +10,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
@@ -214,7 +217,7 @@ func TestIntakeKeepsToItsBounds(t *testing.T) {
 		"requests": {10, maxUnanswered},
 		"bytes":    {1 << 20, 16},
 	} {
-		in := newIntake()
+		in := newIntake(semaphore.NewWeighted(maxIntakeBytes))
 		read := make(chan struct{}, 2*maxUnanswered)
 		ended := make(chan struct{})
 		lost := errors.New("lost")
@@ -231,14 +234,100 @@ func TestIntakeKeepsToItsBounds(t *testing.T) {
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(requests), c.most)
 		require.Len(t, read, c.most, "%s: what was taken is not answered", name)
-		in.answered(requests[0])
+		in.answered(requests[0].size)
 		brokertest.Eventually(t, patience, func() bool { return len(read) == c.most+1 })
 		cancel()
 		<-ended
-		require.False(t, in.add(nil, lost))
+		require.False(t, in.add(received{}, lost))
 		for err == nil {
 			_, err = in.take(t.Context(), nil)
 		}
 		require.ErrorIs(t, err, lost, fmt.Sprint(name, ": once all is taken"))
 	}
+}
+
+// TestAllStreamsAreBoundedTogether until their requests are submitted, whether or not
+// anybody reads the answers.
+func TestAllStreamsAreBoundedTogether(t *testing.T) {
+	t.Parallel()
+	request := &taskv1.SubmitTasksRequest{Request: &taskv1.SubmitTaskRequest{Payload: &anypb.Any{Value: make([]byte, 100)}}}
+	size := int64(proto.Size(request.Request))
+	all := semaphore.NewWeighted(3 * size)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var reading sync.WaitGroup
+	open := func() (*intake, *atomic.Int64) {
+		in, read := newIntake(all), &atomic.Int64{}
+		reading.Go(func() {
+			in.read(ctx, func() (*taskv1.SubmitTasksRequest, error) {
+				read.Add(1)
+				return request, nil
+			})
+		})
+		return in, read
+	}
+	waiting := func(in *intake) int {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		return len(in.waiting)
+	}
+	first, firstRead := open()
+	brokertest.Eventually(t, patience, func() bool { return waiting(first) == 3 && firstRead.Load() == 4 })
+	second, secondRead := open()
+	brokertest.Eventually(t, patience, func() bool { return secondRead.Load() == 1 })
+	require.Zero(t, waiting(second), "there is room for none of it")
+
+	taken, err := first.take(ctx, nil)
+	require.NoError(t, err)
+	first.submitted(taken[:2]) // they are served in turn
+	brokertest.Eventually(t, patience, func() bool { return waiting(first) == 1 && waiting(second) == 1 })
+	first.submitted(taken[2:])
+	first.close()
+	brokertest.Eventually(t, patience, func() bool { return waiting(second) == 3 })
+	second.close()
+	cancel()
+	reading.Wait()
+	require.True(t, all.TryAcquire(3*size), "all is given back")
+}
+
+// deafStream is a stream whose client sends one request and reads nothing.
+type deafStream struct {
+	grpc.ServerStream
+	context  func() context.Context
+	requests chan *taskv1.SubmitTasksRequest
+}
+
+func (s *deafStream) Context() context.Context { return s.context() }
+
+func (s *deafStream) Recv() (*taskv1.SubmitTasksRequest, error) {
+	select {
+	case r := <-s.requests:
+		return r, nil
+	case <-s.Context().Done():
+		return nil, s.Context().Err()
+	}
+}
+
+func (s *deafStream) Send(*taskv1.SubmitTasksResponse) error {
+	<-s.Context().Done()
+	return s.Context().Err()
+}
+
+func TestAClientThatNeverReadsDoesNotKeepTheServer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		service, _ := newService(t, stopped())
+		ctx, cancel := context.WithCancel(t.Context())
+		stream := &deafStream{context: func() context.Context { return ctx }, requests: make(chan *taskv1.SubmitTasksRequest, 1)}
+		stream.requests <- &taskv1.SubmitTasksRequest{}
+		ended := make(chan error, 1)
+		go func() { ended <- service.SubmitTasks(stream) }()
+		synctest.Wait()
+		require.Empty(t, ended)
+		begin := time.Now()
+		service.Stop()
+		requireReason(t, <-ended, codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)
+		require.Equal(t, maxFarewell, time.Since(begin))
+		cancel() // as gRPC does
+	})
 }

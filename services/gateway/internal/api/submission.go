@@ -23,9 +23,8 @@ type submission struct {
 	message *broker.TaskMessage
 	// at is when it is to be put into its queue; zero is now.
 	at time.Time
-	// key is nil without an idempotency key, lease until that is claimed.
-	key   *submissionKey
-	lease *lease
+	// key is nil without an idempotency key.
+	key *submissionKey
 	// queued is its QUEUED event.
 	queued *task.Event
 	// limit is the queue's; leave is called once it is known whether the queue has
@@ -67,6 +66,9 @@ func (s *TaskService) prepare(ctx context.Context, c call, r *taskv1.SubmitTaskR
 		return nil, nil, err
 	}
 	sub.message.Metadata, sub.key = c.metadata, keyOf(taskType.Name, r)
+	if err := sub.message.CheckSize(); err != nil {
+		return nil, nil, tooLarge(sub.message)
+	}
 	return sub, nil, nil
 }
 

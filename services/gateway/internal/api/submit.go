@@ -104,6 +104,7 @@ func (s *TaskService) trace(ctx context.Context, sub *submission) {
 	_, sub.span, m.Trace = telemetry.StartPublish(ctx, s.tracer, telemetry.Message{
 		Exchange: s.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, BodySize: len(m.Payload),
 	})
+	m.LimitTrace()
 	sub.queued = queued(m)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
@@ -42,8 +43,10 @@ func (s *TaskService) UpdateTask(ctx context.Context, r *taskv1.UpdateTaskReques
 // already there is nothing to change.
 func (s *TaskService) RunTaskNow(ctx context.Context, r *taskv1.RunTaskNowRequest) (*taskv1.RunTaskNowResponse, error) {
 	u := update{reason: r.Reason, unlessDue: true}
-	u.change = func(_ *broker.TaskMessage, at *time.Time) error {
+	u.change = func(m *broker.TaskMessage, at *time.Time) error {
+		was := *at
 		*at = s.now()
+		s.shiftExpiry(m, was, *at)
 		return nil
 	}
 	t, err := s.update(ctx, r.TaskId, u)
@@ -139,6 +142,9 @@ func (s *TaskService) updateOnce(ctx context.Context, t *task.Task, u update) er
 		return err
 	}
 	encoded, err := broker.EncodeTask(m)
+	if errors.Is(err, broker.ErrTooLarge) {
+		return badField(&policy.FieldError{Field: "update.labels", Problem: "are too large: they do not fit into the task's message with what else it has"})
+	}
 	if err != nil {
 		return err
 	}

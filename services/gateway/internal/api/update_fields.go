@@ -62,13 +62,28 @@ func (s *TaskService) applyUpdate(u *taskv1.TaskUpdate, paths []string, m *broke
 			if err != nil {
 				return err
 			}
+			was := *at
 			*at = latest(when, now)
+			if !slices.Contains(paths, pathExpireTime) {
+				s.shiftExpiry(m, was, *at)
+			}
 		}
 	}
 	if slices.Contains(paths, pathScheduleTime) || slices.Contains(paths, pathExpireTime) {
 		return badUpdatedExpiry(paths, m.ExpireTime, now, *at)
 	}
 	return nil
+}
+
+// shiftExpiry has a task expire as long after its new time as after the one that it
+// had, if its expiry is the type's own, which counts from that time. A time that
+// somebody has set stays, unless it is just that of the type.
+func (s *TaskService) shiftExpiry(m *broker.TaskMessage, was, at time.Time) {
+	options, _, _ := s.cfg.Types.Effective(m.Type)
+	own := options.GetExpiry().AsDuration()
+	if own > 0 && m.ExpireTime.Equal(was.Add(own)) {
+		m.ExpireTime = at.Add(own)
+	}
 }
 
 // updatedExpiry is the time that was asked for, zero is never.

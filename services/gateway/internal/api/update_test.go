@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func TestATaskForLaterCanBeChanged(t *testing.T) {
 	require.Equal(t, expire, m.ExpireTime.UTC())
 	require.Equal(t, task.PriorityCritical, m.Priority)
 	require.Equal(t, labels, m.Labels)
-	due, _, err := s.TakeDue(t.Context(), begin.Add(90*time.Minute), time.Millisecond, 10)
+	due, _, err := s.TakeDue(t.Context(), begin.Add(90*time.Minute), time.Millisecond, 10, nil)
 	require.NoError(t, err)
 	require.Empty(t, due)
 
@@ -77,7 +78,7 @@ func TestATaskForLaterCanBeChanged(t *testing.T) {
 	require.Equal(t, taskv1.Priority_PRIORITY_NORMAL, got.Priority)
 	require.Empty(t, got.Labels)
 	require.WithinRange(t, got.ScheduleTime.AsTime(), begin, time.Now())
-	due, _, err = s.TakeDue(t.Context(), time.Now(), time.Minute, 10)
+	due, _, err = s.TakeDue(t.Context(), time.Now(), time.Minute, 10, nil)
 	require.NoError(t, err)
 	require.Len(t, due, 1)
 
@@ -85,6 +86,47 @@ func TestATaskForLaterCanBeChanged(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, events, 3)
 	require.Equal(t, "because", events[1].Reason)
+}
+
+// The type's own expiry counts from the time of a task; one that was asked for is a
+// time.
+func TestTheTypesExpiryGoesWithTheTime(t *testing.T) {
+	t.Parallel()
+	service, s, _ := newLater(t, stopped())
+	inForce(t, service, s, &taskv1.TaskOptions{Expiry: durationpb.New(time.Hour)}, "expiry")
+	begin := time.Now().UTC().Truncate(time.Microsecond)
+	was := submitLater(t, service, begin.Add(time.Minute))
+	for _, at := range []time.Time{begin.Add(3 * time.Hour), begin.Add(time.Second * 90)} {
+		got, err := update1(t, service, was.TaskId, "", &taskv1.TaskUpdate{ScheduleTime: timestamppb.New(at)}, "schedule_time")
+		require.NoError(t, err)
+		require.Equal(t, at.Add(time.Hour), got.ExpireTime.AsTime())
+		require.Equal(t, at.Add(time.Hour), message(t, s, was.TaskId).ExpireTime.UTC())
+	}
+	run, err := service.RunTaskNow(t.Context(), &taskv1.RunTaskNowRequest{TaskId: was.TaskId})
+	require.NoError(t, err)
+	require.Equal(t, run.Task.ScheduleTime.AsTime().Add(time.Hour), run.Task.ExpireTime.AsTime())
+
+	r := request(t)
+	asked := begin.Add(5 * time.Hour)
+	r.Delay, r.ExpireTime = durationpb.New(time.Minute), timestamppb.New(asked)
+	other, err := service.SubmitTask(t.Context(), r)
+	require.NoError(t, err)
+	later := &taskv1.TaskUpdate{ScheduleTime: timestamppb.New(begin.Add(2 * time.Hour)), ExpireTime: timestamppb.New(asked.Add(time.Hour))}
+	got, err := update1(t, service, other.Task.TaskId, "", later, "schedule_time")
+	require.NoError(t, err)
+	require.Equal(t, asked, got.ExpireTime.AsTime())
+	got, err = update1(t, service, other.Task.TaskId, "", later, "expire_time", "schedule_time")
+	require.NoError(t, err)
+	require.Equal(t, later.ExpireTime.AsTime(), got.ExpireTime.AsTime())
+}
+
+func TestUpdatesThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	service, _, _ := newLater(t, stopped())
+	was := submitLater(t, service, time.Now().Add(time.Hour))
+	_, err := update1(t, service, was.TaskId, "", &taskv1.TaskUpdate{Labels: map[string]string{"a": strings.Repeat("x", 1<<16)}}, "labels")
+	requireReason(t, err, codes.InvalidArgument, invalidReason)
+	require.Equal(t, []string{"update.labels"}, fieldsOf(err))
 }
 
 func TestUpdatesThatMakeNoSense(t *testing.T) {
@@ -161,7 +203,7 @@ func TestATaskRunsNow(t *testing.T) {
 		require.EqualValues(t, 2, answer.Task.Version)
 	}
 	require.Len(t, *woken, 2)
-	due, _, err := s.TakeDue(t.Context(), time.Now(), time.Minute, 10)
+	due, _, err := s.TakeDue(t.Context(), time.Now(), time.Minute, 10, nil)
 	require.NoError(t, err)
 	require.Len(t, due, 1)
 

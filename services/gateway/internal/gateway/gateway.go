@@ -4,10 +4,10 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
@@ -171,31 +171,40 @@ func (g *gateway) awaitDeclared(*broker.Topology) error {
 	return g.consume.Do(ctx, func(*broker.Topology) error { return nil })
 }
 
-// run serves until ctx ends. Then calls end first, and what they need after
-// them.
+// run serves until ctx ends. Then calls end first, and with them what submits by
+// itself; what both need ends after them: what is published is told of and forgotten.
 func (g *gateway) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var below errgroup.Group
-	for _, run := range []func(context.Context){
-		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.control.Run, g.health.Run, g.later.Run, g.schedules.Run,
+	submitting, stopSubmitting := context.WithCancel(background)
+	defer stopSubmitting()
+	below := runAll(background,
+		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.control.Run, g.health.Run,
 		g.types.Run, g.starts.Run, g.depth.Run, g.topology.Run,
 		retention.NewSweeper(g.store, g.cfg.Retention, g.ages, g.cfg.Logger).Run,
 		func(ctx context.Context) { g.health.ServeProbes(ctx, g.metrics) },
-	} {
-		below.Go(func() error {
-			run(background)
-			return nil
-		})
-	}
+	)
+	submitters := runAll(submitting, g.later.Run, g.schedules.Run)
 	g.cfg.Logger.Info("listening", "address", g.api.Addr().String())
 	err := rpc.Serve(ctx, g.server, g.api, g.cfg.Grace, func() {
 		g.cfg.Logger.Info("stopping: calls under way may finish", "grace", g.cfg.Grace)
 		g.health.Shutdown()
 		g.tasks.Stop()
 		close(g.stopping)
+		stopSubmitting()
 	})
+	stopSubmitting()
+	submitters.Wait()
 	cancel()
-	_ = below.Wait()
+	below.Wait()
 	return err
+}
+
+// runAll runs functions until ctx ends. What it returns waits for them.
+func runAll(ctx context.Context, runs ...func(context.Context)) *sync.WaitGroup {
+	var running sync.WaitGroup
+	for _, run := range runs {
+		running.Go(func() { run(ctx) })
+	}
+	return &running
 }

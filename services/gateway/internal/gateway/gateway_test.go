@@ -21,6 +21,8 @@ import (
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/health"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 func TestMain(m *testing.M) { brokertest.Main(m) }
@@ -35,7 +37,8 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // running is a gateway in this process.
 type running struct {
-	conn *grpc.ClientConn
+	conn  *grpc.ClientConn
+	store store.Store
 	// stop waits for its end and gives what run returned.
 	stop func() error
 }
@@ -58,7 +61,7 @@ func start(t *testing.T, amqpURL string) *running {
 	ended := make(chan error, 1)
 	go func() { ended <- g.run(ctx) }()
 	stopped := false
-	r := &running{conn: conn, stop: func() error {
+	r := &running{conn: conn, store: s, stop: func() error {
 		stopped = true
 		cancel()
 		select {
@@ -101,6 +104,48 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 		require.NoError(t, r.stop())
 	})
 	goleak.VerifyNone(t, brokertest.LeakOptions()...)
+}
+
+// waiting keeps a task for later that is due at once.
+func waiting(t *testing.T, s store.Store) {
+	t.Helper()
+	now := time.Now()
+	m := &broker.TaskMessage{ID: task.NewID(), Type: "a.v1.A.B", Payload: []byte("p"), Run: 1, Copy: task.NewCopy(), CreateTime: now, Priority: 4}
+	encoded, err := broker.EncodeTask(m)
+	require.NoError(t, err)
+	_, err = s.Schedule(t.Context(), []store.Scheduled{{Message: encoded, Event: task.Event{
+		TaskID: m.ID, Type: m.Type, Time: now, ScheduleTime: now, Payload: &task.Payload{Bytes: m.Payload, Size: 1, SHA256: []byte{1}},
+		Key: task.Key{Run: 1, Attempt: 1, Phase: task.PhaseScheduled, Copy: m.Copy}, Head: &task.Head{CreateTime: now, Priority: 4},
+	}}})
+	require.NoError(t, err)
+}
+
+// A task that is being put into its queue when the gateway stops is not put there
+// again by the next.
+func TestStoppingFinishesWhatIsDue(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	proxy := brokertest.NewProxy(t, b.URL)
+	r := start(t, proxy.URL())
+	left := func() int64 {
+		n, err := r.store.CountScheduled(context.Background(), "")
+		require.NoError(t, err)
+		return n
+	}
+	r.awaitHealth(t, health.Store, serving)
+	waiting(t, r.store)
+	brokertest.Eventually(t, patience, func() bool { return left() == 0 })
+
+	proxy.Stall()
+	waiting(t, r.store)
+	brokertest.Eventually(t, patience, func() bool {
+		now := time.Now()
+		_, next, err := r.store.TakeDue(t.Context(), now, time.Minute, 0, nil)
+		return err == nil && next.After(now) // it is leased
+	})
+	time.AfterFunc(500*time.Millisecond, func() { proxy.Restore() })
+	require.NoError(t, r.stop())
+	require.Zero(t, left())
 }
 
 func TestGatewayWithoutABrokerServesAndStops(t *testing.T) {

@@ -127,12 +127,12 @@ func (l lazyStore) PurgeKeys(ctx context.Context, now time.Time, limit int) (int
 }
 
 // TakeDue implements [store.Store].
-func (l lazyStore) TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int) (due []store.Due, next time.Time, err error) {
+func (l lazyStore) TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int, most map[string]int) (due []store.Due, next time.Time, err error) {
 	s, err := l.Get()
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	return s.TakeDue(ctx, now, lease, limit)
+	return s.TakeDue(ctx, now, lease, limit, most)
 }
 
 // DueSchedules implements [store.Store].

@@ -17,6 +17,8 @@ type held struct {
 	problem error
 	// until is when it is too late to publish it under its lease.
 	until time.Time
+	// checked says that its run had not ended.
+	checked bool
 }
 
 var errNoType = errors.New("it has no task type")
@@ -30,68 +32,33 @@ func decode(d store.Due, until time.Time) *held {
 	return h
 }
 
-// line is where a task stands in; those whose messages can't be decoded share one.
-func (h *held) line() string {
-	if h.message == nil {
-		return ""
-	}
-	return h.message.Type
-}
-
-// hold puts tasks that were taken into their lines, and says how many it were. Those
-// that find theirs full are left to the end of their lease, as are those that are
-// held already: their first lease ended by a clock that jumped.
-func (l *Loop) hold(ctx context.Context, due []store.Due, until time.Time) int {
+// hold puts tasks that were taken into the lines of their types and has those served.
+// It says how many it were: those that are held already are left out, their first
+// lease ended by a clock that jumped.
+func (l *Loop) hold(ctx, work context.Context, due []store.Due, until time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	n := 0
 	for _, d := range due {
-		if l.stand(ctx, decode(d, until)) {
-			n++
+		if l.held[d.TaskID] != nil {
+			continue
+		}
+		n++
+		h := decode(d, until)
+		l.held[d.TaskID] = h
+		l.bytes += len(h.Message)
+		in := l.lines[d.Type]
+		if in == nil {
+			in = &line{}
+			l.lines[d.Type] = in
+		}
+		in.enter(h)
+		if !in.served {
+			in.served = true
+			l.serving.Go(func() { l.serve(ctx, work, d.Type, in) })
 		}
 	}
 	return n
-}
-
-// stand puts a task into its line and has that served. For room in one that moves it
-// waits; it returns false if the task is not taken in.
-func (l *Loop) stand(ctx context.Context, h *held) bool {
-	for {
-		ok, again := l.tryStand(ctx, h)
-		if !again {
-			return ok
-		}
-		timer := time.NewTimer(stuck)
-		select {
-		case <-l.freed:
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return false
-		}
-		timer.Stop()
-	}
-}
-
-// tryStand is stand, but that it asks to be called again where that waits.
-func (l *Loop) tryStand(ctx context.Context, h *held) (ok, again bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held[h.TaskID] != nil {
-		return false, false
-	}
-	name := h.line()
-	in := l.lines[name]
-	if in == nil {
-		in = &line{moved: time.Now()}
-		l.lines[name] = in
-		l.serving.Go(func() { l.serve(ctx, name) })
-	}
-	if in.full() {
-		return false, time.Since(in.moved) < stuck
-	}
-	in.add(h)
-	l.held[h.TaskID] = h
-	l.bytes += len(h.Message)
-	return true, false
 }
 
 // release lets go of tasks.
@@ -105,6 +72,7 @@ func (l *Loop) release(ids ...string) {
 		}
 	}
 	signal(l.freed)
+	l.reopen()
 }
 
 // awaitRoom waits until more tasks can be held; false says that ctx has ended.
@@ -123,4 +91,59 @@ func (l *Loop) hasRoom() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.held) < maxHeld && l.bytes < maxHeldBytes
+}
+
+// nextTake says how many tasks to take now, and how many of a type at most. Those with
+// no room are remembered, so that the loop is woken when there is some.
+func (l *Loop) nextTake() (limit int, most map[string]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.closed)
+	most = map[string]int{}
+	for name, in := range l.lines {
+		room := l.room(in)
+		most[name] = room
+		switch {
+		case room == 0:
+			l.closed[name] = in
+		case in.tasks == nil && !in.served && !in.stalled:
+			delete(l.lines, name)
+		}
+	}
+	return l.limit(), most
+}
+
+// limit is how many tasks to take at once: half of a line's share of what is free, as
+// far as messages are as large as those that are held.
+func (l *Loop) limit() int {
+	n := min(maxTake, (maxHeld-len(l.held))/(2*share))
+	if l.bytes > 0 {
+		n = min(n, (maxHeldBytes-l.bytes)/(2*share)*len(l.held)/l.bytes)
+	}
+	return max(1, n)
+}
+
+// room is how many more tasks a line takes. What each may hold is a share of what is
+// still free: however many queues take nothing, there is room for another.
+func (l *Loop) room(in *line) int {
+	bound := max(1, (maxHeld-len(l.held))/share)
+	if in.stalled {
+		bound = min(bound, probe)
+	}
+	if in.rest.After(time.Now()) || in.bytes > 0 && in.bytes >= (maxHeldBytes-l.bytes)/share {
+		return 0
+	}
+	return max(0, bound-in.count)
+}
+
+// reopen wakes the loop if a line has room that had none.
+func (l *Loop) reopen() {
+	for _, in := range l.closed {
+		if l.room(in) > 0 {
+			clear(l.closed)
+			l.next = l.cfg.Clock()
+			signal(l.wake)
+			return
+		}
+	}
 }

@@ -11,25 +11,36 @@ import (
 
 	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 // line is the tasks of one type that are to be published: a queue that is full, or
 // that answers nothing, holds up no other.
 type line struct {
+	// tasks are those that are not just being published.
 	tasks []*held
-	bytes int
-	// moved is when the last task was published; in the beginning when it was begun.
-	moved time.Time
+	// count and bytes are of all.
+	count, bytes int
+	// served says that a goroutine publishes them.
+	served bool
+	// stalled says that of the last batch nothing was published.
+	stalled bool
+	// rest is until when no more are taken: those that were let go come first again.
+	rest time.Time
 }
 
-func (in *line) full() bool {
-	return len(in.tasks) >= maxInLine || in.bytes >= maxLineBytes
+// enter puts a task into the line.
+func (in *line) enter(h *held) {
+	in.tasks = append(in.tasks, h)
+	in.count++
+	in.bytes += len(h.Message)
 }
 
-func (in *line) add(hs ...*held) {
+// leave is for tasks that are in the line no more.
+func (in *line) leave(hs []*held) {
+	in.count -= len(hs)
 	for _, h := range hs {
-		in.tasks = append(in.tasks, h)
-		in.bytes += len(h.Message)
+		in.bytes -= len(h.Message)
 	}
 }
 
@@ -37,62 +48,66 @@ func (in *line) add(hs ...*held) {
 func (in *line) take(now time.Time) (batch, late []*held) {
 	n := 0
 	for ; n < len(in.tasks) && len(batch) < maxTake; n++ {
-		h := in.tasks[n]
-		in.bytes -= len(h.Message)
-		if h.until.After(now) {
+		if h := in.tasks[n]; h.until.After(now) {
 			batch = append(batch, h)
 		} else {
 			late = append(late, h)
 		}
 	}
-	in.tasks = in.tasks[n:]
+	if in.tasks = in.tasks[n:]; len(in.tasks) == 0 {
+		in.tasks = nil
+	}
 	return batch, late
 }
 
-// serve publishes what stands in a line, until nothing does.
-func (l *Loop) serve(ctx context.Context, name string) {
-	for {
-		batch := l.nextOf(name)
+// serve publishes what stands in a line, until nothing does or ctx ends;
+// what is begun then goes on in work.
+func (l *Loop) serve(ctx, work context.Context, name string, in *line) {
+	for ctx.Err() == nil {
+		batch := l.nextOf(in)
 		if len(batch) == 0 {
 			return
 		}
-		failed := l.publish(ctx, batch)
+		failed := l.publish(work, name, batch)
+		l.mu.Lock()
+		in.leave(batch)
+		for _, h := range failed {
+			in.enter(h)
+		}
+		in.stalled = len(failed) == len(batch)
+		l.reopen()
+		l.mu.Unlock()
 		if len(failed) == len(batch) && !retry.Pause(ctx, fullDelay) {
 			return
 		}
-		l.mu.Lock()
-		in := l.lines[name]
-		in.add(failed...)
-		if len(failed) < len(batch) {
-			in.moved = time.Now()
-		}
-		l.mu.Unlock()
 	}
 }
 
-// nextOf takes a batch out of a line, which is no more when there is none. Tasks for
+// nextOf takes a batch out of a line, or says that it is served no more. Tasks for
 // which it is too late are let go: they are taken again when their lease has ended.
-func (l *Loop) nextOf(name string) (batch []*held) {
+// Until then a queue that takes nothing gets no others.
+func (l *Loop) nextOf(in *line) (batch []*held) {
 	l.mu.Lock()
-	in := l.lines[name]
 	var gone []string
 	for len(in.tasks) > 0 && len(batch) == 0 {
 		var late []*held
 		batch, late = in.take(time.Now())
+		in.leave(late)
 		for _, h := range late {
 			gone = append(gone, h.TaskID)
+			if in.stalled {
+				in.rest = h.until.Add(lease - publishWithin)
+			}
 		}
 	}
-	if len(batch) == 0 {
-		delete(l.lines, name)
-	}
+	in.served = len(batch) > 0
 	l.mu.Unlock()
 	l.release(gone...)
 	return batch
 }
 
 // publish publishes tasks of one type, and gives those that were not.
-func (l *Loop) publish(ctx context.Context, batch []*held) (failed []*held) {
+func (l *Loop) publish(ctx context.Context, taskType string, batch []*held) (failed []*held) {
 	first := slices.MinFunc(batch, func(a, b *held) int { return a.until.Compare(b.until) })
 	ctx, cancel := context.WithDeadline(ctx, first.until)
 	defer cancel()
@@ -103,39 +118,62 @@ func (l *Loop) publish(ctx context.Context, batch []*held) (failed []*held) {
 			continue
 		}
 		failed = append(failed, h)
-		if !errors.Is(err, ErrFull) {
-			// It may be in its queue.
-			h.Again = true
-			l.troubles.Do(func() {
-				l.cfg.Logger.WarnContext(ctx, "a task whose time has come was not published, trying again", "task", h.TaskID, "type", h.line(), "error", err)
-			})
+		if errors.Is(err, ErrFull) {
+			continue
 		}
+		// It may be in its queue.
+		h.Again = h.Again || !errors.Is(err, ErrNotPublished)
+		l.troubles.Do(func() {
+			l.cfg.Logger.WarnContext(ctx, "a task whose time has come was not published, trying again", "task", h.TaskID, "type", taskType, "error", err)
+		})
 	}
 	return failed
 }
 
+// publishAll publishes tasks, as many errors as these. Of one whose run has ended
+// since it was first taken nothing is left to do.
 func (l *Loop) publishAll(ctx context.Context, batch []*held) []error {
-	if batch[0].message == nil {
-		errs := make([]error, len(batch))
-		for i, h := range batch {
-			errs[i] = l.giveUp(ctx, h)
+	errs := make([]error, len(batch))
+	var tasks []Task
+	var at []int
+	for i, h := range batch {
+		var over bool
+		if h.message == nil || h.Again && !h.checked {
+			over, errs[i] = l.over(ctx, h)
+			h.checked = errs[i] == nil
 		}
+		if h.message != nil && !over && errs[i] == nil {
+			tasks, at = append(tasks, Task{Message: h.message, Again: h.Again}), append(at, i)
+		}
+	}
+	if len(tasks) == 0 {
 		return errs
 	}
-	tasks := make([]Task, len(batch))
-	for i, h := range batch {
-		tasks[i] = Task{Message: h.message, Again: h.Again}
+	for i, err := range l.cfg.Publisher.PublishDue(ctx, tasks) {
+		errs[at[i]] = err
 	}
-	return l.cfg.Publisher.PublishDue(ctx, tasks)
+	return errs
+}
+
+// over says that a task is not to be published: its run has ended meanwhile, as by a
+// cancellation, or is ended here because its message can't be decoded.
+func (l *Loop) over(ctx context.Context, h *held) (bool, error) {
+	t, err := l.cfg.Store.Task(ctx, h.TaskID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return true, nil // it ended, and was purged
+	case err != nil:
+		return false, fmt.Errorf("%w: read the task: %w", ErrNotPublished, err)
+	case h.message == nil && !t.State.Terminal():
+		return true, l.giveUp(ctx, h, &t)
+	}
+	// Another run of it has begun after the end of this.
+	return t.State.Terminal() || h.message != nil && t.Run > h.message.Run, nil
 }
 
 // giveUp ends a task whose message can't be decoded as a dead letter. The message
 // is set aside first: of a crash in between two of them are left, not none.
-func (l *Loop) giveUp(ctx context.Context, h *held) error {
-	t, err := l.cfg.Store.Task(ctx, h.TaskID)
-	if err != nil {
-		return fmt.Errorf("read the task: %w", err)
-	}
+func (l *Loop) giveUp(ctx context.Context, h *held, t *task.Task) error {
 	problem := fmt.Sprintf("the message of task %s, which was kept until its time, can't be decoded: %v", h.TaskID, h.problem)
 	l.cfg.Logger.ErrorContext(ctx, "a task whose time has come can't be published, it becomes a dead letter", "task", h.TaskID, "type", t.Type, "error", h.problem)
 	if err := l.cfg.Publisher.PublishParked(ctx, h.Message, problem); err != nil {

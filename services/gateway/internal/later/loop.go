@@ -34,24 +34,30 @@ const (
 	// yet, and maxHeldBytes their messages; the last take may exceed it.
 	maxHeld      = 8000
 	maxHeldBytes = 64 << 20
-	// maxInLine and maxLineBytes bound those of one task type: a queue that takes none
-	// must leave room for others.
-	maxInLine    = maxHeld / 8
-	maxLineBytes = maxHeldBytes / 8
-	// stuck is after how long a full line that does not move is waited for no more.
-	stuck = time.Second
+	// share is which part of what is free a line may hold, one of so many: a queue that
+	// takes none must leave room for others.
+	share = 8
+	// probe is how many tasks a line holds whose queue takes nothing.
+	probe = 16
 	// fullDelay is after how long a full queue is worth another try.
 	fullDelay = time.Second
+	// stopWithin bounds what goes on after the end: what is being published then, and
+	// having it forgotten, so that it is not published again by the next.
+	stopWithin = 2 * time.Second
 	// logPeriod is the time between two log lines about the same trouble.
 	logPeriod = 10 * time.Second
 )
 
-// ErrFull says that a queue is at its limit: nothing was published.
-var ErrFull = errors.New("the queue is at its limit")
+var (
+	// ErrFull says that a queue is at its limit: nothing was published.
+	ErrFull = errors.New("the queue is at its limit")
+	// ErrNotPublished says that nothing was published, for another reason.
+	ErrNotPublished = errors.New("not published")
+)
 
 // Store keeps the tasks that wait for their time, as store.Store says.
 type Store interface {
-	TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]store.Due, time.Time, error)
+	TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int, most map[string]int) ([]store.Due, time.Time, error)
 	Unschedule(ctx context.Context, ids []string) error
 	Task(ctx context.Context, id string) (task.Task, error)
 }
@@ -70,7 +76,7 @@ type Publisher interface {
 	AwaitReady(ctx context.Context) error
 	// PublishDue puts tasks of one type into their queue and has that told. As many
 	// errors as tasks: nil for one of which both is confirmed, [ErrFull] for one that
-	// waits for room; of any other it is not known.
+	// waits for room, [ErrNotPublished]; of any other it is not known.
 	PublishDue(ctx context.Context, tasks []Task) []error
 	// PublishParked sets a message aside that nobody can make anything of.
 	PublishParked(ctx context.Context, body []byte, problem string) error
@@ -95,7 +101,7 @@ type Loop struct {
 	// done are tasks that the store can forget. All that are held have room in it.
 	done     chan string
 	troubles rate.Sometimes
-	// serving are the goroutines that Run waits for.
+	// serving are the goroutines that serve lines. Run waits for them.
 	serving sync.WaitGroup
 
 	mu sync.Mutex
@@ -105,8 +111,9 @@ type Loop struct {
 	// their ids, and bytes their messages'.
 	held  map[string]*held
 	bytes int
-	// lines are the held tasks that are to be published, by task type.
-	lines map[string]*line
+	// lines are the held tasks that are to be published, by task type; closed are those
+	// lines that had no room at the last take.
+	lines, closed map[string]*line
 }
 
 // New makes a loop.
@@ -116,7 +123,7 @@ func New(cfg Config) *Loop {
 	}
 	return &Loop{
 		cfg: cfg, wake: make(chan struct{}, 1), freed: make(chan struct{}, 1), done: make(chan string, maxHeld+maxTake),
-		troubles: rate.Sometimes{Interval: logPeriod}, held: map[string]*held{}, lines: map[string]*line{},
+		troubles: rate.Sometimes{Interval: logPeriod}, held: map[string]*held{}, lines: map[string]*line{}, closed: map[string]*line{},
 	}
 }
 
@@ -140,16 +147,26 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// Run publishes until ctx ends.
+// Run publishes until ctx ends. Then it takes nothing any more, and what is being
+// published gets 2 s.
 func (l *Loop) Run(ctx context.Context) {
-	defer l.serving.Wait()
-	l.serving.Go(func() { l.forget(ctx) })
+	// In work goes on what is begun.
+	work, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	published := make(chan struct{})
+	var forgetting sync.WaitGroup
+	forgetting.Go(func() { l.forget(work, published) })
 	for l.sleep(ctx) && l.awaitRoom(ctx) {
 		// Nothing is leased while it can't be published.
 		if err := l.cfg.Publisher.AwaitReady(ctx); err == nil {
-			l.take(ctx)
+			l.take(ctx, work)
 		}
 	}
+	timer := time.AfterFunc(stopWithin, end)
+	defer timer.Stop()
+	l.serving.Wait()
+	close(published)
+	forgetting.Wait()
 }
 
 // sleep waits until the next task is due; false says that ctx has ended. It wakes
@@ -182,15 +199,16 @@ func (l *Loop) untilNext() time.Duration {
 }
 
 // take leases what is due and hands it on.
-func (l *Loop) take(ctx context.Context) {
+func (l *Loop) take(ctx, work context.Context) {
 	l.mu.Lock()
 	l.next = time.Time{} // what Wake says from here on counts
 	l.mu.Unlock()
+	limit, most := l.nextTake()
 	var due []store.Due
 	var next, begun time.Time
 	err := retry.Until(ctx, l.cfg.Logger, "taking tasks whose time has come", func() (err error) {
 		begun = time.Now()
-		due, next, err = l.cfg.Store.TakeDue(ctx, l.cfg.Clock(), lease, maxTake)
+		due, next, err = l.cfg.Store.TakeDue(ctx, l.cfg.Clock(), lease, limit, most)
 		return err
 	})
 	if err != nil {
@@ -199,7 +217,7 @@ func (l *Loop) take(ctx context.Context) {
 	pause := minSleep
 	if len(due) > 0 {
 		pause = 0
-		if l.hold(ctx, due, begun.Add(publishWithin)) == 0 {
+		if l.hold(ctx, work, due, begun.Add(publishWithin)) == 0 {
 			pause = useless
 		}
 	}
@@ -215,22 +233,28 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// forget has the store forget what is published, many in one transaction.
-func (l *Loop) forget(ctx context.Context) {
+// forget has the store forget what is published, many in one transaction, until
+// nothing is published any more.
+func (l *Loop) forget(ctx context.Context, published <-chan struct{}) {
 	for {
 		select {
 		case first := <-l.done:
-			ids := l.gather(first)
-			err := retry.Until(ctx, l.cfg.Logger, "forgetting tasks that are in their queues", func() error {
-				return l.cfg.Store.Unschedule(ctx, ids)
-			})
-			if err != nil {
-				return
+			l.forgetAll(ctx, l.gather(first))
+		case <-published:
+			for len(l.done) > 0 {
+				l.forgetAll(ctx, l.gather(<-l.done))
 			}
-			l.release(ids...)
-		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+func (l *Loop) forgetAll(ctx context.Context, ids []string) {
+	err := retry.Until(ctx, l.cfg.Logger, "forgetting tasks that are in their queues", func() error {
+		return l.cfg.Store.Unschedule(ctx, ids)
+	})
+	if err == nil {
+		l.release(ids...)
 	}
 }
 

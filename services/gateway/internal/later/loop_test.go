@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,7 +224,109 @@ func TestAClockThatJumps(t *testing.T) {
 	require.Equal(t, 1, f.published[ids[0]])
 }
 
+// scheduleMany is schedule for more tasks than go into a transaction.
+func scheduleMany(t testing.TB, s store.Store, taskType string, at time.Time, n int) (ids []string) {
+	t.Helper()
+	for len(ids) < n {
+		ids = append(ids, schedule(t, s, taskType, at, min(n-len(ids), 5000))...)
+	}
+	return ids
+}
+
+// reached sees that tasks that become due now are published within a second.
+func reached(t *testing.T, l *Loop, s store.Store, f *fakes, taskType string) {
+	t.Helper()
+	begin := time.Now()
+	ids := schedule(t, s, taskType, begin, 50)
+	l.Wake(begin)
+	eventually(t, taskType, func() bool { return f.count(ids...) == len(ids) })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		require.Less(t, f.at[id].Sub(begin), soon, taskType)
+	}
+}
+
+// counting counts what is leased of a type.
+type counting struct {
+	Store
+	taskType string
+	leased   atomic.Int64
+}
+
+func (s *counting) TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int, most map[string]int) ([]store.Due, time.Time, error) {
+	due, next, err := s.Store.TakeDue(ctx, now, lease, limit, most)
+	for _, d := range due {
+		if d.Type == s.taskType {
+			s.leased.Add(1)
+		}
+	}
+	return due, next, err
+}
+
+// Not parallel: it measures time.
 func TestAQueueThatTakesNothingHoldsUpNoOther(t *testing.T) {
+	s, f := newStore(t), newFakes()
+	f.answer("full", func(Task) error { return ErrFull })
+	f.answer("hangs", func(Task) error { return errHangs })
+	slow := make(chan struct{})
+	f.answer("slow", func(Task) error {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-slow:
+		}
+		return nil
+	})
+	past := time.Now().Add(-time.Minute)
+	stuckOnes := scheduleMany(t, s, "full", past, many)
+	scheduleMany(t, s, "hangs", past, 3000)
+	slowOnes := schedule(t, s, "slow", past, 3000)
+	c := &counting{Store: s, taskType: "full"}
+	l, _ := run(t, Config{Store: c, Publisher: f})
+	ids := schedule(t, s, "many", past.Add(time.Second), 2000)
+	begin := time.Now()
+	for i := 0; time.Since(begin) < lease+2*time.Second; i++ {
+		reached(t, l, s, f, "moves")
+		reached(t, l, s, f, fmt.Sprint("another", i%3))
+		l.mu.Lock()
+		require.LessOrEqual(t, len(l.held), maxHeld*3/4)
+		l.mu.Unlock()
+	}
+	eventually(t, "the others", func() bool { return f.count(ids...) == len(ids) })
+	require.Zero(t, f.count(stuckOnes...))
+	require.Positive(t, f.count(slowOnes...))
+	require.Less(t, c.leased.Load(), int64(2*maxHeld/share), "few are leased in vain")
+	// Those that are first stay so, and the others can be changed.
+	due, _, err := s.TakeDue(t.Context(), time.Now().Add(lease), time.Millisecond, 60_000, map[string]int{"hangs": 0, "slow": 0})
+	require.NoError(t, err)
+	again := 0
+	for _, d := range due {
+		if d.Again {
+			again++
+		}
+	}
+	require.Less(t, again, 2*maxHeld/share)
+	close(slow)
+	f.answer("hangs", nil)
+}
+
+// Any number of queues may take nothing. Not parallel: it measures time.
+func TestManyQueuesThatTakeNothing(t *testing.T) {
+	s, f := newStore(t), newFakes()
+	past := time.Now().Add(-time.Minute)
+	for i := range 30 {
+		name := fmt.Sprint("full", i)
+		f.answer(name, func(Task) error { return ErrFull })
+		schedule(t, s, name, past, 1000)
+	}
+	l, _ := run(t, Config{Store: s, Publisher: f})
+	begin := time.Now()
+	for time.Since(begin) < lease+time.Second {
+		reached(t, l, s, f, "moves")
+	}
+}
+
+func TestWhenThereIsRoomAgain(t *testing.T) {
 	t.Parallel()
 	s, f := newStore(t), newFakes()
 	room := make(chan struct{})
@@ -235,30 +338,81 @@ func TestAQueueThatTakesNothingHoldsUpNoOther(t *testing.T) {
 			return ErrFull
 		}
 	})
-	f.answer("hangs", func(Task) error { return errHangs })
-	past := time.Now().Add(-time.Minute)
-	stuckOnes := schedule(t, s, "full", past, maxInLine+maxTake)
-	schedule(t, s, "hangs", past, maxInLine+maxTake)
-	ids := schedule(t, s, "moves", past.Add(time.Second), 500)
+	ids := schedule(t, s, "full", time.Now(), 3*maxTake)
 	l, _ := run(t, Config{Store: s, Publisher: f})
-	eventually(t, "the others", func() bool { return f.count(ids...) == len(ids) })
-	require.Zero(t, f.count(stuckOnes...))
-	l.mu.Lock()
-	require.LessOrEqual(t, len(l.held), maxHeld)
-	for name, in := range l.lines {
-		require.LessOrEqual(t, len(in.tasks), maxInLine+maxTake, name)
-	}
-	l.mu.Unlock()
-	got, err := s.Task(t.Context(), stuckOnes[0])
+	eventually(t, "tried", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.lines["full"] != nil && l.room(l.lines["full"]) == 0
+	})
+	require.Zero(t, f.count(ids...))
+	got, err := s.Task(t.Context(), ids[0])
 	require.NoError(t, err)
 	require.Equal(t, task.StateScheduled, got.State)
 	close(room)
-	eventually(t, "when there is room", func() bool { return f.count(stuckOnes...) == len(stuckOnes) })
-	f.answer("hangs", nil)
+	eventually(t, "published", func() bool { return f.count(ids...) == len(ids) && left(t, s) == 0 })
+	for _, id := range ids {
+		require.Equal(t, 1, f.published[id])
+		require.Zero(t, f.again[id], "a full queue has none of them")
+	}
+}
+
+// Of a task that has ended meanwhile the message is forgotten.
+func TestWhatHasEndedIsNotPublished(t *testing.T) {
+	t.Parallel()
+	s, f := newStore(t), newFakes()
+	f.answer("a", func(Task) error { return ErrFull })
+	ids := schedule(t, s, "a", time.Now(), 4)
+	var ends []task.Event
+	for _, id := range ids[:2] {
+		ends = append(ends, task.Event{TaskID: id, Type: "a", Time: time.Now(), Key: task.Key{Run: 1, Attempt: 1, Phase: task.PhaseCancelled}})
+	}
+	// One was leased before, the others are when it ends.
+	due, _, err := s.TakeDue(t.Context(), time.Now(), time.Millisecond, 1, nil)
+	require.NoError(t, err)
+	require.Len(t, due, 1)
+	run(t, Config{Store: s, Publisher: f})
+	_, err = s.Apply(t.Context(), ends)
+	require.NoError(t, err)
+	eventually(t, "forgotten", func() bool { return left(t, s) == 2 })
+	f.answer("a", nil)
+	eventually(t, "the others", func() bool { return left(t, s) == 0 })
+	require.Zero(t, f.count(ids[:2]...))
+	require.Equal(t, 2, f.count(ids[2:]...))
+}
+
+// What is being published when the loop ends is seen to.
+func TestALoopThatEndsForgetsWhatItPublishes(t *testing.T) {
+	t.Parallel()
+	s, f := newStore(t), newFakes()
+	publishing, goOn := make(chan struct{}), make(chan struct{})
+	f.answer("a", func(Task) error {
+		close(publishing)
+		<-goOn
+		return nil
+	})
+	ids := schedule(t, s, "a", time.Now(), 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	l := New(Config{Store: s, Publisher: f, Logger: quiet()})
+	var running sync.WaitGroup
+	running.Go(func() { l.Run(ctx) })
+	<-publishing
+	cancel()
+	close(goOn)
+	running.Wait()
+	require.Equal(t, 1, f.count(ids...))
+	require.Zero(t, left(t, s))
 }
 
 func TestWhatFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
+	for again, failure := range []error{ErrNotPublished, broker.ErrUnknown} {
+		whatFails(t, failure, again)
+	}
+}
+
+func whatFails(t *testing.T, failure error, again int) {
+	t.Helper()
 	s, f := newStore(t), newFakes()
 	var mu sync.Mutex
 	tries := 0
@@ -266,7 +420,7 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if tries++; tries == 1 {
-			return fmt.Errorf("%w: lost", broker.ErrUnknown)
+			return fmt.Errorf("%w: lost", failure)
 		}
 		return nil
 	})
@@ -274,7 +428,7 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 	run(t, Config{Store: s, Publisher: f})
 	eventually(t, "again", func() bool { return left(t, s) == 0 })
 	require.Equal(t, 1, f.published[ids[0]])
-	require.Equal(t, 1, f.again[ids[0]], "it may have been published")
+	require.Equal(t, again, f.again[ids[0]], "whether it may have been published")
 }
 
 func TestNothingIsTakenWhileTheBrokerIsAway(t *testing.T) {
@@ -285,7 +439,7 @@ func TestNothingIsTakenWhileTheBrokerIsAway(t *testing.T) {
 	l, _ := run(t, Config{Store: s, Publisher: f})
 	l.Wake(time.Now())
 	// It is leased to nobody: who asks gets it.
-	due, _, err := s.TakeDue(t.Context(), time.Now(), time.Millisecond, 10)
+	due, _, err := s.TakeDue(t.Context(), time.Now(), time.Millisecond, 10, nil)
 	require.NoError(t, err)
 	require.Len(t, due, 1)
 	close(f.away)
@@ -339,14 +493,14 @@ func (s *failing) Unschedule(ctx context.Context, ids []string) error {
 	return s.Store.Unschedule(ctx, ids)
 }
 
-func (s *failing) TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]store.Due, time.Time, error) {
+func (s *failing) TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int, most map[string]int) ([]store.Due, time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.takes > 0 {
 		s.takes--
 		return nil, time.Time{}, store.ErrUnavailable
 	}
-	return s.Store.TakeDue(ctx, now, lease, limit)
+	return s.Store.TakeDue(ctx, now, lease, limit, most)
 }
 
 func TestAStoreThatFails(t *testing.T) {
@@ -383,12 +537,28 @@ func TestLinesLetGoWhatIsLate(t *testing.T) {
 	now := time.Now()
 	in := &line{}
 	for i := range maxTake + 100 {
-		in.add(&held{Due: store.Due{TaskID: fmt.Sprint(i), Message: []byte("12")}, until: now.Add(time.Duration(i%2) * time.Second)})
+		in.enter(&held{Due: store.Due{TaskID: fmt.Sprint(i), Message: []byte("12")}, until: now.Add(time.Duration(i%2) * time.Second)})
 	}
+	require.Equal(t, maxTake+100, in.count)
 	require.Equal(t, 2*(maxTake+100), in.bytes)
 	batch, late := in.take(now)
 	require.Len(t, batch, (maxTake+100)/2)
 	require.Len(t, late, (maxTake+100)/2)
 	require.Empty(t, in.tasks)
+	in.leave(late)
+	require.Equal(t, len(batch), in.count, "what is being published counts")
+	in.leave(batch)
+	require.Zero(t, in.count)
 	require.Zero(t, in.bytes)
+}
+
+// Large messages are taken a few at a time.
+func TestTakesGoByBytes(t *testing.T) {
+	t.Parallel()
+	l := New(Config{})
+	require.Equal(t, maxTake, l.limit())
+	l.held["a"], l.bytes = &held{}, 1<<20
+	require.Equal(t, 3, l.limit())
+	l.bytes = maxHeldBytes
+	require.Equal(t, 1, l.limit())
 }

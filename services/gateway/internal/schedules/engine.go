@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/retry"
@@ -24,6 +25,8 @@ const (
 	maxSleep = time.Second
 	// pause is between two looks at the store when nothing came of the first.
 	pause = 100 * time.Millisecond
+	// logPeriod is the time between two warnings that schedules can't fire.
+	logPeriod = 10 * time.Second
 )
 
 // Store keeps schedules and tasks, as store.Store says.
@@ -58,6 +61,7 @@ type Engine struct {
 	cfg        Config
 	wake       chan struct{}
 	triggering *semaphore.Weighted
+	troubles   rate.Sometimes
 }
 
 // New makes an engine.
@@ -65,7 +69,7 @@ func New(cfg Config) *Engine {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	return &Engine{cfg: cfg, wake: make(chan struct{}, 1), triggering: semaphore.NewWeighted(1)}
+	return &Engine{cfg: cfg, wake: make(chan struct{}, 1), triggering: semaphore.NewWeighted(1), troubles: rate.Sometimes{Interval: logPeriod}}
 }
 
 // Now is the time by which schedules fire, as the store keeps it.

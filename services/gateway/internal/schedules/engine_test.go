@@ -1,6 +1,7 @@
 package schedules
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -215,6 +216,18 @@ func TestCatchUp(t *testing.T) {
 	}
 }
 
+// TestCatchUpIsOneFiring: times within the last minute are among those that passed.
+func TestCatchUpIsOneFiring(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.put(t, "often", each(10*time.Second))
+	f.pass(time.Hour + 5*time.Second)
+	f.fireNow(t)
+	firings := f.firings(t, "often")
+	require.Equal(t, []adminv1.FiringOutcome{missing, fired}, outcomes(firings))
+	require.Equal(t, created.Add(time.Hour), firings[1].Time.AsTime())
+}
+
 func TestWhatCantBeSubmittedDoesNotStopASchedule(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -306,6 +319,80 @@ func TestTrigger(t *testing.T) {
 	_, err = f.Trigger(t.Context(), "s", "")
 	require.Equal(t, codes.NotFound, status.Code(err))
 	require.Len(t, f.firings(t, "s"), 3)
+}
+
+// TestATriggerOfAForgottenTask: the one call that fires is the first.
+func TestATriggerOfAForgottenTask(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.put(t, "s", each(time.Hour))
+	request := uuid.NewString()
+	first, err := f.Trigger(t.Context(), "s", request)
+	require.NoError(t, err)
+	_, err = f.store.Apply(t.Context(), []task.Event{{
+		TaskID: first.TaskId, Type: "a.B.C", Time: f.Now(), WorkerID: "w", Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseSucceeded},
+	}})
+	require.NoError(t, err)
+	_, err = f.store.PurgeEnded(t.Context(), store.Ended{Before: f.Now().Add(time.Second)}, 1000)
+	require.NoError(t, err)
+	_, err = f.store.Task(t.Context(), first.TaskId)
+	require.ErrorIs(t, err, store.ErrNotFound)
+	f.pass(time.Minute)
+	again, err := f.Trigger(t.Context(), "s", request)
+	require.NoError(t, err)
+	require.True(t, proto.Equal(first, again), "%v", again)
+
+	// Nor when its firing is none of the last ones.
+	for range store.MaxFirings {
+		_, err = f.Trigger(t.Context(), "s", "")
+		require.NoError(t, err)
+		f.pass(time.Second)
+	}
+	before := f.firings(t, "s")
+	again, err = f.Trigger(t.Context(), "s", request)
+	require.NoError(t, err)
+	require.Equal(t, first.TaskId, again.TaskId)
+	require.Equal(t, forgotten, again.Problem)
+	require.Nil(t, again.Time)
+	after := f.firings(t, "s")
+	require.Len(t, after, len(before))
+	for i := range after {
+		require.True(t, proto.Equal(before[i], after[i]))
+	}
+}
+
+// TestATaskThatTheStoreRefuses fails once, and does not keep its schedule.
+func TestATaskThatTheStoreRefuses(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	bad := fmt.Errorf("%w: its labels", store.ErrBadEvent)
+	f.cfg.Store = &brokenStore{Store: f.store, errs: []error{bad}}
+	f.put(t, "s", each(time.Hour))
+	f.pass(time.Hour)
+	f.fireNow(t)
+	f.pass(time.Hour)
+	f.fireNow(t)
+	firings := f.firings(t, "s")
+	require.Equal(t, []adminv1.FiringOutcome{failed, fired}, outcomes(firings))
+	require.Contains(t, firings[0].Problem, "its labels")
+	require.Empty(t, firings[0].TaskId)
+}
+
+// TestWarningsAreFew: what can't fire yet is tried many times a second.
+func TestWarningsAreFew(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var log bytes.Buffer
+	f.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	f.makes = status.Error(codes.Unavailable, "not loaded yet")
+	f.put(t, "s", each(time.Hour))
+	f.pass(time.Hour)
+	due, _, err := f.store.DueSchedules(t.Context(), f.Now(), maxDue)
+	require.NoError(t, err)
+	for range 20 {
+		require.False(t, f.fireDue(t.Context(), due[0]))
+	}
+	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("can't fire now")))
 }
 
 // TestTheEngineFollowsItsClock: forwards it catches up, backwards it waits.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -29,7 +30,9 @@ const (
 func (e *Engine) fireDue(ctx context.Context, s store.Schedule) bool {
 	err := e.fireAll(ctx, s)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrChanged) {
-		e.cfg.Logger.WarnContext(ctx, "a schedule can't fire now, trying again", "schedule", s.ID, "time", s.Next, "error", err)
+		e.troubles.Do(func() {
+			e.cfg.Logger.WarnContext(ctx, "a schedule can't fire now, trying again", "schedule", s.ID, "time", s.Next, "error", err)
+		})
 	}
 	return err == nil
 }
@@ -39,7 +42,8 @@ func (e *Engine) fireAll(ctx context.Context, s store.Schedule) error {
 	if err != nil {
 		// It made sense once, and will again once it is changed.
 		e.cfg.Logger.ErrorContext(ctx, "a schedule makes no sense any more, it does not fire until it is changed", "schedule", s.ID, "error", err)
-		return e.record(ctx, &s, time.Time{}, &adminv1.Firing{Time: timestamppb.New(s.Next), Outcome: failed, Problem: err.Error()}, nil)
+		_, err = e.record(ctx, &s, time.Time{}, &adminv1.Firing{Time: timestamppb.New(s.Next), Outcome: failed, Problem: err.Error()}, nil)
+		return err
 	}
 	for _, step := range table.plan(s.Next, e.Now(), spec.CatchUp) {
 		f := &adminv1.Firing{Time: timestamppb.New(step.at), Outcome: missing, Problem: step.missed}
@@ -49,7 +53,13 @@ func (e *Engine) fireAll(ctx context.Context, s store.Schedule) error {
 				return err
 			}
 		}
-		if err := e.record(ctx, &s, step.next, f, made); err != nil {
+		_, err = e.record(ctx, &s, step.next, f, made)
+		if made != nil && errors.Is(err, store.ErrBadEvent) {
+			// It would be so each time.
+			e.fail(ctx, s.ID, f, err)
+			_, err = e.record(ctx, &s, step.next, f, nil)
+		}
+		if err != nil {
 			return err
 		}
 		s.Next = step.next
@@ -128,24 +138,30 @@ func (e *Engine) make(ctx context.Context, id string, spec *adminv1.Schedule, f 
 	case status.Code(err) == codes.Unavailable || ctx.Err() != nil:
 		return nil, err
 	}
-	f.Outcome, f.Problem, f.TaskId = failed, status.Convert(err).Message(), ""
-	e.cfg.Logger.WarnContext(ctx, "the task of a schedule can't be submitted", "schedule", id, "time", f.Time.AsTime(), "error", err)
+	e.fail(ctx, id, f, err)
 	return nil, nil
 }
 
+// fail enters why the task of a firing can't be submitted.
+func (e *Engine) fail(ctx context.Context, id string, f *adminv1.Firing, err error) {
+	f.Outcome, f.Problem, f.TaskId = failed, strings.ToValidUTF8(status.Convert(err).Message(), "\uFFFD"), ""
+	e.cfg.Logger.WarnContext(ctx, "the task of a schedule can't be submitted", "schedule", id, "time", f.Time.AsTime(), "error", err)
+}
+
 // record records a firing of a schedule, and its task, in one transaction, and tells
-// whom that concerns.
-func (e *Engine) record(ctx context.Context, s *store.Schedule, next time.Time, f *adminv1.Firing, made *store.Scheduled) error {
+// whom that concerns. It says whether the task is new; a trigger of one that is not
+// is not recorded.
+func (e *Engine) record(ctx context.Context, s *store.Schedule, next time.Time, f *adminv1.Firing, made *store.Scheduled) (isNew bool, err error) {
 	encoded, err := proto.Marshal(f)
 	if err != nil {
-		return fmt.Errorf("encode a firing: %w", err)
+		return false, fmt.Errorf("encode a firing: %w", err)
 	}
 	changes, err := e.cfg.Store.Fire(ctx, store.Fire{
-		ScheduleID: s.ID, Version: s.Version, Was: s.Next, Next: next, Task: made,
+		ScheduleID: s.ID, Version: s.Version, Was: s.Next, Next: next, Task: made, OnlyNew: f.Triggered,
 		Firing: store.Firing{Time: f.Time.AsTime(), Encoded: encoded},
 	})
 	if err != nil {
-		return fmt.Errorf("record a firing: %w", err)
+		return false, fmt.Errorf("record a firing: %w", err)
 	}
 	for _, c := range changes {
 		e.cfg.Changed(c.TaskID)
@@ -153,5 +169,5 @@ func (e *Engine) record(ctx context.Context, s *store.Schedule, next time.Time, 
 	if made != nil {
 		e.cfg.Later(made.Event.ScheduleTime)
 	}
-	return nil
+	return len(changes) > 0, nil
 }

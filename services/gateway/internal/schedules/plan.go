@@ -24,11 +24,13 @@ func (t *Timetable) plan(due, now time.Time, catchUp adminv1.CatchUpPolicy) []st
 	if !due.Before(limit) {
 		return []step{{at: due, next: t.Next(due)}}
 	}
-	m := t.missedBefore(due, limit)
-	next := t.Next(m.last)
 	if catchUp == adminv1.CatchUpPolicy_CATCH_UP_POLICY_NONE {
-		return []step{{at: m.first, next: next, missed: m.text(m.count)}}
+		m := t.missedBefore(due, limit)
+		return []step{{at: m.first, next: t.Next(m.last), missed: m.text(m.count)}}
 	}
+	// The last of them may have come within that minute: it stands for all.
+	m := t.missedBefore(due, now.Add(time.Microsecond))
+	next := t.Next(m.last)
 	steps := []step{{at: m.last, next: next}}
 	if m.count > 1 {
 		steps = []step{{at: m.first, next: m.last, missed: m.text(m.count - 1)}, steps[0]}

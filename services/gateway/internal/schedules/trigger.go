@@ -47,7 +47,7 @@ func (e *Engine) trigger(ctx context.Context, id, requestID string) (*adminv1.Fi
 	now := e.Now()
 	f := &adminv1.Firing{Time: timestamppb.New(now), Triggered: true, Outcome: fired, TaskId: task.NewID()}
 	if requestID != "" {
-		known, err := e.triggered(ctx, id, requestID)
+		known, err := e.triggered(ctx, &s, requestID)
 		if known != nil || err != nil {
 			return known, err
 		}
@@ -60,14 +60,31 @@ func (e *Engine) trigger(ctx context.Context, id, requestID string) (*adminv1.Fi
 	if err != nil {
 		return nil, err
 	}
-	return f, e.record(ctx, &s, s.Next, f, made)
+	if isNew, err := e.record(ctx, &s, s.Next, f, made); isNew || err != nil {
+		return f, err
+	}
+	return e.firedBefore(ctx, &s, requestID, f.TaskId)
 }
 
+// firedBefore answers a trigger whose task is known to the store, though nobody knew of
+// it a moment ago: it is there since, or was forgotten long ago.
+func (e *Engine) firedBefore(ctx context.Context, s *store.Schedule, requestID, taskID string) (*adminv1.Firing, error) {
+	if known, err := e.triggered(ctx, s, requestID); known != nil || err != nil {
+		return known, err
+	}
+	return &adminv1.Firing{Triggered: true, Outcome: fired, TaskId: taskID, Problem: forgotten}, nil
+}
+
+const forgotten = "this call has fired nothing: an earlier one with its request id has, and the task has ended and was forgotten since"
+
 // triggered is the firing of an earlier call with a request id, nil for none.
-func (e *Engine) triggered(ctx context.Context, id, requestID string) (*adminv1.Firing, error) {
+func (e *Engine) triggered(ctx context.Context, s *store.Schedule, requestID string) (*adminv1.Firing, error) {
 	now := e.Now()
-	for _, at := range []string{triggeredID(id, requestID, now), triggeredID(id, requestID, now.Add(-window))} {
-		t, err := e.cfg.Store.Task(ctx, at)
+	for _, id := range []string{triggeredID(s.ID, requestID, now), triggeredID(s.ID, requestID, now.Add(-window))} {
+		if f := firingOf(s, id); f != nil {
+			return f, nil
+		}
+		t, err := e.cfg.Store.Task(ctx, id)
 		switch {
 		case err == nil:
 			return &adminv1.Firing{Time: timestamppb.New(t.ScheduleTime), Triggered: true, Outcome: fired, TaskId: t.ID}, nil
@@ -76,4 +93,16 @@ func (e *Engine) triggered(ctx context.Context, id, requestID string) (*adminv1.
 		}
 	}
 	return nil, nil
+}
+
+// firingOf is the firing that has made a task, if it is among the last ones of the
+// schedule, else nil.
+func firingOf(s *store.Schedule, taskID string) *adminv1.Firing {
+	for _, kept := range s.Firings {
+		f := new(adminv1.Firing)
+		if err := proto.Unmarshal(kept.Encoded, f); err == nil && f.Outcome == fired && f.TaskId == taskID {
+			return f
+		}
+	}
+	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // ErrTooMany says that as many cancellations are kept as may be. Some are forgotten
-// once workers have met their messages.
+// a while, two hours, after workers have met their messages.
 var ErrTooMany = errors.New("too many cancellations are outstanding")
 
 // MaxCancellations bounds the cancellations that are kept.
@@ -36,7 +36,8 @@ type Controls interface {
 
 	// ForgetCancellations forgets cancellations whose message was seen before a time,
 	// by the store's clock: a terminal event of a delivery of their run was
-	// applied, or its death. It returns them, ascending, at most limit.
+	// applied, or its death. Other messages of the run may be there still. It returns
+	// them, ascending, at most limit.
 	ForgetCancellations(ctx context.Context, seenBefore time.Time, limit int) ([]Cancellation, error)
 
 	// PutControl keeps what operators have set, in place of the one with the version

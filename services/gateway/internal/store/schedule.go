@@ -18,10 +18,12 @@ type Scheduler interface {
 
 	// TakeDue returns tasks whose time has come by now, the earliest first, at most
 	// limit and at most MaxDueBytes of messages, but one at least, and leases them:
-	// until now + lease no other call returns them, nor does anybody change them, by
-	// the store's clock. next is when to call again: the earliest time of what is
-	// left, or at which a lease ends; zero for nothing.
-	TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int) (due []Due, next time.Time, err error)
+	// until now + lease no other call returns them. Of the task types in most there are
+	// at most so many. A lease that ends later than now + 2 lease counts for nothing:
+	// the clock was set back. next is when to call again: the earliest time of what is
+	// left besides what most leaves out, or at which a lease ends, if it is not of a type
+	// of which most has 0; zero for nothing.
+	TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int, most map[string]int) (due []Due, next time.Time, err error)
 
 	// Unschedule forgets the messages of tasks: they are in their queues. Those that
 	// are not kept are passed over.
@@ -34,8 +36,8 @@ type Scheduler interface {
 	// Update applies an UPDATED event to a task if that has the given version. With a
 	// message it is for a task that waits for its time: the message replaces the one
 	// kept, and it is due at the event's ScheduleTime. Errors: ErrNotFound; ErrChanged
-	// if the version is another one, or, with a message, if none is kept or it is
-	// leased; ErrBadEvent.
+	// if the version is another one, or, with a message, if none is kept or it was
+	// ever leased: it may have been published; ErrBadEvent.
 	Update(ctx context.Context, version int64, e task.Event, message []byte) (Change, error)
 
 	// CountScheduled counts the tasks of a type that wait for their time; of all
@@ -44,7 +46,8 @@ type Scheduler interface {
 
 	// PutSchedule keeps a schedule in place of the one with the version s.Version - 1;
 	// version 1 is the first. ErrChanged says that the one that is kept has another
-	// version, or that there is none.
+	// version, or that there is none. With s.KeepNext the schedule fires next when the
+	// one that is kept would have, whatever s.Next is; the first version has s.Next.
 	PutSchedule(ctx context.Context, s Schedule) error
 
 	// GetSchedule returns a schedule with its last firings. Errors: ErrNotFound.
@@ -65,7 +68,8 @@ type Scheduler interface {
 	// Fire records a firing of a schedule, all in one transaction: its Next becomes
 	// f.Next, the firing one of its last, and the task is kept for later as by
 	// Schedule. ErrChanged says that the schedule has another version or Next than
-	// f says, or is gone: nothing was done. Errors: ErrBadEvent.
+	// f says, or is gone: nothing was done. No changes with f.OnlyNew say that the task
+	// is known already, and that nothing was done. Errors: ErrBadEvent.
 	Fire(ctx context.Context, f Fire) ([]Change, error)
 }
 
@@ -87,7 +91,9 @@ type Scheduled struct {
 
 // Due is a task whose time has come.
 type Due struct {
-	TaskID  string
+	TaskID string
+	// Type is that of its SCHEDULED event.
+	Type    string
 	Message []byte
 	// Again says that it was leased before, so that it may have been published.
 	Again bool
@@ -102,6 +108,8 @@ type Schedule struct {
 	Spec []byte
 	// Next is when it fires next, zero for never: paused or over.
 	Next time.Time
+	// KeepNext is for PutSchedule alone.
+	KeepNext bool
 	// Firings are the last ones, the newest first, at most MaxFirings. PutSchedule
 	// does not look at them.
 	Firings []Firing
@@ -123,4 +131,6 @@ type Fire struct {
 	Firing    Firing
 	// Task is nil if none is submitted.
 	Task *Scheduled
+	// OnlyNew has nothing done if the task is known already, though it was purged since.
+	OnlyNew bool
 }

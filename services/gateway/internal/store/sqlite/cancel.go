@@ -212,8 +212,8 @@ func scanCancellation(row interface{ Scan(...any) error }) (store.Cancellation, 
 	return c, err
 }
 
-// seesMessage says whether an event tells that its run's message is gone: it ended
-// a delivery, or is that of a dead letter. What gateways decide by themselves has
+// seesMessage says whether an event tells that a message of its run is gone: it ended
+// a delivery, or is that of a dead letter. There may be others, if it was repeated. What gateways decide by themselves has
 // no delivery.
 func seesMessage(e *task.Event) bool {
 	return e.Key.Phase == task.PhaseDeadLettered || e.Key.Phase.State().Terminal() && e.Key.Delivery > 0

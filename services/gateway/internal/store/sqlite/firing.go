@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,27 +35,38 @@ func (s *Store) Fire(ctx context.Context, f store.Fire) ([]store.Change, error) 
 		}
 	}
 	var changes []store.Change
-	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		ok, err := changesOne(tx.ExecContext(ctx, updateNext, micros(f.Next), f.ScheduleID, f.Version, micros(f.Was)))
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return store.ErrChanged
-		}
-		if err := recordFiring(ctx, tx, f.ScheduleID, f.Firing); err != nil {
-			return err
-		}
-		if f.Task == nil {
-			return nil
-		}
-		changes, err = s.schedule(ctx, tx, []store.Scheduled{*f.Task})
+	err := s.db.Write(ctx, func(tx *sql.Tx) (err error) {
+		changes, err = s.fire(ctx, tx, &f)
 		return err
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errKnown):
+		return nil, nil
+	case err != nil:
 		return nil, translateEvents(ctx, what, err)
 	}
 	return changes, nil
+}
+
+// errKnown undoes a firing that is for a new task only.
+var errKnown = errors.New("the task is known")
+
+func (s *Store) fire(ctx context.Context, tx *sql.Tx, f *store.Fire) ([]store.Change, error) {
+	ok, err := changesOne(tx.ExecContext(ctx, updateNext, micros(f.Next), f.ScheduleID, f.Version, micros(f.Was)))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, store.ErrChanged
+	}
+	if err := recordFiring(ctx, tx, f.ScheduleID, f.Firing); err != nil || f.Task == nil {
+		return nil, err
+	}
+	changes, err := s.schedule(ctx, tx, []store.Scheduled{*f.Task})
+	if err == nil && f.OnlyNew && len(changes) == 0 {
+		return nil, errKnown
+	}
+	return changes, err
 }
 
 // numberedFiring is a firing with its place among those of its schedule.

@@ -57,7 +57,7 @@ func TestStatementsUseIndices(t *testing.T) {
 		selectFeed, deleteFeed,
 		selectClaims, upsertClaim, deleteClaims, loosenClaims, deleteLooseClaims,
 		updateRareTask, updateRareEvent, updateScheduled, deleteUnleased, deleteScheduled, selectMessage,
-		selectDue, upsertLease, selectNextDue, selectNextLease,
+		upsertLease,
 		selectSchedule, selectSchedules, selectDueSchedules, selectNextSchedule, updateNext, selectFirings, deleteFirings,
 	} {
 		for _, step := range plan(t, s, query) {
@@ -105,9 +105,9 @@ func TestPurgeGoesOnAfterARestart(t *testing.T) {
 }
 
 // plan returns the steps of a query.
-func plan(t *testing.T, s *Store, query string) []string {
+func plan(t *testing.T, s *Store, query string, args ...any) []string {
 	t.Helper()
-	args := make([]any, strings.Count(query, "?"))
+	args = append(args, make([]any, strings.Count(query, "?"))...)
 	rows, err := s.db.Writer.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
 	require.NoError(t, err, query)
 	defer func() { require.NoError(t, rows.Close()) }()

@@ -40,7 +40,7 @@ func BenchmarkTakeDue(b *testing.B) {
 	var latencies []time.Duration
 	for at := now; b.Loop(); {
 		began := time.Now()
-		due, next, err := s.TakeDue(b.Context(), at, time.Hour, page)
+		due, next, err := s.TakeDue(b.Context(), at, time.Hour, page, nil)
 		require.NoError(b, err)
 		latencies = append(latencies, time.Since(began))
 		b.StopTimer()

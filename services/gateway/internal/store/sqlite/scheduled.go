@@ -16,15 +16,13 @@ import (
 const (
 	insertScheduled = `INSERT INTO scheduled (task_id, type, due, message) VALUES (?, ?, ?, ?)`
 
-	// What is leased, at a time, is nobody else's to change.
-	notLeased = `task_id = ? AND NOT EXISTS (
-	SELECT 1 FROM scheduled_leases l WHERE l.task_id = scheduled.task_id AND l.until > ?)`
-
-	updateScheduled = `UPDATE scheduled SET due = ?, message = ? WHERE ` + notLeased
-
 	// What was leased before may have been published, though the lease has ended.
-	deleteUnleased = `DELETE FROM scheduled WHERE task_id = ? AND NOT EXISTS (
+	neverLeased = `task_id = ? AND NOT EXISTS (
 	SELECT 1 FROM scheduled_leases l WHERE l.task_id = scheduled.task_id)`
+
+	updateScheduled = `UPDATE scheduled SET due = ?, message = ? WHERE ` + neverLeased
+
+	deleteUnleased = `DELETE FROM scheduled WHERE ` + neverLeased
 
 	deleteScheduled = `DELETE FROM scheduled WHERE task_id = ?`
 

@@ -51,6 +51,9 @@ func putSchedule(ctx context.Context, tx *sql.Tx, sc store.Schedule) error {
 	if sc.Version != kept.Version+1 {
 		return fmt.Errorf("%w: version %d is kept", store.ErrChanged, kept.Version)
 	}
+	if sc.KeepNext && kept.ID == sc.ID {
+		sc.Next = kept.Next
+	}
 	_, err = tx.ExecContext(ctx, upsertSchedule, sc.ID, sc.Version, orEmpty(sc.Spec), micros(sc.Next))
 	return err
 }

@@ -116,7 +116,7 @@ func TestLockedStoreIsUnavailable(t *testing.T) {
 		"Start":           func() error { _, err := s.Start(ctx, []task.StartRequest{{TaskID: event[0].TaskID}}); return err },
 		"ClaimRun":        func() error { _, _, err := s.ClaimRun(ctx, event[0].TaskID, 1, task.Copy{}); return err },
 		"Schedule":        func() error { _, err := s.Schedule(ctx, []store.Scheduled{later(time.Now())}); return err },
-		"TakeDue":         func() error { _, _, err := s.TakeDue(ctx, time.Now(), time.Minute, 1); return err },
+		"TakeDue":         func() error { _, _, err := s.TakeDue(ctx, time.Now(), time.Minute, 1, nil); return err },
 		"Unschedule":      func() error { return s.Unschedule(ctx, []string{event[0].TaskID}) },
 		"PutSchedule":     func() error { return s.PutSchedule(ctx, store.Schedule{ID: "nightly", Version: 1}) },
 		"DeleteSchedule":  func() error { return s.DeleteSchedule(ctx, "nightly", 0) },

@@ -58,7 +58,7 @@ func (s *Store) update(ctx context.Context, tx *sql.Tx, version int64, e task.Ev
 		return store.Change{}, fmt.Errorf("%w: it has version %d", store.ErrChanged, t.task.Version)
 	}
 	if len(message) > 0 {
-		ok, err := changesOne(tx.ExecContext(ctx, updateScheduled, e.ScheduleTime.UnixMicro(), message, id[:], b.now))
+		ok, err := changesOne(tx.ExecContext(ctx, updateScheduled, e.ScheduleTime.UnixMicro(), message, id[:]))
 		if err != nil {
 			return store.Change{}, err
 		}

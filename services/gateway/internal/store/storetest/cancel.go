@@ -83,8 +83,7 @@ func waiting(t *testing.T, s store.Store, id string) {
 // takeDue leases all tasks that wait.
 func takeDue(t *testing.T, s store.Store) {
 	t.Helper()
-	// A lease ends by the store's clock for who cancels.
-	due, _, err := s.TakeDue(t.Context(), time.Now().AddDate(1, 0, 0), time.Hour, 10)
+	due, _, err := s.TakeDue(t.Context(), time.Now().AddDate(1, 0, 0), time.Hour, 10, nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, due)
 }
@@ -117,7 +116,7 @@ func cancelsScheduled(t *testing.T, s store.Store) {
 	require.Equal(t, task.Key{Run: 1, Attempt: 1, Phase: task.PhaseCancelled}, a.Task.Decided)
 	_, err = s.ScheduledMessage(t.Context(), id)
 	require.ErrorIs(t, err, store.ErrNotFound)
-	due, next, err := s.TakeDue(t.Context(), at(2000), time.Second, 10)
+	due, next, err := s.TakeDue(t.Context(), at(2000), time.Second, 10, nil)
 	require.NoError(t, err)
 	require.Empty(t, due)
 	require.Zero(t, next)
@@ -143,7 +142,7 @@ func cancelsLeased(t *testing.T, s store.Store) {
 func cancelsOnceLeased(t *testing.T, s store.Store) {
 	id := task.NewID()
 	waiting(t, s, id)
-	due, _, err := s.TakeDue(t.Context(), at(2000), time.Second, 10)
+	due, _, err := s.TakeDue(t.Context(), at(2000), time.Second, 10, nil)
 	require.NoError(t, err)
 	require.Len(t, due, 1)
 	a := cancelAll(t, s, id)[0]

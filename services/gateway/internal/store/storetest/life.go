@@ -46,7 +46,7 @@ func closeMakesCallsFail(t *testing.T, s store.Store) {
 		"PutOverride":      func() error { return s.PutOverride(ctx, store.Override{TaskType: taskType, Version: 1}) },
 		"Overrides":        func() error { _, err := s.Overrides(ctx); return err },
 		"Schedule":         func() error { _, err := s.Schedule(ctx, []store.Scheduled{scheduled(id, at(1))}); return err },
-		"TakeDue":          func() error { _, _, err := s.TakeDue(ctx, at(1), time.Minute, 1); return err },
+		"TakeDue":          func() error { _, _, err := s.TakeDue(ctx, at(1), time.Minute, 1, nil); return err },
 		"Unschedule":       func() error { return s.Unschedule(ctx, []string{id}) },
 		"ScheduledMessage": func() error { _, err := s.ScheduledMessage(ctx, id); return err },
 		"Update":           func() error { _, err := s.Update(ctx, 1, updated(id, 1), nil); return err },

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -36,6 +37,10 @@ var scheduleRules = map[string]func(*testing.T, store.Store){
 	"TakeDue/keeps to the bytes of messages":         takesWithinBytes,
 	"TakeDue/of 10,000 that are due, page by page":   takesManyPages,
 	"TakeDue/gives each task to one of many callers": takesOnce,
+	"TakeDue/leaves out types":                       takesNoneOf,
+	"TakeDue/takes at most so many of a type":        takesFewOf,
+	"TakeDue/of several types, the earliest first":   takesOfTypes,
+	"TakeDue/after the clock was set back":           takesAfterTheClock,
 	"Unschedule/forgets messages":                    unschedules,
 	"Unschedule/passes over what is not kept":        unschedulesUnknown,
 	"CountScheduled/counts what waits of each type":  countsScheduled,
@@ -57,10 +62,19 @@ func schedule(t test, s store.Store, tasks ...store.Scheduled) []store.Change {
 	return changes
 }
 
+// dueAs is a task that was kept when it is taken.
+func dueAs(s store.Scheduled, again bool) store.Due {
+	return store.Due{TaskID: s.Event.TaskID, Type: s.Event.Type, Message: s.Message, Again: again}
+}
+
 // take takes what is due.
-func take(t test, s store.Store, now time.Time, limit int) ([]store.Due, time.Time) {
+func take(t test, s store.Store, now time.Time, limit int, except ...string) ([]store.Due, time.Time) {
 	t.Helper()
-	due, next, err := s.TakeDue(t.Context(), now, time.Minute, limit)
+	most := map[string]int{}
+	for _, taskType := range except {
+		most[taskType] = 0
+	}
+	due, next, err := s.TakeDue(t.Context(), now, time.Minute, limit, most)
 	require.NoError(t, err)
 	return due, next
 }
@@ -194,7 +208,7 @@ func takesEarliest(t *testing.T, s store.Store) {
 	require.Equal(t, at(20), next)
 	due, next = take(t, s, at(30), 2)
 	require.Equal(t, []store.Due{
-		{TaskID: ids[2], Message: tasks[2].Message}, {TaskID: ids[0], Message: tasks[0].Message},
+		dueAs(tasks[2], false), dueAs(tasks[0], false),
 	}, due)
 	require.Equal(t, at(40), next)
 }
@@ -203,14 +217,14 @@ func leasesTaken(t *testing.T, s store.Store) {
 	a, b := scheduled(task.NewID(), at(10)), scheduled(task.NewID(), at(20))
 	schedule(t, s, a, b)
 	due, _ := take(t, s, at(15), 10)
-	require.Equal(t, []store.Due{{TaskID: a.Event.TaskID, Message: a.Message}}, due)
+	require.Equal(t, []store.Due{dueAs(a, false)}, due)
 	due, _ = take(t, s, at(15+59), 10)
 	require.Equal(t, []string{b.Event.TaskID}, idsOf(due))
 	require.False(t, due[0].Again)
 
 	// The lease has ended, and it is first again.
 	due, _ = take(t, s, at(15+60), 10)
-	require.Equal(t, []store.Due{{TaskID: a.Event.TaskID, Message: a.Message, Again: true}}, due)
+	require.Equal(t, []store.Due{dueAs(a, true)}, due)
 	due, _ = take(t, s, at(15+60+59), 10)
 	require.Equal(t, []string{b.Event.TaskID}, idsOf(due))
 	require.True(t, due[0].Again)
@@ -310,7 +324,7 @@ func requireTakenOnce(t *testing.T, tasks, callers int, of func(caller int) stor
 		s := of(i)
 		g.Go(func() error {
 			for {
-				due, _, err := s.TakeDue(ctx, at(100), time.Hour, 7)
+				due, _, err := s.TakeDue(ctx, at(100), time.Hour, 7, nil)
 				if err != nil || len(due) == 0 {
 					return err
 				}
@@ -328,6 +342,100 @@ func requireTakenOnce(t *testing.T, tasks, callers int, of func(caller int) stor
 	require.Len(t, all, tasks)
 	slices.Sort(all)
 	require.Len(t, slices.Compact(all), tasks)
+}
+
+func takesNoneOf(t *testing.T, s store.Store) {
+	var batch []store.Scheduled
+	for i := range 100 {
+		batch = append(batch, scheduled(task.NewID(), at(i)))
+	}
+	other := scheduled(task.NewID(), at(200))
+	other.Event.Type = otherType
+	schedule(t, s, append(batch, other)...)
+	due, next := take(t, s, at(100), 10, taskType)
+	require.Empty(t, due)
+	require.Equal(t, at(200), next, "what is due of the others is no reason to call again")
+	due, next = take(t, s, at(200), 10, taskType)
+	require.Equal(t, []store.Due{dueAs(other, false)}, due)
+	require.Equal(t, at(260), next)
+	due, next = take(t, s, at(201), 10, taskType, otherType)
+	require.Empty(t, due)
+	require.Zero(t, next)
+
+	// Leases of a type that is left out are no reason either.
+	due, _ = take(t, s, at(202), 10, otherType)
+	require.Len(t, due, 10)
+	require.Equal(t, dueAs(batch[0], false), due[0])
+	_, next = take(t, s, at(230), 10, taskType)
+	require.Equal(t, at(260), next)
+	due, next = take(t, s, at(203), 1000, "a.v1.A.B")
+	require.Len(t, due, 90)
+	require.Equal(t, at(260), next)
+}
+
+func takesFewOf(t *testing.T, s store.Store) {
+	var tasks []store.Scheduled
+	for i := range 20 {
+		one := scheduled(task.NewID(), at(i))
+		if i%2 == 1 {
+			one.Event.Type = otherType
+		}
+		tasks = append(tasks, one)
+	}
+	schedule(t, s, tasks...)
+	for i, want := range [][]store.Scheduled{
+		{tasks[0], tasks[1], tasks[2], tasks[3], tasks[4]},
+		{tasks[5], tasks[6], tasks[7], tasks[8], tasks[9], tasks[10]},
+	} {
+		due, next, err := s.TakeDue(t.Context(), at(100), time.Minute, 5+i, map[string]int{taskType: 3, "a.v1.A.B": 0})
+		require.NoError(t, err)
+		require.Equal(t, at(5+6*i), next, "more is left")
+		var got []store.Due
+		for _, one := range want {
+			got = append(got, dueAs(one, false))
+		}
+		require.Equal(t, got, due)
+	}
+	due, next, err := s.TakeDue(t.Context(), at(100), time.Minute, 10, map[string]int{taskType: 1, otherType: 2})
+	require.NoError(t, err)
+	require.Equal(t, []store.Due{dueAs(tasks[11], false), dueAs(tasks[12], false), dueAs(tasks[13], false)}, due)
+	require.Equal(t, at(160), next, "what is due besides is no reason to call again")
+}
+
+func takesOfTypes(t *testing.T, s store.Store) {
+	var tasks []store.Scheduled
+	for i := range 60 {
+		one := scheduled(task.NewID(), at(i/3))
+		one.Event.Type = []string{taskType, otherType, "a.v1.A.B", "a.v1.A.C"}[i%4]
+		tasks = append(tasks, one)
+	}
+	schedule(t, s, tasks...)
+	slices.SortFunc(tasks, func(a, b store.Scheduled) int {
+		return cmp.Or(a.Event.ScheduleTime.Compare(b.Event.ScheduleTime), cmp.Compare(a.Event.TaskID, b.Event.TaskID))
+	})
+	for first := 0; first < len(tasks); first += 7 {
+		due, _ := take(t, s, at(1000), 7)
+		var want []store.Due
+		for _, one := range tasks[first:min(first+7, len(tasks))] {
+			want = append(want, dueAs(one, false))
+		}
+		require.Equal(t, want, due)
+	}
+}
+
+func takesAfterTheClock(t *testing.T, s store.Store) {
+	one := scheduled(task.NewID(), at(10))
+	schedule(t, s, one)
+	due, _ := take(t, s, at(3600), 10)
+	require.Len(t, due, 1)
+	due, next := take(t, s, at(3600-60), 10)
+	require.Empty(t, due, "so far ahead may be another's clock")
+	require.Equal(t, at(3660), next)
+	due, next = take(t, s, at(3600-61), 10)
+	require.Equal(t, []store.Due{dueAs(one, true)}, due)
+	require.Equal(t, at(3600-1), next)
+	due, _ = take(t, s, at(3600-2), 10)
+	require.Empty(t, due)
 }
 
 func unschedules(t *testing.T, s store.Store) {

@@ -25,7 +25,7 @@ type laterTask struct {
 }
 
 // laterModel is what a store has of tasks for later. Its time begins with that of
-// the tests, and all leases end after this.
+// the tests.
 type laterModel struct {
 	now     time.Time
 	waits   map[string]*laterTask
@@ -117,7 +117,7 @@ func (m *laterModel) take(t *rapid.T, s store.Store) {
 	var want []store.Due
 	for _, id := range due {
 		w := m.waits[id]
-		want = append(want, store.Due{TaskID: id, Message: w.message, Again: !w.until.IsZero()})
+		want = append(want, store.Due{TaskID: id, Type: taskType, Message: w.message, Again: !w.until.IsZero()})
 		w.until = m.now.Add(time.Minute)
 	}
 	require.Equal(t, want, got)
@@ -130,7 +130,7 @@ func (m *laterModel) unschedule(t *rapid.T, s store.Store) {
 	delete(m.waits, id)
 }
 
-// update puts a task off. What was ever leased still is, by the store's clock.
+// update puts a task off that was never leased.
 func (m *laterModel) update(t *rapid.T, s store.Store) {
 	id := m.some(t)
 	e, message := updatedTo(id, m.updates[id]+1, m.due(t)), m.message()

@@ -28,6 +28,8 @@ var schedulesRules = map[string]func(*testing.T, store.Store){
 	"Fire/by a trigger leaves the time":              triggers,
 	"Fire/without a task":                            firesNothing,
 	"Fire/of a task that is known":                   firesKnown,
+	"Fire/of a known task, for new ones only":        firesOnlyNew,
+	"PutSchedule/keeps the time that has moved on":   keepsNext,
 	"Fire/of a bad task does nothing":                firesNoBad,
 	"Fire/keeps the last firings":                    keepsFirings,
 	"Fire/of several at once, one wins":              oneFireWins,
@@ -190,7 +192,7 @@ func fires(t *testing.T, s store.Store) {
 	requireSchedule(t, s, want)
 	require.Equal(t, task.StateScheduled, get(t, s, id).State)
 	due, _ := take(t, s, at(10), 10)
-	require.Equal(t, []store.Due{{TaskID: id, Message: f.Task.Message}}, due)
+	require.Equal(t, []store.Due{dueAs(*f.Task, false)}, due)
 }
 
 func firesOnce(t *testing.T, s store.Store) {
@@ -275,6 +277,46 @@ func firesKnown(t *testing.T, s store.Store) {
 	requireNoMessage(t, s, id)
 	want := spec("nightly", 1, at(20))
 	want.Firings = []store.Firing{firing(10)}
+	requireSchedule(t, s, want)
+}
+
+// firesOnlyNew: a task that was purged is known, too.
+func firesOnlyNew(t *testing.T, s store.Store) {
+	putSchedule(t, s, spec("nightly", 1, at(10)))
+	f := fireAt("nightly", 10)
+	f.OnlyNew = true
+	require.Len(t, fire(t, s, f), 1)
+	id := f.Task.Event.TaskID
+	apply(t, s, succeeded(id))
+	want := spec("nightly", 1, at(20))
+	want.Firings = []store.Firing{firing(10)}
+	f.Was, f.Next, f.Firing = at(20), at(30), firing(20)
+	require.Empty(t, fire(t, s, f))
+	requireSchedule(t, s, want)
+	require.Positive(t, purgeAll(t, s))
+	requireGone(t, s, id)
+	require.Empty(t, fire(t, s, f))
+	requireSchedule(t, s, want)
+}
+
+// keepsNext: a schedule may fire between the look at it and its change.
+func keepsNext(t *testing.T, s store.Store) {
+	first := spec("nightly", 1, at(10))
+	first.KeepNext = true
+	putSchedule(t, s, first)
+	requireSchedule(t, s, spec("nightly", 1, at(10)))
+	fire(t, s, store.Fire{ScheduleID: "nightly", Version: 1, Was: at(10), Next: at(20), Firing: firing(10)})
+	second := spec("nightly", 2, at(10))
+	second.KeepNext = true
+	putSchedule(t, s, second)
+	want := spec("nightly", 2, at(20))
+	want.Firings = []store.Firing{firing(10)}
+	requireSchedule(t, s, want)
+	putSchedule(t, s, spec("nightly", 3, time.Time{}))
+	fourth := spec("nightly", 4, at(10))
+	fourth.KeepNext = true
+	putSchedule(t, s, fourth)
+	want.Version, want.Spec, want.Next = 4, fourth.Spec, time.Time{}
 	requireSchedule(t, s, want)
 }
 
@@ -403,7 +445,7 @@ var sharedScheduleRules = map[string]func(*testing.T, store.Store, store.Store){
 		require.Empty(t, due)
 		require.Equal(t, at(61), next)
 		due, _ = take(t, b, at(61), 1)
-		require.Equal(t, []store.Due{{TaskID: one.Event.TaskID, Message: one.Message, Again: true}}, due)
+		require.Equal(t, []store.Due{dueAs(one, true)}, due)
 		require.NoError(t, b.Unschedule(t.Context(), idsOf(due)))
 		requireNoMessage(t, a, one.Event.TaskID)
 	},

@@ -26,7 +26,8 @@ CREATE TABLE scheduled (
     message BLOB    NOT NULL
 ) WITHOUT ROWID, STRICT;
 
-CREATE INDEX scheduled_due ON scheduled (due);
+-- Types apart: of one whose queue takes nothing, as many may be due as there are.
+CREATE INDEX scheduled_due ON scheduled (type, due, task_id);
 
 -- Those of them that were handed out, and until when nobody else gets them: apart,
 -- so that handing one out writes no message. A row stays when its time has passed.
