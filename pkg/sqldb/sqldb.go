@@ -21,6 +21,8 @@ type DB struct {
 	// wait for the writer.
 	Reader *sql.DB
 
+	connector *countingConnector
+
 	// turn lets writers in by the order of their coming; the pool of database/sql
 	// picks one of those that wait at random.
 	turn *semaphore.Weighted
@@ -52,6 +54,12 @@ func (db *DB) Close() error {
 	// close moves the write-ahead log into the database.
 	return errors.Join(db.Reader.Close(), db.Writer.Close())
 }
+
+// Session numbers the writer's connection, which is another one after a
+// statement was interrupted, say. What SQLite keeps for each connection, such as
+// PRAGMA data_version, holds within a session. It is for functions that
+// [DB.Write] runs: the connection is the same until they return.
+func (db *DB) Session() int64 { return db.connector.made.Load() }
 
 // Write runs f in a transaction of the writer, which it commits when f returns
 // nil, and else rolls back. Calls take turns. The transaction is rolled back as well when the

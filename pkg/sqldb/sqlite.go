@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,10 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // also the driver "sqlite"
 )
 
 const (
@@ -34,7 +36,7 @@ func openSQLite(ctx context.Context, file string) (*DB, error) {
 	if err := makeFile(file); err != nil {
 		return nil, err
 	}
-	writer, err := sql.Open("sqlite", dataSource(file, url.Values{
+	connector, err := sqlite.NewConnector(dataSource(file, url.Values{
 		"_txlock":       {"immediate"},
 		"_journal_mode": {"WAL"},
 		// Who commits here acknowledges something elsewhere: it must be on disk.
@@ -43,12 +45,15 @@ func openSQLite(ctx context.Context, file string) (*DB, error) {
 		"_pragma": {
 			"wal_autocheckpoint=" + strconv.Itoa(checkpointPages),
 			"journal_size_limit=" + strconv.Itoa(journalLimit),
-			"cache_size=-65536",
+			// SQLite passes over all of its cache at nearly every commit.
+			"cache_size=-16384",
 		},
 	}))
 	if err != nil {
 		return nil, err
 	}
+	counted := &countingConnector{Connector: connector}
+	writer := sql.OpenDB(counted)
 	writer.SetMaxOpenConns(1)
 	if err := probe(ctx, writer); err != nil {
 		return nil, errors.Join(explain(err, file), writer.Close())
@@ -59,7 +64,19 @@ func openSQLite(ctx context.Context, file string) (*DB, error) {
 	}
 	reader.SetMaxOpenConns(readers)
 	reader.SetMaxIdleConns(readers)
-	return &DB{Writer: writer, Reader: reader, turn: semaphore.NewWeighted(1)}, nil
+	return &DB{Writer: writer, Reader: reader, connector: counted, turn: semaphore.NewWeighted(1)}, nil
+}
+
+// countingConnector counts the connections that it makes.
+type countingConnector struct {
+	driver.Connector
+	made atomic.Int64
+}
+
+// Connect implements [driver.Connector].
+func (c *countingConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	c.made.Add(1)
+	return c.Connector.Connect(ctx)
 }
 
 func dataSource(file string, settings url.Values) string {

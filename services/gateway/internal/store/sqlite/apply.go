@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -28,11 +29,12 @@ func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change,
 		return nil, nil
 	}
 	var changes []store.Change
+	var b *batch
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
 		// The transaction watches the context. The statements don't, which would
 		// cost each a goroutine.
 		stmtCtx := context.WithoutCancel(ctx)
-		b := s.newBatch(stmtCtx, tx)
+		b = s.newBatch(stmtCtx, tx)
 		for i := range events {
 			id, err := uuid.Parse(events[i].TaskID)
 			if err != nil {
@@ -61,6 +63,7 @@ func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change,
 		}
 		return nil, translate(ctx, what, err)
 	}
+	s.recent.keep(b.turn, b.order)
 	return changes, nil
 }
 
@@ -69,34 +72,60 @@ func (s *Store) Apply(ctx context.Context, events []task.Event) ([]store.Change,
 // writes.
 const updateTrace = `UPDATE tasks SET trace_id = ? WHERE id = ?`
 
-// batch is a transaction of Apply.
+// batch is a transaction that applies events: whatever changes tasks is one, but
+// for a purge.
 type batch struct {
 	entries
-	saveTask, saveTrace, insertEvent, insertBody, insertFeed *sql.Stmt
-	saveRareTask, saveRareEvent                              *sql.Stmt
-	unseen, markSeen                                         *sql.Stmt
+	dataVersion, knownKey, saveTask, saveState, saveTrace, saveRareTask, insertFeed *sql.Stmt
+	unseen, markSeen                                                                *sql.Stmt
+	newTasks, newEvents, newBodies                                                  inserter
+	// recent has what is known of tasks, as of turn; session is that of the
+	// connection.
+	recent        *recent
+	session, turn int64
 	// now is when the transaction began, by the store's clock.
 	now  int64
 	feed feedRows
 	// seen are the runs whose messages are gone.
 	seen map[runKey]struct{}
+	// row and args are memory for those of one statement.
+	row, args []any
 }
 
 func (s *Store) newBatch(ctx context.Context, tx *sql.Tx) *batch {
 	return &batch{
-		entries:       s.newEntries(ctx, tx),
-		saveTask:      tx.StmtContext(ctx, s.stmts.saveTask),
-		saveTrace:     tx.StmtContext(ctx, s.stmts.saveTrace),
-		insertEvent:   tx.StmtContext(ctx, s.stmts.insertEvent),
-		insertBody:    tx.StmtContext(ctx, s.stmts.insertBody),
-		insertFeed:    tx.StmtContext(ctx, s.stmts.insertFeed),
-		saveRareTask:  tx.StmtContext(ctx, s.stmts.saveRareTask),
-		saveRareEvent: tx.StmtContext(ctx, s.stmts.saveRareEvent),
-		unseen:        tx.StmtContext(ctx, s.stmts.unseen),
-		markSeen:      tx.StmtContext(ctx, s.stmts.markSeen),
-		seen:          map[runKey]struct{}{},
-		now:           s.clock().UnixMicro(),
+		entries:      s.newEntries(ctx, tx),
+		dataVersion:  tx.StmtContext(ctx, s.stmts.dataVersion),
+		knownKey:     tx.StmtContext(ctx, s.stmts.knownKey),
+		saveTask:     tx.StmtContext(ctx, s.stmts.saveTask),
+		saveState:    tx.StmtContext(ctx, s.stmts.saveState),
+		saveTrace:    tx.StmtContext(ctx, s.stmts.saveTrace),
+		saveRareTask: tx.StmtContext(ctx, s.stmts.saveRareTask),
+		insertFeed:   tx.StmtContext(ctx, s.stmts.insertFeed),
+		unseen:       tx.StmtContext(ctx, s.stmts.unseen),
+		markSeen:     tx.StmtContext(ctx, s.stmts.markSeen),
+		newTasks:     newInserter(tx, &s.stmts.insertTasks),
+		newEvents:    newInserter(tx, &s.stmts.insertEvents),
+		newBodies:    newInserter(tx, &s.stmts.insertBodies),
+		recent:       &s.recent,
+		session:      s.db.Session(),
+		seen:         map[runKey]struct{}{},
+		now:          s.clock().UnixMicro(),
 	}
+}
+
+// load takes what is known of the tasks from the transactions before, and reads
+// the others.
+func (b *batch) load(ctx context.Context) (err error) {
+	if b.turn, err = b.recent.begin(ctx, b.session, b.dataVersion); err != nil {
+		return err
+	}
+	for _, t := range b.order {
+		if k := b.recent.take(t.id); k != nil {
+			t.know(k)
+		}
+	}
+	return b.entries.load(ctx)
 }
 
 func (b *batch) apply(ctx context.Context, e task.Event) error {
@@ -113,17 +142,38 @@ func (b *batch) apply(ctx context.Context, e task.Event) error {
 	}
 	normalize(&e, id)
 	joined := t.task
-	applied := joined.Apply(&e)
-	if applied.Number == 0 {
+	if e.Key.Phase == task.PhaseProgress {
+		joined.Apply(&e)
 		t.takeProgress(&joined)
 		return nil
 	}
-	fresh, err := b.insert(ctx, id, &e, applied)
-	if err == nil && fresh {
-		t.task, t.changed = joined, true
-		b.feed.add(id, applied.Number)
+	key := packKey(e.Key)
+	if known, err := b.has(ctx, t, key); err != nil || known {
+		return err
 	}
-	return err
+	applied := joined.Apply(&e)
+	if err := b.insert(ctx, t, key, &e, applied); err != nil {
+		return err
+	}
+	t.task, t.changed = joined, true
+	b.feed.add(id, applied.Number)
+	return nil
+}
+
+// has says whether a task's history has an event with a key, which it notes as
+// the last one if it is. Nearly all events are newer than those before them, and
+// are not looked for.
+func (b *batch) has(ctx context.Context, t *entry, key []byte) (bool, error) {
+	if bytes.Compare(key, t.lastKey) > 0 {
+		t.lastKey = key
+		return false, nil
+	}
+	if err := b.newEvents.flush(ctx); err != nil {
+		return false, err
+	}
+	n := 0
+	err := b.knownKey.QueryRowContext(ctx, t.stored, key).Scan(&n)
+	return n > 0, err
 }
 
 // normalize gives an event the shape in which it will be read.
@@ -148,60 +198,40 @@ func (t *entry) takeProgress(joined *task.Task) {
 	t.progress = t.progress || progress
 }
 
-// insert enters an event and its body into the history; false when the
-// history has it already.
-func (b *batch) insert(ctx context.Context, id uuid.UUID, e *task.Event, a task.Applied) (bool, error) {
-	args, err := eventArgs(id, e, a)
-	if err != nil {
-		return false, err
+// insert enters an event and its body into the history.
+func (b *batch) insert(ctx context.Context, t *entry, key []byte, e *task.Event, a task.Applied) (err error) {
+	if b.row, err = eventRow(b.row[:0], t.stored, key, e, a); err != nil {
+		return err
 	}
-	result, err := b.insertEvent.ExecContext(ctx, args...)
-	if err != nil {
-		return false, err
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return false, err
-	}
-	if rare, some, err := rareColumnsOf(e); err != nil {
-		return false, err
-	} else if some {
-		if _, err := b.saveRareEvent.ExecContext(ctx, rare[0], rare[1], rare[2], id[:], a.Number); err != nil {
-			return false, err
-		}
+	if err := b.newEvents.add(ctx, b.row); err != nil {
+		return err
 	}
 	if body, _ := bodyOf(e); len(body) > 0 {
-		_, err = b.insertBody.ExecContext(ctx, id[:], a.Number, body)
+		b.row = append(b.row[:0], t.stored, a.Number, body)
+		return b.newBodies.add(ctx, b.row)
 	}
-	return true, err
+	return nil
 }
 
-// save writes the rows of the tasks that changed, and of the feed.
+// save writes the rows of the tasks that changed, of the feed, and those that
+// wait.
 func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 	var changes []store.Change
 	for _, t := range b.order {
 		if !t.changed {
 			continue
 		}
-		args, err := taskArgs(t.id, &t.task, t.purgedRun, t.purgedVersion)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := b.saveTask.ExecContext(ctx, args...); err != nil {
+		if err := b.saveEntry(ctx, t); err != nil {
 			return nil, fmt.Errorf("task %s: %w", t.id, err)
 		}
-		if t.known && t.task.TraceID != t.traceID {
-			if _, err := b.saveTrace.ExecContext(ctx, t.task.TraceID, t.id[:]); err != nil {
-				return nil, fmt.Errorf("trace of task %s: %w", t.id, err)
-			}
-		}
-		if r := rareOf(&t.task); r != t.rare {
-			if _, err := b.saveRareTask.ExecContext(ctx, r[0], r[1], r[2], r[3], t.id[:]); err != nil {
-				return nil, fmt.Errorf("times of task %s: %w", t.id, err)
-			}
-		}
 		changes = append(changes, store.Change{
-			TaskID: t.id.String(), Version: t.task.Version, State: t.task.State, Progress: t.progress,
+			TaskID: t.task.ID, Version: t.task.Version, State: t.task.State, Progress: t.progress,
 		})
+	}
+	for _, n := range []*inserter{&b.newTasks, &b.newEvents, &b.newBodies} {
+		if err := n.flush(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", n.stmts.table.name, err)
+		}
 	}
 	for _, entries := range b.feed {
 		if _, err := b.insertFeed.ExecContext(ctx, b.now, entries); err != nil {
@@ -209,4 +239,31 @@ func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 		}
 	}
 	return changes, b.noteSeen(ctx)
+}
+
+func (b *batch) saveEntry(ctx context.Context, t *entry) (err error) {
+	if t.known != nil && movedOnly(&t.known.task, &t.task) {
+		b.args = stateArgs(b.args[:0], t.stored, &t.task)
+		_, err = b.saveState.ExecContext(ctx, b.args...)
+		return err
+	}
+	if b.row, err = taskRow(b.row[:0], t.stored, &t.task, t.purgedRun, t.purgedVersion); err != nil {
+		return err
+	}
+	if t.known == nil {
+		return b.newTasks.add(ctx, b.row)
+	}
+	b.args = append(taskTable.args(b.args[:0], taskUpdates, b.row), t.stored)
+	if _, err = b.saveTask.ExecContext(ctx, b.args...); err != nil {
+		return err
+	}
+	if t.task.TraceID != t.known.task.TraceID {
+		if _, err = b.saveTrace.ExecContext(ctx, t.task.TraceID, t.stored); err != nil {
+			return err
+		}
+	}
+	if r := rareOf(&t.task); r != rareOf(&t.known.task) {
+		_, err = b.saveRareTask.ExecContext(ctx, r[0], r[1], r[2], r[3], t.stored)
+	}
+	return err
 }

@@ -6,20 +6,28 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
-const (
-	// A conflict on the key is a duplicate; one on the number is a fault.
-	insertEvent = `INSERT INTO task_events (task_id, number, key, phase, time, state, correction, worker_id,
-	host, version, redelivered, alone, payload_size, payload_sha256, payload_omitted,
-	failure, cause, decision, next_attempt, next_attempt_time, body_size, metadata)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (task_id, key) DO NOTHING`
+// eventTable has a shape for each event of a task that succeeds at once.
+var eventTable = newTable("task_events",
+	[]column{
+		{"task_id", nil}, {"number", 0}, {"key", nil}, {"phase", 0}, {"time", nil}, {"state", 0}, {"correction", 0}, {"worker_id", ""},
+		{"host", nil}, {"version", nil}, {"redelivered", nil}, {"alone", nil},
+		{"payload_size", nil}, {"payload_sha256", nil}, {"payload_omitted", nil},
+		{"failure", nil}, {"cause", 0}, {"decision", ""}, {"next_attempt", 0}, {"next_attempt_time", nil}, {"body_size", nil}, {"metadata", nil},
+		{"schedule_time", nil}, {"reason", nil}, {"head", nil},
+	},
+	"task_id number key phase time state worker_id body_size metadata",
+	"task_id number key phase time state payload_size payload_sha256 payload_omitted body_size",
+	"task_id number key phase time state worker_id host version redelivered alone",
+)
 
-	insertBody = `INSERT INTO task_bodies (task_id, number, body) VALUES (?, ?, ?)`
+var bodyTable = newTable("task_bodies", []column{{"task_id", nil}, {"number", 0}, {"body", nil}})
+
+const (
+	selectKnownKey = `SELECT count(*) FROM task_events WHERE task_id = ? AND key = ?`
 
 	eventColumns = `e.number, e.key, e.time, e.state, e.correction, e.worker_id,
 	e.host, e.version, e.redelivered, e.alone, e.payload_size, e.payload_sha256, e.payload_omitted,
@@ -230,13 +238,18 @@ func bodyOf(e *task.Event) ([]byte, bool) {
 	return nil, false
 }
 
-// eventArgs are the arguments of insertEvent.
-func eventArgs(id uuid.UUID, e *task.Event, a task.Applied) ([]any, error) {
+// eventRow appends the values of an event's row. The id is the task's, and the
+// key the event's, as they are stored.
+func eventRow(row []any, id any, key []byte, e *task.Event, a task.Applied) ([]any, error) {
 	failure, err := encodeFailure(e.Failure)
 	if err != nil {
 		return nil, err
 	}
 	metadata, err := encodeMetadata(e)
+	if err != nil {
+		return nil, err
+	}
+	rare, err := encodeRare(e)
 	if err != nil {
 		return nil, err
 	}
@@ -250,9 +263,10 @@ func eventArgs(id uuid.UUID, e *task.Event, a task.Applied) ([]any, error) {
 	if body, ok := bodyOf(e); ok {
 		bodySize = int64(len(body))
 	}
-	return []any{
-		id[:], a.Number, packKey(e.Key), int64(e.Key.Phase), micros(e.Time), int64(a.State), a.Correction, e.WorkerID,
+	return append(row,
+		id, a.Number, key, int64(e.Key.Phase), micros(e.Time), int64(a.State), nonZero(a.Correction), nonZero(e.WorkerID),
 		host, version, redelivered, alone, payloadSize, hash, omitted,
-		failure, int64(e.Cause), e.Decision, int64(e.NextAttempt), micros(e.NextAttemptTime), bodySize, metadata,
-	}, nil
+		failure, nonZero(int64(e.Cause)), nonZero(e.Decision), nonZero(int64(e.NextAttempt)), micros(e.NextAttemptTime), bodySize, metadata,
+		rare[0], rare[1], rare[2],
+	), nil
 }

@@ -54,14 +54,15 @@ func TestStatementsUseIndices(t *testing.T) {
 	for _, query := range []string{
 		selectTask, selectTasks, selectTombstones, selectExists, selectBody, selectEvents, selectEventsWithBodies, selectHistory,
 		selectNextType, selectOldestEnded, selectUnfinished, deleteTask, deleteEvents, deleteBodies, deleteTombstones,
-		selectFeed, deleteFeed,
+		selectFeed, deleteFeed, selectKnownKey, selectNewestID, updateTask, updateState, updateTrace,
 		selectClaims, upsertClaim, deleteClaims, loosenClaims, deleteLooseClaims,
-		updateRareTask, updateRareEvent, updateScheduled, deleteUnleased, deleteScheduled, selectMessage,
+		updateRareTask, updateScheduled, deleteUnleased, deleteScheduled, selectMessage,
 		upsertLease,
 		selectSchedule, selectSchedules, selectDueSchedules, selectNextSchedule, updateNext, selectFirings, deleteFirings,
 	} {
 		for _, step := range plan(t, s, query) {
-			require.NotContains(t, step, "SCAN", query)
+			// What selects from nothing scans as much.
+			require.NotContains(t, strings.TrimPrefix(step, "SCAN CONSTANT ROW"), "SCAN", query)
 			require.NotContains(t, step, "TEMP B-TREE", query)
 		}
 	}

@@ -1,8 +1,10 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -15,13 +17,15 @@ import (
 const loadSize = 32
 
 var (
-	selectTasks      = `SELECT ` + taskColumns + ` FROM tasks WHERE id IN (?` + strings.Repeat(", ?", loadSize-1) + `)`
+	// The greatest key of the task's history is looked up in its index.
+	selectTasks = `SELECT ` + taskColumns + `, (SELECT max(key) FROM task_events WHERE task_id = tasks.id)
+FROM tasks WHERE id IN (?` + strings.Repeat(", ?", loadSize-1) + `)`
 	selectTombstones = `SELECT task_id, run, version FROM tombstones WHERE task_id IN (?` + strings.Repeat(", ?", loadSize-1) + `)`
 )
 
 // entries are the tasks that a transaction is about.
 type entries struct {
-	loadTasks, loadTombstones *sql.Stmt
+	newestID, loadTasks, loadTombstones *sql.Stmt
 
 	tasks map[uuid.UUID]*entry
 	order []*entry
@@ -32,11 +36,12 @@ type entry struct {
 	id uuid.UUID
 	// task has no ID as long as it is not known.
 	task task.Task
-	// traceID is the stored task's, if known.
-	traceID string
-	known   bool
-	// rare is what the stored task has of these columns.
-	rare rareOfTask
+	// stored is the id as a column has it, made once.
+	stored any
+	// known is what is stored of the task, if that is known; it does not change.
+	known *known
+	// lastKey is the greatest of the history; nil for none.
+	lastKey []byte
 	// purgedRun is that of the task's tombstone: events of it, and of earlier
 	// runs, were purged.
 	purgedRun int
@@ -47,6 +52,7 @@ type entry struct {
 
 func (s *Store) newEntries(ctx context.Context, tx *sql.Tx) entries {
 	return entries{
+		newestID:       tx.StmtContext(ctx, s.stmts.newestID),
 		loadTasks:      tx.StmtContext(ctx, s.stmts.loadTasks),
 		loadTombstones: tx.StmtContext(ctx, s.stmts.loadTombstones),
 		tasks:          map[uuid.UUID]*entry{},
@@ -57,23 +63,54 @@ func (s *Store) newEntries(ctx context.Context, tx *sql.Tx) entries {
 func (e *entries) add(id uuid.UUID) {
 	if e.tasks[id] == nil {
 		t := &entry{id: id}
+		t.stored = t.id[:]
 		e.tasks[id] = t
 		e.order = append(e.order, t)
 	}
 }
 
-// load reads the tasks, and the tombstones of those that are unknown.
+// selectNewestID is the greatest id that is stored, of those up to one.
+const selectNewestID = `SELECT max(ifnull((SELECT max(id) FROM tasks WHERE id <= ?), x''),
+	ifnull((SELECT max(task_id) FROM tombstones WHERE task_id <= ?), x''))`
+
+// load reads the tasks that are not known yet, and the tombstones of those that
+// are not stored.
 func (e *entries) load(ctx context.Context) error {
-	if err := e.each(ctx, e.loadTasks, e.order, e.scanTask); err != nil {
+	unknown, err := e.unknown(ctx)
+	if err != nil {
 		return err
 	}
+	if err := e.each(ctx, e.loadTasks, unknown, e.scanTask); err != nil {
+		return err
+	}
+	unknown = slices.DeleteFunc(unknown, func(t *entry) bool { return t.known != nil })
+	return e.each(ctx, e.loadTombstones, unknown, e.scanTombstone)
+}
+
+// unknown returns the tasks that are to be looked for. Ids grow with time: most
+// tasks are above all that are stored when they are queued. Only ids up to the
+// greatest one here are asked about, since tasks of schedules have such of times
+// to come.
+func (e *entries) unknown(ctx context.Context) ([]*entry, error) {
 	var unknown []*entry
+	var last *entry
 	for _, t := range e.order {
-		if t.task.ID == "" {
-			unknown = append(unknown, t)
+		if t.known != nil {
+			continue
+		}
+		unknown = append(unknown, t)
+		if last == nil || bytes.Compare(t.id[:], last.id[:]) > 0 {
+			last = t
 		}
 	}
-	return e.each(ctx, e.loadTombstones, unknown, e.scanTombstone)
+	if last == nil {
+		return nil, nil
+	}
+	var newest []byte
+	if err := e.newestID.QueryRowContext(ctx, last.stored, last.stored).Scan(&newest); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(unknown, func(t *entry) bool { return bytes.Compare(t.id[:], newest) > 0 }), nil
 }
 
 // each passes on the rows that a statement selects by the ids of tasks.
@@ -83,7 +120,7 @@ func (e *entries) each(ctx context.Context, stmt *sql.Stmt, tasks []*entry, scan
 		n := min(len(tasks), loadSize)
 		for i := range args {
 			// What is left over asks for the last one again, to no effect.
-			args[i] = tasks[min(i, n-1)].id[:]
+			args[i] = tasks[min(i, n-1)].stored
 		}
 		if err := query(ctx, stmt, args, scan); err != nil {
 			return err
@@ -108,14 +145,18 @@ func query(ctx context.Context, stmt *sql.Stmt, args []any, scan func(*sql.Rows)
 }
 
 func (e *entries) scanTask(rows *sql.Rows) error {
-	id, t, purgedRun, err := scanTask(rows)
+	var lastKey []byte
+	id, t, purgedRun, err := scanTask(rows, &lastKey)
 	if err != nil {
 		return err
 	}
-	e.tasks[id].task, e.tasks[id].purgedRun = t, purgedRun
-	e.tasks[id].traceID, e.tasks[id].known = t.TraceID, true
-	e.tasks[id].rare = rareOf(&t)
+	e.tasks[id].know(&known{task: t, purgedRun: purgedRun, lastKey: lastKey})
 	return nil
+}
+
+// know takes what is stored of the task.
+func (t *entry) know(k *known) {
+	t.known, t.task, t.purgedRun, t.lastKey = k, k.task, k.purgedRun, k.lastKey
 }
 
 func (e *entries) scanTombstone(rows *sql.Rows) error {

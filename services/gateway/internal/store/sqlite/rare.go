@@ -9,24 +9,23 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// What few tasks and events have is written by statements of its own, which spares
-// all others the cost, and is NULL for nothing. It is read into any, which is as
-// good as free for a NULL.
+// What few tasks and events have is NULL for nothing. Rows of those that have it
+// are inserted with all columns; what a task is told later has a statement of its
+// own, which spares all others the cost. It is read into any, which is as good as
+// free for a NULL.
 const (
 	rareTaskColumns = `schedule_time, schedule_id, update_sequence, cancel_reason`
 
 	updateRareTask = `UPDATE tasks SET schedule_time = ?, schedule_id = ?, update_sequence = ?, cancel_reason = ? WHERE id = ?`
 
 	rareEventColumns = `e.schedule_time, e.reason, e.head`
-
-	updateRareEvent = `UPDATE task_events SET schedule_time = ?, reason = ?, head = ? WHERE task_id = ? AND number = ?`
 )
 
 // rareOfTask are the columns of a task in their order, as they are written and read.
 type rareOfTask [4]any
 
 func rareOf(t *task.Task) rareOfTask {
-	return rareOfTask{micros(t.ScheduleTime), orNull(t.ScheduleID), orNull(t.UpdateSequence), orNull(t.CancelReason)}
+	return rareOfTask{micros(t.ScheduleTime), nonZero(t.ScheduleID), nonZero(t.UpdateSequence), nonZero(t.CancelReason)}
 }
 
 func (r *rareOfTask) fill(t *task.Task) {
@@ -39,16 +38,12 @@ func (r *rareOfTask) fill(t *task.Task) {
 // rareOfEvent are the columns of an event, likewise.
 type rareOfEvent [3]any
 
-// rareColumnsOf returns what an event has of them; false for nothing.
-func rareColumnsOf(e *task.Event) (rareOfEvent, bool, error) {
-	r := rareOfEvent{micros(e.ScheduleTime), orNull(e.Reason)}
+func encodeRare(e *task.Event) (r rareOfEvent, err error) {
+	r = rareOfEvent{micros(e.ScheduleTime), nonZero(e.Reason)}
 	if e.Key.Phase == task.PhaseUpdated {
-		var err error
-		if r[2], err = encodeHead(e.Head); err != nil {
-			return r, false, err
-		}
+		r[2], err = encodeHead(e.Head)
 	}
-	return r, r != rareOfEvent{}, nil
+	return r, err
 }
 
 func (r *rareOfEvent) fill(e *task.Event) error {
@@ -58,15 +53,6 @@ func (r *rareOfEvent) fill(e *task.Event) error {
 		return decodeHead(column, e)
 	}
 	return nil
-}
-
-// orNull is a column that is NULL for the zero value.
-func orNull[T comparable](v T) any {
-	var zero T
-	if v == zero {
-		return nil
-	}
-	return v
 }
 
 func timeOf(column any) time.Time {

@@ -50,6 +50,34 @@ func TestBrokenHeadIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, "decode a head")
 }
 
+// upsertTaskV6 is how a program of version 6 writes a task.
+const upsertTaskV6 = `INSERT INTO tasks (id, type, state, run, attempt, priority, labels, trace_id,
+	create_time, start_time, end_time, update_time, version, decided_run, decided_key, started_key,
+	payload_number, payload_run, payload_size, payload_sha256, payload_omitted,
+	result_number, result_size, failure, cause,
+	progress_key, progress_fraction, progress_message, progress_time,
+	expire_time, next_attempt_time, purged_run, purged_version)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?,
+	?, ?, ?, ?, ?, ?, ?, ?,
+	?, ?, ?, ?, ?,
+	?, ?, ?, ?,
+	?, ?, ?, ?,
+	?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+	type = excluded.type, state = excluded.state, run = excluded.run, attempt = excluded.attempt,
+	priority = excluded.priority, labels = excluded.labels,
+	create_time = excluded.create_time, start_time = excluded.start_time,
+	end_time = excluded.end_time, update_time = excluded.update_time, version = excluded.version,
+	decided_run = excluded.decided_run, decided_key = excluded.decided_key, started_key = excluded.started_key,
+	payload_number = excluded.payload_number, payload_run = excluded.payload_run,
+	payload_size = excluded.payload_size, payload_sha256 = excluded.payload_sha256,
+	payload_omitted = excluded.payload_omitted,
+	result_number = excluded.result_number, result_size = excluded.result_size,
+	failure = excluded.failure, cause = excluded.cause,
+	progress_key = excluded.progress_key, progress_fraction = excluded.progress_fraction,
+	progress_message = excluded.progress_message, progress_time = excluded.progress_time,
+	expire_time = excluded.expire_time, next_attempt_time = excluded.next_attempt_time`
+
 // An older program that writes a task leaves alone what it does not know.
 func TestOlderProgramLeavesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
@@ -60,9 +88,10 @@ func TestOlderProgramLeavesWhatItDoesNotKnow(t *testing.T) {
 	want, err := s.Task(t.Context(), one.Event.TaskID)
 	require.NoError(t, err)
 	id := uuid.MustParse(want.ID)
-	args, err := taskArgs(id, &want, 0, 0)
+	row, err := taskRow(nil, id[:], &want, 0, 0)
 	require.NoError(t, err)
-	s.exec(t, upsertTask, args...)
+	known := taskTable.shapes[len(taskTable.shapes)-1][:strings.Count(upsertTaskV6, "?")]
+	s.exec(t, upsertTaskV6, taskTable.args(nil, known, row)...)
 	got, err := s.Task(t.Context(), want.ID)
 	require.NoError(t, err)
 	require.Equal(t, want, got)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"github.com/warrenmq/warren/pkg/sqldb"
 )
@@ -13,14 +14,14 @@ import (
 // numbered ones.
 type statements struct {
 	// On the writer.
-	loadTasks, loadTombstones, saveTask, insertEvent, insertBody *sql.Stmt
-	insertFeed, saveTrace                                        *sql.Stmt
-	loadHistory, loadClaims, saveClaim                           *sql.Stmt
-	nextType, oldestEnded                                        *sql.Stmt
-	saveTombstone, deleteTask, deleteEvents, deleteBodies        *sql.Stmt
-	deleteClaims, loosenClaims                                   *sql.Stmt
-	saveRareTask, saveRareEvent, deleteScheduled                 *sql.Stmt
-	unseen, markSeen                                             *sql.Stmt
+	loadTasks, loadTombstones, saveTask, saveState, saveTrace *sql.Stmt
+	saveRareTask, insertFeed, knownKey, dataVersion, newestID *sql.Stmt
+	insertTasks, insertEvents, insertBodies                   tableStmts
+	loadHistory, loadClaims, saveClaim                        *sql.Stmt
+	nextType, oldestEnded                                     *sql.Stmt
+	saveTombstone, deleteTask, deleteEvents, deleteBodies     *sql.Stmt
+	deleteClaims, loosenClaims, deleteScheduled               *sql.Stmt
+	unseen, markSeen                                          *sql.Stmt
 	// On the reader.
 	task, exists, body, event, events, eventsWithBodies, history, readCheck *sql.Stmt
 	feedBounds, feedRows                                                    *sql.Stmt
@@ -34,13 +35,14 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 	}{
 		{&s.loadTasks, db.Writer, selectTasks},
 		{&s.loadTombstones, db.Writer, selectTombstones},
-		{&s.saveTask, db.Writer, upsertTask},
-		{&s.insertEvent, db.Writer, insertEvent},
-		{&s.insertBody, db.Writer, insertBody},
+		{&s.saveTask, db.Writer, updateTask},
+		{&s.saveState, db.Writer, updateState},
+		{&s.knownKey, db.Writer, selectKnownKey},
+		{&s.newestID, db.Writer, selectNewestID},
+		{&s.dataVersion, db.Writer, selectDataVersion},
 		{&s.insertFeed, db.Writer, insertFeed},
 		{&s.saveTrace, db.Writer, updateTrace},
 		{&s.saveRareTask, db.Writer, updateRareTask},
-		{&s.saveRareEvent, db.Writer, updateRareEvent},
 		{&s.deleteScheduled, db.Writer, deleteScheduled},
 		{&s.loadHistory, db.Writer, selectHistory},
 		{&s.loadClaims, db.Writer, selectClaims},
@@ -71,18 +73,28 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 			return errors.Join(err, s.close())
 		}
 	}
+	for t, stmts := range map[*table]*tableStmts{taskTable: &s.insertTasks, eventTable: &s.insertEvents, bodyTable: &s.insertBodies} {
+		stmts.table = t
+		if err := stmts.prepare(ctx, db.Writer); err != nil {
+			return errors.Join(err, s.close())
+		}
+	}
 	return nil
 }
 
 func (s *statements) close() error {
-	var errs []error
-	for _, stmt := range []*sql.Stmt{
-		s.loadTasks, s.loadTombstones, s.saveTask, s.insertEvent, s.insertBody, s.insertFeed, s.saveTrace,
-		s.saveRareTask, s.saveRareEvent, s.deleteScheduled,
+	stmts := []*sql.Stmt{
+		s.loadTasks, s.loadTombstones, s.saveTask, s.saveState, s.saveTrace, s.saveRareTask,
+		s.insertFeed, s.knownKey, s.dataVersion, s.newestID, s.deleteScheduled,
 		s.loadHistory, s.loadClaims, s.saveClaim, s.nextType, s.oldestEnded,
 		s.saveTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies, s.deleteClaims, s.loosenClaims, s.unseen, s.markSeen,
 		s.task, s.exists, s.body, s.event, s.events, s.eventsWithBodies, s.history, s.feedBounds, s.feedRows, s.readCheck,
-	} {
+	}
+	for _, t := range []tableStmts{s.insertTasks, s.insertEvents, s.insertBodies} {
+		stmts = slices.Concat(stmts, t.one, t.many)
+	}
+	var errs []error
+	for _, stmt := range stmts {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}

@@ -26,9 +26,10 @@ type Options struct {
 
 // Store is a [store.Store].
 type Store struct {
-	db    *sqldb.DB
-	clock func() time.Time
-	stmts statements
+	db     *sqldb.DB
+	clock  func() time.Time
+	stmts  statements
+	recent recent
 	// maxCancellations and queuedBudget are as they are but in tests.
 	maxCancellations int64
 	queuedBudget     time.Duration

@@ -78,10 +78,10 @@ func writeV1(t *testing.T, db *sqldb.DB, dead bool) (task.Task, []task.NumberedE
 		want.ResultNumber, want.ResultSize = 0, 0
 	} else {
 		ended.Message = []byte("result")
-		exec(insertBody, id[:], 3, ended.Message)
+		exec(`INSERT INTO task_bodies (task_id, number, body) VALUES (?, ?, ?)`, id[:], 3, ended.Message)
 	}
 	want.Decided = ended.Key
-	exec(insertBody, id[:], 1, queued.Payload.Bytes)
+	exec(`INSERT INTO task_bodies (task_id, number, body) VALUES (?, ?, ?)`, id[:], 1, queued.Payload.Bytes)
 	exec(insertEventV1, id[:], 1, packKey(queued.Key), queued.Key.Phase, 1, queued.State, nil, nil, nil, 4, []byte{0}, false, nil, 0, 4)
 	exec(insertEventV1, id[:], 2, packKey(started.Key), started.Key.Phase, 2, started.State, "h", "v1", true, nil, nil, nil, nil, 0, nil)
 	exec(insertEventV1, id[:], 3, packKey(ended.Key), ended.Key.Phase, 3, ended.State, nil, nil, nil, nil, nil, nil, failure, int(ended.Cause), size)
