@@ -222,8 +222,11 @@ func (d *drill) faults(t *testing.T, ctx context.Context, victim, drained *proce
 		if err := d.node.Restart(ctx); err != nil {
 			t.Errorf("restart the broker: %v", err)
 		}
-		// Until the workers have found it again.
+		// Until the workers have found it again, and have been told what is cancelled,
+		// for which they may have to wait for the gateway and its store.
 		_ = wait(ctx, 5*time.Second)
+		for began := d.p.recorder.all(); d.p.recorder.all() < began+100 && wait(ctx, 100*time.Millisecond) == nil; {
+		}
 		d.brokerAway.Store(false)
 	})
 	at(func() { d.p.lockStore(t, ctx, storeOutage) })
