@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	_ "modernc.org/sqlite" // makes the store unwritable from outside
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
@@ -54,9 +52,11 @@ type drill struct {
 	ends map[string]end
 
 	unknown, refused, watched, cuts, released atomic.Int64
-	// brokerAway is up while the broker restarts; drainedAlone says that the
-	// worker was drained at another time, and so could give its tasks back.
-	brokerAway, drainedAlone atomic.Bool
+	// brokerTurns counts the broker's ends and returns: it is odd while it is away.
+	brokerTurns atomic.Int64
+	// mustGiveBack says that the worker was drained while it executed what outlasts its
+	// grace and the broker was there, so that it could give that back.
+	mustGiveBack atomic.Bool
 }
 
 // end is how one task ended.
@@ -178,82 +178,6 @@ func (d *drill) submitOne(ctx context.Context, taskType string, m proto.Message)
 	}
 	_ = wait(ctx, 50*time.Millisecond)
 	return nil
-}
-
-// faults lets everything go wrong once, at moments that the seed decides.
-func (d *drill) faults(t *testing.T, ctx context.Context, victim, drained *process) {
-	r := d.rand(1000)
-	var wg sync.WaitGroup
-	at := func(f func()) {
-		when := drillSpan/10 + time.Duration(r.Int64N(int64(drillSpan*7/10)))
-		wg.Go(func() {
-			if wait(ctx, when) == nil {
-				f()
-			}
-		})
-	}
-	pause := func() time.Duration { return time.Duration(r.Int64N(int64(2 * time.Second))) }
-	workerPause, gatewayPause, graceful := pause(), pause(), r.IntN(2) == 0
-	at(func() {
-		victim.kill()
-		_ = wait(ctx, workerPause)
-		d.p.startWorker(t, "--concurrency", "16")
-	})
-	at(func() {
-		d.p.startWorker(t, "--concurrency", "16")
-		alone := !d.brokerAway.Load()
-		drained.terminate(t, 20*time.Second)
-		d.drainedAlone.Store(alone && !d.brokerAway.Load())
-	})
-	at(func() {
-		d.p.gateway.kill()
-		_ = wait(ctx, gatewayPause)
-		d.p.startGateway(t)
-	})
-	at(func() {
-		d.brokerAway.Store(true)
-		if graceful {
-			if err := d.node.Stop(ctx); err != nil {
-				t.Errorf("stop the broker: %v", err)
-			}
-		} else if err := d.node.Kill(); err != nil {
-			t.Errorf("kill the broker: %v", err)
-		}
-		if err := d.node.Restart(ctx); err != nil {
-			t.Errorf("restart the broker: %v", err)
-		}
-		// Until the workers have found it again, and have been told what is cancelled,
-		// for which they may have to wait for the gateway and its store.
-		_ = wait(ctx, 5*time.Second)
-		for began := d.p.recorder.all(); d.p.recorder.all() < began+100 && wait(ctx, 100*time.Millisecond) == nil; {
-		}
-		d.brokerAway.Store(false)
-	})
-	at(func() { d.p.lockStore(t, ctx, storeOutage) })
-	wg.Wait()
-}
-
-// lockStore makes the store unwritable: another connection holds its write lock,
-// and calls locked once it does.
-func (p *platform) lockStore(t testing.TB, ctx context.Context, d time.Duration, locked ...func()) {
-	db, err := sql.Open("sqlite", "file:"+p.store+"?_txlock=immediate&_pragma=busy_timeout(10000)")
-	if err != nil {
-		t.Errorf("open the store: %v", err)
-		return
-	}
-	defer db.Close()
-	tx, err := db.BeginTx(context.WithoutCancel(ctx), nil)
-	if err != nil {
-		t.Errorf("lock the store: %v", err)
-		return
-	}
-	for _, f := range locked {
-		f()
-	}
-	_ = wait(ctx, d)
-	if err := tx.Rollback(); err != nil {
-		t.Errorf("unlock the store: %v", err)
-	}
 }
 
 // probe asks for accepted tasks all the time: none may be NOT_FOUND.

@@ -60,7 +60,7 @@ func TestPromise2(t *testing.T) {
 				assert.Equal(t, start{1, 1}, s, "task %s", id)
 			}
 		}
-		if d.drainedAlone.Load() {
+		if d.mustGiveBack.Load() {
 			assert.Positive(t, d.released.Load(), "the drained worker gave nothing back")
 		}
 		t.Logf("seed %d: %d tasks were started more than once", d.seed, extra)
