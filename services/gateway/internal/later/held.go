@@ -93,6 +93,13 @@ func (l *Loop) hasRoom() bool {
 	return len(l.held) < maxHeld && l.bytes < maxHeldBytes
 }
 
+// hasPlenty says that there is no haste to let go of tasks.
+func (l *Loop) hasPlenty() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.held) < maxHeld/2 && l.bytes < maxHeldBytes/2
+}
+
 // nextTake says how many tasks to take now, and how many of a type at most. Those with
 // no room are remembered, so that the loop is woken when there is some.
 func (l *Loop) nextTake() (limit int, most map[string]int) {

@@ -24,10 +24,13 @@ const (
 	// maxSleep is how long a jump of the clock can stay unnoticed, and a task that
 	// another process has put into the store.
 	maxSleep = time.Second
-	// minSleep is between two takes of which the first found nothing, useless between
-	// two of which the first was of no use: leases that nobody needs make takes slow.
-	minSleep = 20 * time.Millisecond
-	useless  = 100 * time.Millisecond
+	// together is for how long tasks are gathered that come one after the other: those
+	// that become due after a take, to be taken in one transaction, and those that are
+	// published, to be forgotten in one. A task that comes alone does not wait.
+	together = 20 * time.Millisecond
+	// useless is between two takes of which the first was of no use: leases that nobody
+	// needs make takes slow.
+	useless = 100 * time.Millisecond
 	// maxTake bounds the tasks that are taken at once.
 	maxTake = 500
 	// maxHeld bounds the tasks that were taken and are not forgotten by the store
@@ -214,16 +217,19 @@ func (l *Loop) take(ctx, work context.Context) {
 	if err != nil {
 		return
 	}
-	pause := minSleep
-	if len(due) > 0 {
-		pause = 0
-		if l.hold(ctx, work, due, begun.Add(publishWithin)) == 0 {
-			pause = useless
-		}
+	fresh := l.hold(ctx, work, due, begun.Add(publishWithin))
+	if next.IsZero() {
+		return
 	}
-	if !next.IsZero() {
-		l.Wake(later(next, l.cfg.Clock().Add(pause)))
+	now := l.cfg.Clock()
+	pause := together
+	switch {
+	case len(due) > 0 && fresh == 0:
+		pause = useless
+	case fresh > 0 && !next.After(now):
+		pause = 0 // more are due already
 	}
+	l.Wake(later(next, now.Add(pause)))
 }
 
 func later(a, b time.Time) time.Time {
@@ -239,10 +245,14 @@ func (l *Loop) forget(ctx context.Context, published <-chan struct{}) {
 	for {
 		select {
 		case first := <-l.done:
-			l.forgetAll(ctx, l.gather(first))
+			ids := l.gather([]string{first})
+			if len(ids) < maxTake && l.hasPlenty() && retry.Pause(ctx, together) {
+				ids = l.gather(ids)
+			}
+			l.forgetAll(ctx, ids)
 		case <-published:
 			for len(l.done) > 0 {
-				l.forgetAll(ctx, l.gather(<-l.done))
+				l.forgetAll(ctx, l.gather(nil))
 			}
 			return
 		}
@@ -258,9 +268,8 @@ func (l *Loop) forgetAll(ctx context.Context, ids []string) {
 	}
 }
 
-// gather adds to the first what is done already.
-func (l *Loop) gather(first string) []string {
-	ids := []string{first}
+// gather adds to the ids those that are done already.
+func (l *Loop) gather(ids []string) []string {
 	for len(ids) < maxTake {
 		select {
 		case id := <-l.done:
