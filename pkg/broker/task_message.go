@@ -61,6 +61,9 @@ type TaskMessage struct {
 	Retry   *taskv1.RetryPolicy
 	// ScheduleID is the schedule that submitted it, or empty.
 	ScheduleID string
+	// Committing says that an attempt of which a message of the response stream was
+	// sent is the last: a caller may have it.
+	Committing bool
 	// Check is asked right before the message is sent: its error has it not sent. It
 	// must not block. It is no part of the message; nil is always.
 	Check func() error `json:"-"`
@@ -172,7 +175,7 @@ func (m *TaskMessage) header() *brokerv1.TaskHeader {
 		ExpireTime: fromTime(m.ExpireTime),
 		Timeout:    m.Timeout,
 		Retry:      m.Retry,
-		ScheduleId: m.ScheduleID,
+		ScheduleId: m.ScheduleID, Committing: m.Committing,
 	}
 	for k, vs := range m.Metadata {
 		header.Metadata = append(header.Metadata, &brokerv1.MetadataEntry{Key: k, Values: vs})
@@ -209,7 +212,7 @@ func (m *TaskMessage) takeHeader(h *brokerv1.TaskHeader) error {
 	m.Run, m.Copy, m.Resend = int(h.Run), task.Copy(h.Copy), h.Resend
 	m.CreateTime, m.Priority, m.Labels = h.CreateTime.AsTime(), int(h.Priority), h.Labels
 	m.RunTime, m.ExpireTime, m.Timeout, m.Retry = asTime(h.RunTime), asTime(h.ExpireTime), h.Timeout, h.Retry
-	m.ScheduleID = h.ScheduleId
+	m.ScheduleID, m.Committing = h.ScheduleId, h.Committing
 	m.RunTime = m.began()
 	if len(h.Metadata) > 0 {
 		m.Metadata = make(map[string][][]byte, len(h.Metadata))

@@ -17,14 +17,13 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/selector"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/encoding"
-	codecproto "google.golang.org/grpc/encoding/proto"
+	_ "google.golang.org/grpc/encoding/gzip" // for clients that compress
 	"google.golang.org/grpc/keepalive"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/frame"
 	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
@@ -39,6 +38,12 @@ type ServerConfig struct {
 	// LongCalls are full names of unary methods that bound their own time; all
 	// others get DefaultDeadline unless the caller sends a deadline.
 	LongCalls []string
+	// Unknown handles calls of methods that no registered service has. It receives and
+	// sends messages as they are, each a [frame.Frame]. Default: [UnknownMethod].
+	Unknown grpc.StreamHandler
+	// Known says which methods Unknown carries out. Calls of others are not traced and
+	// not measured: their names are the callers', and without bound. Default: none.
+	Known func(fullMethod string) bool
 	// Stopping, when it is closed, ends the streams of health and reflection,
 	// which no graceful stop would outlast. Defaults to never.
 	Stopping <-chan struct{}
@@ -66,7 +71,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	onPanic := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
 		return Internal(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 	})
-	requests := decoder{encoding.GetCodecV2(codecproto.Name), cfg.MaxMessageBytes, cfg.MaxPayloadBytes}
+	requests := decoder{frame.Codec(), cfg.MaxMessageBytes, cfg.MaxPayloadBytes}
 	if requests.limit == 0 {
 		requests.limit = cfg.MaxMessageBytes
 	}
@@ -76,11 +81,14 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	short := selector.MatchFunc(func(_ context.Context, c interceptors.CallMeta) bool {
 		return !slices.Contains(cfg.LongCalls, c.FullMethod())
 	})
-	return grpc.NewServer(
-		grpc.StatsHandler(telemetry.ServerHandler(otelgrpc.WithFilter(filters.None(
-			filters.ServiceName("grpc.health.v1.Health"),
-			filters.ServicePrefix("grpc.reflection."),
-		)))),
+	unknown := cfg.Unknown
+	if unknown == nil {
+		unknown = UnknownMethod
+	}
+	var server *grpc.Server
+	traced := tracedMethods(func() *grpc.Server { return server }, cfg.Known)
+	server = grpc.NewServer(
+		grpc.StatsHandler(telemetry.ServerHandler(otelgrpc.WithFilter(traced))),
 		grpc.ChainUnaryInterceptor(
 			selector.UnaryServerInterceptor(logging.UnaryServerInterceptor(logger, options...), ours),
 			selector.UnaryServerInterceptor(logging.UnaryServerInterceptor(onlyMistakes(logger), options...), plumbing),
@@ -97,21 +105,22 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 			errorsStream,
 			recovery.StreamServerInterceptor(onPanic),
 			requests.stream,
-			validator.StreamServerInterceptor(protovalidate.GlobalValidator),
+			pastFrames(validator.StreamServerInterceptor(protovalidate.GlobalValidator)),
 		),
 		// Goroutines that have handled calls have the stack for the next.
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.UnknownServiceHandler(unknownMethod),
+		grpc.UnknownServiceHandler(unknown),
 		grpc.ForceServerCodecV2(requests),
 		grpc.MaxRecvMsgSize(max(cfg.MaxMessageBytes, maxRefusedBytes)),
 		grpc.MaxSendMsgSize(cfg.MaxMessageBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepalivePing, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
-	), nil
+	)
+	return server, nil
 }
 
-// unknownMethod answers what grpc itself would, with a reason.
-func unknownMethod(_ any, ss grpc.ServerStream) error {
+// UnknownMethod answers what grpc itself would, with a reason.
+func UnknownMethod(_ any, ss grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(ss)
 	return Errorf(codes.Unimplemented, taskv1.ErrorReason_ERROR_REASON_METHOD_NOT_FOUND,
 		"there is no method %s here; grpcurl's list and describe show what there is", method)

@@ -34,10 +34,11 @@ func (x *execution) conclude(r returned) verdict {
 		return *x.notBegun(notBegunPause, r.err.Error())
 	}
 	var own *tooLargeError
-	if phase, ok := interrupted(r.cause); ok && !errors.As(r.err, &own) {
+	committed := x.msg.Committing && x.stream.begun()
+	if phase, ok := interrupted(r.cause); ok && !errors.As(r.err, &own) && (!committed || phase == task.PhaseLost) {
 		return verdict{x.event(phase), x.delivery.Release}
 	}
-	a := policy.Attempt{Advice: advice, Delay: delay}
+	a := policy.Attempt{Advice: advice, Delay: delay, Committed: committed}
 	if advice == task.AdviceSnooze {
 		return *x.decided(x.answered(task.PhaseRetrying, r), nil, a, nil)
 	}

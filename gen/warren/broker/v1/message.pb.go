@@ -55,7 +55,11 @@ type TaskHeader struct {
 	// What the submission set of the retry policy.
 	Retry *v1.RetryPolicy `protobuf:"bytes,11,opt,name=retry,proto3" json:"retry,omitempty"`
 	// The schedule that submitted it; empty for none.
-	ScheduleId    string `protobuf:"bytes,12,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	ScheduleId string `protobuf:"bytes,12,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	// A caller follows the response stream: an attempt of which a message was sent is
+	// the last, as gRPC commits a call with the first message of its answer
+	// (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
+	Committing    bool `protobuf:"varint,13,opt,name=committing,proto3" json:"committing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -172,6 +176,13 @@ func (x *TaskHeader) GetScheduleId() string {
 		return x.ScheduleId
 	}
 	return ""
+}
+
+func (x *TaskHeader) GetCommitting() bool {
+	if x != nil {
+		return x.Committing
+	}
+	return false
 }
 
 // AttemptHistory travels with a message that was retried or given up, as the
@@ -517,7 +528,7 @@ var File_warren_broker_v1_message_proto protoreflect.FileDescriptor
 
 const file_warren_broker_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x1ewarren/broker/v1/message.proto\x12\x10warren.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xda\x04\n" +
+	"\x1ewarren/broker/v1/message.proto\x12\x10warren.broker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\"\xfa\x04\n" +
 	"\n" +
 	"TaskHeader\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x05R\x03run\x12\x12\n" +
@@ -535,7 +546,10 @@ const file_warren_broker_v1_message_proto_rawDesc = "" +
 	" \x01(\v2\x19.google.protobuf.DurationR\atimeout\x121\n" +
 	"\x05retry\x18\v \x01(\v2\x1b.warren.task.v1.RetryPolicyR\x05retry\x12\x1f\n" +
 	"\vschedule_id\x18\f \x01(\tR\n" +
-	"scheduleId\x1a9\n" +
+	"scheduleId\x12\x1e\n" +
+	"\n" +
+	"committing\x18\r \x01(\bR\n" +
+	"committing\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x7f\n" +

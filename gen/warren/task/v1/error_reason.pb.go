@@ -132,6 +132,14 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_CANCELLATIONS ErrorReason = 46
 	// RabbitMQ does not say how it stands with a queue. Call again.
 	ErrorReason_ERROR_REASON_QUEUE_UNAVAILABLE ErrorReason = 47
+	// The task of a call was cancelled before its handler had answered.
+	ErrorReason_ERROR_REASON_TASK_CANCELLED ErrorReason = 49
+	// The execution whose messages a call has passed on was cut off, and the task is
+	// executed again from the start. Watch the task, or call again with the same key.
+	ErrorReason_ERROR_REASON_STREAM_RESTARTED ErrorReason = 50
+	// The payload breaks rules that its own proto has (buf.validate); the BadRequest
+	// names each field.
+	ErrorReason_ERROR_REASON_PAYLOAD_INVALID ErrorReason = 51
 )
 
 // Enum value maps for ErrorReason.
@@ -185,6 +193,9 @@ var (
 		45: "ERROR_REASON_COUNT_EXCEEDED",
 		46: "ERROR_REASON_TOO_MANY_CANCELLATIONS",
 		47: "ERROR_REASON_QUEUE_UNAVAILABLE",
+		49: "ERROR_REASON_TASK_CANCELLED",
+		50: "ERROR_REASON_STREAM_RESTARTED",
+		51: "ERROR_REASON_PAYLOAD_INVALID",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -235,6 +246,9 @@ var (
 		"ERROR_REASON_COUNT_EXCEEDED":           45,
 		"ERROR_REASON_TOO_MANY_CANCELLATIONS":   46,
 		"ERROR_REASON_QUEUE_UNAVAILABLE":        47,
+		"ERROR_REASON_TASK_CANCELLED":           49,
+		"ERROR_REASON_STREAM_RESTARTED":         50,
+		"ERROR_REASON_PAYLOAD_INVALID":          51,
 	}
 )
 
@@ -269,7 +283,7 @@ var File_warren_task_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\x99\r\n" +
+	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\xff\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12$\n" +
@@ -319,7 +333,10 @@ const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_WORKER_NOT_FOUND\x10,\x12\x1f\n" +
 	"\x1bERROR_REASON_COUNT_EXCEEDED\x10-\x12'\n" +
 	"#ERROR_REASON_TOO_MANY_CANCELLATIONS\x10.\x12\"\n" +
-	"\x1eERROR_REASON_QUEUE_UNAVAILABLE\x10/B\xb6\x01\n" +
+	"\x1eERROR_REASON_QUEUE_UNAVAILABLE\x10/\x12\x1f\n" +
+	"\x1bERROR_REASON_TASK_CANCELLED\x101\x12!\n" +
+	"\x1dERROR_REASON_STREAM_RESTARTED\x102\x12 \n" +
+	"\x1cERROR_REASON_PAYLOAD_INVALID\x103B\xb6\x01\n" +
 	"\x12com.warren.task.v1B\x10ErrorReasonProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
 var (

@@ -211,9 +211,13 @@ type TaskOptions struct {
 	QueueLimit *QueueLimit `protobuf:"bytes,6,opt,name=queue_limit,json=queueLimit,proto3" json:"queue_limit,omitempty"`
 	// How long tasks are kept that SUCCEEDED or were CANCELLED. Default is the
 	// gateway's --retention; at most 1 year.
-	Retention     *durationpb.Duration `protobuf:"bytes,7,opt,name=retention,proto3" json:"retention,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Retention *durationpb.Duration `protobuf:"bytes,7,opt,name=retention,proto3" json:"retention,omitempty"`
+	// A worker may register with messages that are not wire-compatible with those in
+	// force. Only an operator can set it, with UpdateTaskType: a method whose own
+	// option has it is refused. Default false.
+	AllowIncompatible *bool `protobuf:"varint,8,opt,name=allow_incompatible,json=allowIncompatible,proto3,oneof" json:"allow_incompatible,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *TaskOptions) Reset() {
@@ -293,6 +297,13 @@ func (x *TaskOptions) GetRetention() *durationpb.Duration {
 		return x.Retention
 	}
 	return nil
+}
+
+func (x *TaskOptions) GetAllowIncompatible() bool {
+	if x != nil && x.AllowIncompatible != nil {
+		return *x.AllowIncompatible
+	}
+	return false
 }
 
 // RetryPolicy says whether, when and how often a failed attempt is followed by
@@ -751,7 +762,7 @@ var File_warren_task_v1_options_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1cwarren/task/v1/options.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19warren/task/v1/task.proto\"\x94\x04\n" +
+	"\x1cwarren/task/v1/options.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19warren/task/v1/task.proto\"\xdf\x04\n" +
 	"\vTaskOptions\x12C\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\xc0\xd1\x02*\x00R\atimeout\x12\x83\x01\n" +
 	"\bpriority\x18\x02 \x01(\x0e2\x18.warren.task.v1.PriorityBM\xbaHJ\xba\x01G\n" +
@@ -762,8 +773,10 @@ const file_warren_task_v1_options_proto_rawDesc = "" +
 	"\x06expiry\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xaa\x01\r\"\x05\b\x80\xe7\x84\x0f2\x04\x10\xc0\x84=R\x06expiry\x12;\n" +
 	"\vqueue_limit\x18\x06 \x01(\v2\x1a.warren.task.v1.QueueLimitR\n" +
 	"queueLimit\x12J\n" +
-	"\tretention\x18\a \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b\x01R\tretentionB\x0f\n" +
-	"\r_at_most_once\"\xee\x01\n" +
+	"\tretention\x18\a \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b\x01R\tretention\x122\n" +
+	"\x12allow_incompatible\x18\b \x01(\bH\x01R\x11allowIncompatible\x88\x01\x01B\x0f\n" +
+	"\r_at_most_onceB\x15\n" +
+	"\x13_allow_incompatible\"\xee\x01\n" +
 	"\vRetryPolicy\x12-\n" +
 	"\fmax_attempts\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\vmaxAttempts\x121\n" +

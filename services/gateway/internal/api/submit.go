@@ -23,6 +23,11 @@ const (
 
 // SubmitTask implements warren.task.v1.TaskService.
 func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
+	return s.submitOne(ctx, r, func(*submission) {})
+}
+
+// submitOne submits one task, which edit may change before.
+func (s *TaskService) submitOne(ctx context.Context, r *taskv1.SubmitTaskRequest, edit func(*submission)) (*taskv1.SubmitTaskResponse, error) {
 	call, err := newCall(ctx)
 	if err != nil {
 		return nil, err
@@ -33,6 +38,7 @@ func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskReques
 	if known != nil || err != nil {
 		return known, err
 	}
+	edit(sub)
 	s.submitAll(bounded, []*submission{sub})
 	if sub.err != nil {
 		return nil, sub.err

@@ -20,6 +20,7 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/admin"
 	"github.com/warrenmq/warren/services/gateway/internal/api"
+	"github.com/warrenmq/warren/services/gateway/internal/calls"
 	"github.com/warrenmq/warren/services/gateway/internal/control"
 	"github.com/warrenmq/warren/services/gateway/internal/depth"
 	"github.com/warrenmq/warren/services/gateway/internal/later"
@@ -112,6 +113,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	if err := g.makeChecker(known); err != nil {
 		return nil, err
 	}
+	called := calls.New(calls.Config{Catalogue: known, CatalogueLoaded: g.registry.Loaded, Tasks: g.tasks, Logger: cfg.Logger})
 	var err error
 	g.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger: cfg.Logger, MaxMessageBytes: max(cfg.MaxPayloadBytes, api.MaxBatchBytes) + overhead, MaxPayloadBytes: cfg.MaxPayloadBytes,
@@ -119,7 +121,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 			taskv1.TaskService_WaitTask_FullMethodName, taskv1.TaskService_CancelTask_FullMethodName, taskv1.TaskService_CancelTasks_FullMethodName,
 			adminv1.AdminService_PurgeQueue_FullMethodName,
 		},
-		Stopping: g.stopping,
+		Unknown: called.Handle, Known: called.Known, Stopping: g.stopping,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the gRPC server: %w", err)

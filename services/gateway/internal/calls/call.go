@@ -1,0 +1,157 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/callmeta"
+	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/frame"
+	"github.com/warrenmq/warren/pkg/rpc"
+)
+
+// call is one call, from its arrival to its answer.
+type call struct {
+	handler  *Handler
+	taskType catalogue.TaskType
+	stream   grpc.ServerStream
+	options  callmeta.Options
+	begin    time.Time
+
+	taskID string
+	// headersSent says that the handler's headers can only be trailers any more.
+	headersSent bool
+}
+
+func newCall(h *Handler, t catalogue.TaskType, ss grpc.ServerStream) (*call, error) {
+	md, _ := metadata.FromIncomingContext(ss.Context())
+	options, err := callmeta.Parse(md)
+	var bad *callmeta.Error
+	if errors.As(err, &bad) {
+		return nil, rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "nothing was submitted: %s", bad).
+			Field(bad.Key, bad.Problem)
+	}
+	if err != nil {
+		return nil, rpc.Internal(err)
+	}
+	return &call{handler: h, taskType: t, stream: ss, options: options, begin: time.Now()}, nil
+}
+
+// serve submits the call and answers it.
+func (c *call) serve() error {
+	payload, err := c.receive()
+	if err != nil {
+		return err
+	}
+	accepted, err := c.submit(payload)
+	if err != nil {
+		return err
+	}
+	c.taskID = accepted.GetTask().GetTaskId()
+	if err := c.sayAccepted(); err != nil {
+		return c.left(err)
+	}
+	switch {
+	case c.options.Mode == callmeta.ModeAsync:
+		return c.answerAsync()
+	case c.taskType.ServerStreaming:
+		return c.left(c.answerStream())
+	}
+	return c.left(c.answerUnary())
+}
+
+// receive takes the one message that a call has, in grpc's own words if it has not
+// one.
+func (c *call) receive() ([]byte, error) {
+	var message frame.Frame
+	switch err := c.stream.RecvMsg(&message); {
+	case errors.Is(err, io.EOF):
+		return nil, notOne("received no request message")
+	case err != nil:
+		return nil, err
+	}
+	switch err := c.stream.RecvMsg(&frame.Frame{}); {
+	case err == nil:
+		return nil, notOne("received multiple request messages")
+	case !errors.Is(err, io.EOF):
+		return nil, err
+	}
+	return message.Bytes, nil
+}
+
+func notOne(problem string) error {
+	return &rpc.Answer{Status: status.New(codes.Internal, "cardinality violation: "+problem+" for a non-client-streaming RPC")}
+}
+
+// submit submits the call's task. What SubmitTask demands of its request holds here too.
+func (c *call) submit(payload []byte) (*taskv1.SubmitTaskResponse, error) {
+	r := c.options.Request(c.taskType.Name, &anypb.Any{
+		TypeUrl: "type.googleapis.com/" + string(c.taskType.Input.FullName()), Value: payload,
+	}, time.Now())
+	if err := rpc.Validate(r); err != nil {
+		return nil, err
+	}
+	return c.handler.cfg.Tasks.SubmitCall(c.stream.Context(), r)
+}
+
+// sayAccepted tells the task's id as soon as there is one, in the header: a client's
+// retry policy does not submit again once it has that
+// (https://github.com/grpc/proposal/blob/master/A6-client-retries.md), and the
+// caller knows the id even when its deadline passes. Held back, it leaves room for the
+// handler's own headers.
+func (c *call) sayAccepted() error {
+	id := metadata.Pairs(callmeta.KeyTaskID, c.taskID)
+	if c.holdsHeaders() {
+		return c.stream.SetHeader(id)
+	}
+	c.headersSent = true
+	return c.stream.SendHeader(id)
+}
+
+// holdsHeaders says whether headers wait for the handler's: where calling again is
+// safe, or the caller wants it.
+func (c *call) holdsHeaders() bool {
+	return c.options.Mode != callmeta.ModeAsync && (c.options.LateHeaders || c.options.IdempotencyKey != "")
+}
+
+// answerAsync answers with an empty message; a stream has none.
+func (c *call) answerAsync() error {
+	if c.taskType.ServerStreaming {
+		return nil
+	}
+	return c.stream.SendMsg(&frame.Frame{})
+}
+
+// left does what a caller wants that has left before the answer: nothing, unless its
+// cancelling cancels the task.
+func (c *call) left(err error) error {
+	ctx := c.stream.Context()
+	if err == nil || ctx.Err() == nil {
+		return c.stopping(err)
+	}
+	if c.options.CancelOnDisconnect && cancelled(ctx, c.begin, time.Now()) {
+		c.cancelTask(context.WithoutCancel(ctx))
+	}
+	return err
+}
+
+// stopping adds to an answer that this gateway ends without the task what the caller
+// needs to go on.
+func (c *call) stopping(err error) error {
+	var own *rpc.Error
+	if errors.As(err, &own) && own.Reason == taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN {
+		return rpc.Errorf(own.Code, own.Reason,
+			"this gateway is stopping; the task %s goes on: wait for it with WaitTask at another gateway, or call again with the same %s",
+			c.taskID, callmeta.KeyIdempotencyKey).With("task_id", c.taskID)
+	}
+	return err
+}

@@ -1,0 +1,92 @@
+package calls
+
+import (
+	"google.golang.org/grpc/codes"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/callmeta"
+	"github.com/warrenmq/warren/pkg/frame"
+	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/task"
+)
+
+// answerStream passes the messages of the task's response stream on as they come,
+// those of one execution: with the first that is sent the answer is committed to it.
+func (c *call) answerStream() error {
+	var a streamAnswer
+	err := c.handler.cfg.Tasks.Follow(c.stream.Context(), c.taskID, func(t *task.Task, e *task.NumberedEvent) (bool, error) {
+		return a.see(c, t, &e.Event)
+	})
+	if err != nil {
+		return err
+	}
+	return a.end
+}
+
+// streamAnswer is how far the answer has come.
+type streamAnswer struct {
+	// committed is the execution of which a message was sent.
+	committed *execution
+	end       error
+}
+
+// execution is one execution of a task, as keys of events tell it from others.
+type execution struct {
+	run, attempt int
+	delivery     int64
+	copy         task.Copy
+}
+
+func executionOf(k task.Key) execution {
+	return execution{run: k.Run, attempt: k.Attempt, delivery: k.Delivery, copy: k.Copy}
+}
+
+// see takes the next event in, and says whether it is the last that the caller needs.
+func (a *streamAnswer) see(c *call, t *task.Task, e *task.Event) (enough bool, err error) {
+	x := executionOf(e.Key)
+	switch {
+	case e.Key.Phase == task.PhaseMessage:
+		return false, a.pass(c, t, x, e.Message)
+	case e.Key.Phase == task.PhaseRetrying:
+		if a.committed == nil || *a.committed != x {
+			return false, nil
+		}
+		a.end = failed(e)
+	case e.Key.Phase == task.PhaseDeadLettered, e.Key.Phase == task.PhaseCancelled:
+		if e.Key.Run < t.Run || t.State.Terminal() && t.Decided != e.Key {
+			return false, nil // another run has begun, or a correction follows
+		}
+		a.end = failed(e)
+	case e.Key.Phase == task.PhaseSucceeded:
+		if a.committed != nil && *a.committed != x {
+			return true, c.executedAgain()
+		}
+	default:
+		return false, nil
+	}
+	return true, c.setMetadata(e)
+}
+
+// pass sends a message, unless a later execution is under way already: then the
+// caller gets the messages of that.
+func (a *streamAnswer) pass(c *call, t *task.Task, x execution, message []byte) error {
+	if a.committed == nil {
+		if x.run < t.Run || x.attempt < t.Attempt {
+			return nil
+		}
+		a.committed = &x
+	}
+	if *a.committed != x {
+		return c.executedAgain()
+	}
+	c.headersSent = true
+	return c.stream.SendMsg(&frame.Frame{Bytes: message})
+}
+
+// executedAgain says that the task is executed another time, so that its messages
+// come from the start: the worker was lost that had sent those which the caller has.
+func (c *call) executedAgain() error {
+	return rpc.Errorf(codes.Aborted, taskv1.ErrorReason_ERROR_REASON_STREAM_RESTARTED,
+		"the execution whose messages were passed on was cut off, and the task %s is executed again from the start; watch it with WatchTask, or call again with the same %s",
+		c.taskID, callmeta.KeyIdempotencyKey).With("task_id", c.taskID)
+}
