@@ -45,6 +45,7 @@ func fillOptions(o *taskv1.TaskOptions) {
 		o.Priority = DefaultPriority
 	}
 	o.AtMostOnce = proto.Bool(o.GetAtMostOnce())
+	o.AllowIncompatible = proto.Bool(o.GetAllowIncompatible())
 	if o.Retry == nil {
 		o.Retry = new(taskv1.RetryPolicy)
 	}

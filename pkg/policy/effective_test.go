@@ -16,7 +16,7 @@ func defaults(change func(*taskv1.TaskOptions)) *taskv1.TaskOptions {
 	o := &taskv1.TaskOptions{
 		Timeout:    dur(10 * time.Minute),
 		Priority:   taskv1.Priority_PRIORITY_NORMAL,
-		AtMostOnce: proto.Bool(false),
+		AtMostOnce: proto.Bool(false), AllowIncompatible: proto.Bool(false),
 		QueueLimit: &taskv1.QueueLimit{Overflow: taskv1.Overflow_OVERFLOW_REFUSE},
 		Retry: &taskv1.RetryPolicy{
 			MaxAttempts: 5,

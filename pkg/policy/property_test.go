@@ -19,7 +19,7 @@ import (
 
 var paths = []string{
 	"timeout", "priority", "retry", "retry.max_attempts", "retry.backoff", "retry.budget", "retry.rules",
-	"at_most_once", "expiry", "queue_limit", "queue_limit.max_length", "queue_limit.overflow", "retention",
+	"at_most_once", "expiry", "queue_limit", "queue_limit.max_length", "queue_limit.overflow", "retention", "allow_incompatible",
 }
 
 func maybe[T any](g *rapid.Generator[*T]) *rapid.Generator[*T] {
