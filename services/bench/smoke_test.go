@@ -98,7 +98,7 @@ func TestEverythingIsMeasured(t *testing.T) {
 	var r report.Report
 	table := measured(t, &r, "--rounds=1", "--tasks=300", "--duration=1s")
 	require.Empty(t, r.Failures)
-	require.Equal(t, map[string]int{"L1": 1200, "L64": 600, "unary": 300, "bulk": 300, "stream": 300, "latency": 100, "lateness": 200}, r.Settings.Tasks)
+	require.Equal(t, map[string]int{"L1": 1200, "L64": 600, "unary": 300, "call": 300, "bulk": 300, "stream": 300, "latency": 100, "lateness": 200, "call-latency": 100}, r.Settings.Tasks)
 	require.Regexp(t, `^RabbitMQ 4\.3\.`, r.Broker)
 
 	var values, ratios []string
@@ -108,19 +108,21 @@ func TestEverythingIsMeasured(t *testing.T) {
 		values = append(values, v.Measure+" "+v.Name)
 	}
 	require.Equal(t, []string{
-		"L1 rate", "bulk accepted", "bulk done", "stream accepted", "stream done", "L64 rate", "unary accepted", "unary done",
+		"L1 rate", "bulk accepted", "bulk done", "stream accepted", "stream done", "L64 rate", "unary accepted", "unary done", "call done",
 		"latency accepted p50", "latency accepted p90", "latency accepted p99",
 		"latency start p50", "latency start p90", "latency start p99", "latency done p50", "latency done p90", "latency done p99",
 		"lateness start p50", "lateness start p90", "lateness start p99", "lateness done p50", "lateness done p90", "lateness done p99",
+		"call-latency durable p50", "call-latency durable p90", "call-latency durable p99",
+		"call-latency direct p50", "call-latency direct p90", "call-latency direct p99",
 	}, values)
 	for _, ratio := range r.Ratios {
 		ratios = append(ratios, ratio.Measure+" "+ratio.Name+"/"+ratio.Of)
 	}
 	require.Equal(t, []string{
-		"L64 rate/L1", "unary done/L64", "unary done/L1", "bulk accepted/L1", "bulk done/L1",
+		"L64 rate/L1", "unary done/L64", "unary done/L1", "call done/L64", "call done/unary", "bulk accepted/L1", "bulk done/L1",
 		"stream accepted/L1", "bulk accepted/unary", "stream accepted/unary", "stream done/unary",
 	}, ratios)
-	for _, measure := range []string{"L1", "L64", "unary", "bulk", "stream", "latency", "lateness"} {
+	for _, measure := range []string{"L1", "L64", "unary", "bulk", "stream", "call", "latency", "lateness", "call-latency"} {
 		require.Contains(t, table, "\n  "+measure+" ")
 	}
 }

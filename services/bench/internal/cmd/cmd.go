@@ -22,6 +22,7 @@ type flags struct {
 	Tune      tuneCommand      `cmd:"" help:"Measure what concurrency, prefetch and the share of retries come to."`
 	Scheduled scheduledCommand `cmd:"" help:"Measure what many tasks cost that wait for their time."`
 	Work      workCommand      `cmd:"" hidden:"" help:"Be the worker that is measured."`
+	Serve     serveCommand     `cmd:"" hidden:"" help:"Be the server that durable calls are compared with."`
 }
 
 // streams are where the commands write.

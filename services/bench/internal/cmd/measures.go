@@ -24,11 +24,15 @@ const (
 	stream       = "stream"
 	latency      = "latency"
 	lateness     = "lateness"
+	calls        = "call"
+	callLatency  = "call-latency"
 
 	rate     = "rate"
 	accepted = "accepted"
 	started  = "start"
 	done     = "done"
+	durable  = "durable"
+	direct   = "direct"
 )
 
 // The raw measures are several times as fast as Warren's: with more messages
@@ -46,6 +50,8 @@ func comparisons() []report.Comparison {
 		{Measure: callers64, Name: rate, Of: deepPipeline, NameOfOther: rate},
 		{Measure: unary, Name: done, Of: callers64, NameOfOther: rate},
 		{Measure: unary, Name: done, Of: deepPipeline, NameOfOther: rate},
+		{Measure: calls, Name: done, Of: callers64, NameOfOther: rate},
+		{Measure: calls, Name: done, Of: unary, NameOfOther: done},
 		{Measure: bulk, Name: accepted, Of: deepPipeline, NameOfOther: rate},
 		{Measure: bulk, Name: done, Of: deepPipeline, NameOfOther: rate},
 		{Measure: stream, Name: accepted, Of: deepPipeline, NameOfOther: rate},
@@ -72,13 +78,24 @@ func (m measures) named(names []string) []rounds.Measure {
 		m.throughput(stream, m.load.Stream),
 		m.limit(callers64, callers64Times*m.tasks, m.raw.Callers64),
 		m.throughput(unary, m.load.Unary),
+		m.calls(),
 		m.latency(),
 		m.lateness(),
+		m.callLatency(),
 	}
 	return slices.DeleteFunc(all, func(r rounds.Measure) bool { return !slices.Contains(names, r.Name) })
 }
 
 func (m measures) limit(name string, n int, run func(context.Context, int) (time.Duration, error)) rounds.Measure {
+	return timed(name, n, rounds.Value{Name: rate, Unit: "messages/s"}, run)
+}
+
+func (m measures) calls() rounds.Measure {
+	return timed(calls, m.tasks, rounds.Value{Name: done, Unit: "calls/s"}, m.load.Calls)
+}
+
+// timed measures how many per second n in all come to.
+func timed(name string, n int, value rounds.Value, run func(context.Context, int) (time.Duration, error)) rounds.Measure {
 	return rounds.Measure{
 		Name: name, Tasks: n,
 		Warm: func(ctx context.Context) error {
@@ -87,7 +104,7 @@ func (m measures) limit(name string, n int, run func(context.Context, int) (time
 		},
 		Run: func(ctx context.Context) ([]rounds.Value, error) {
 			took, err := run(ctx, n)
-			return []rounds.Value{{Name: rate, Unit: "messages/s", Number: perSecond(n, took)}}, err
+			return []rounds.Value{{Name: value.Name, Unit: value.Unit, Number: perSecond(n, took)}}, err
 		},
 	}
 }
@@ -137,6 +154,22 @@ func (m measures) lateness() rounds.Measure {
 			return slices.Concat(
 				percentiles(started, found, func(l load.Late) time.Duration { return l.Started }),
 				percentiles(done, found, func(l load.Late) time.Duration { return l.Seen }),
+			), nil
+		},
+	}
+}
+
+func (m measures) callLatency() rounds.Measure {
+	return rounds.Measure{
+		Name: callLatency, Tasks: int(m.during.Seconds() * load.Rate),
+		Run: func(ctx context.Context) ([]rounds.Value, error) {
+			found, err := m.load.CallLatencies(ctx, m.during)
+			if err != nil {
+				return nil, err
+			}
+			return slices.Concat(
+				percentiles(durable, found, func(l load.CallLatency) time.Duration { return l.Durable }),
+				percentiles(direct, found, func(l load.CallLatency) time.Duration { return l.Direct }),
 			), nil
 		},
 	}

@@ -26,9 +26,9 @@ type measured struct {
 	setup report.Setup
 }
 
-// onPlatform starts a platform and has something measured on it. Everything that it
-// starts has ended when it returns.
-func (f *flags) onPlatform(ctx context.Context, s streams, worker platform.WorkerSettings, connections int, measure func(context.Context, measured) error) (err error) {
+// onPlatform starts a platform and has something measured on it; of its settings only
+// those of the measures are taken. Everything that it starts has ended when it returns.
+func (f *flags) onPlatform(ctx context.Context, s streams, cfg platform.Config, measure func(context.Context, measured) error) (err error) {
 	gateway := filepath.Join(f.BinDir, "gateway")
 	if _, err := os.Stat(gateway); err != nil {
 		return fmt.Errorf("the gateway's binary is not there, `make build` builds it: %w", err)
@@ -48,9 +48,7 @@ func (f *flags) onPlatform(ctx context.Context, s streams, worker platform.Worke
 		return fmt.Errorf("get a broker: %w", err)
 	}
 	defer func() { err = errors.Join(err, amqp.Close()) }()
-	cfg := platform.Config{
-		Broker: amqp, Namespace: f.Namespace, Gateway: gateway, Bench: self, Dir: dir, Worker: worker, Connections: connections,
-	}
+	cfg.Broker, cfg.Namespace, cfg.Gateway, cfg.Bench, cfg.Dir = amqp, f.Namespace, gateway, self, dir
 	if cfg.Namespace == "" {
 		cfg.Namespace = "bench-" + strings.ToLower(rand.Text()[:8])
 	}

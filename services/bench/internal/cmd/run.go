@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
@@ -21,10 +22,10 @@ import (
 )
 
 type runCommand struct {
-	Measures    []string      `help:"What to measure: L1, bulk, stream, L64, unary, latency, lateness." default:"L1,bulk,stream,L64,unary,latency,lateness" enum:"L1,bulk,stream,L64,unary,latency,lateness"`
+	Measures    []string      `help:"What to measure: ${enum}." default:"L1,bulk,stream,L64,unary,call,latency,lateness,call-latency" enum:"L1,bulk,stream,L64,unary,call,latency,lateness,call-latency"`
 	Rounds      int           `help:"How often each is measured." default:"5"`
-	Tasks       int           `help:"Tasks in a round of unary, of bulk and of stream; L64 has twice as many messages and L1 four times." default:"20000"`
-	Duration    time.Duration `help:"How long a round of latency and of lateness is." default:"5s"`
+	Tasks       int           `help:"Tasks in a round of unary, of call, of bulk and of stream; L64 has twice as many messages and L1 four times." default:"20000"`
+	Duration    time.Duration `help:"How long a round of latency, of lateness and of call-latency is." default:"5s"`
 	Concurrency int           `help:"Tasks that the worker runs at the same time." default:"64"`
 	Connections int           `help:"gRPC connections that the callers share." default:"4"`
 	JSON        string        `name:"json" help:"File for the results as JSON." placeholder:"FILE"`
@@ -40,8 +41,10 @@ func (c *runCommand) Validate() error {
 
 // Run is called by kong. Everything that it starts has ended when it returns.
 func (c *runCommand) Run(ctx context.Context, f *flags, s streams) error {
-	worker := platform.WorkerSettings{Concurrency: c.Concurrency}
-	return f.onPlatform(ctx, s, worker, c.Connections, func(ctx context.Context, p measured) error { return c.measure(ctx, p, s) })
+	cfg := platform.Config{
+		Worker: platform.WorkerSettings{Concurrency: c.Concurrency}, Connections: c.Connections, Server: slices.Contains(c.Measures, callLatency),
+	}
+	return f.onPlatform(ctx, s, cfg, func(ctx context.Context, p measured) error { return c.measure(ctx, p, s) })
 }
 
 // measure measures on a platform that runs, and reports.
@@ -50,7 +53,7 @@ func (c *runCommand) measure(ctx context.Context, p measured, s streams) error {
 	defer cancel()
 	all := measures{
 		raw:   &rawbroker.Limits{URL: p.cfg.Broker.URL, Names: broker.Names{Namespace: p.cfg.Namespace}, PayloadBytes: noop.PayloadBytes},
-		load:  &load.Load{Tasks: p.Tasks, Reports: p.Reports},
+		load:  &load.Load{Tasks: p.Tasks, Reports: p.Reports, Conns: p.Conns, Direct: p.Direct},
 		tasks: c.Tasks, during: c.Duration,
 	}
 	results, err := rounds.Run(ctx, rounds.Config{

@@ -41,8 +41,8 @@ const (
 
 // Run is called by kong. Everything that it starts has ended when it returns.
 func (c *scheduledCommand) Run(ctx context.Context, f *flags, s streams) error {
-	worker := platform.WorkerSettings{Concurrency: c.Concurrency}
-	return f.onPlatform(ctx, s, worker, c.Connections, func(ctx context.Context, p measured) error {
+	cfg := platform.Config{Worker: platform.WorkerSettings{Concurrency: c.Concurrency}, Connections: c.Connections}
+	return f.onPlatform(ctx, s, cfg, func(ctx context.Context, p measured) error {
 		ctx, cancel := p.Guard(ctx)
 		defer cancel()
 		r, err := c.measure(ctx, p, s)

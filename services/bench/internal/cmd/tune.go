@@ -50,7 +50,8 @@ const (
 // Run is called by kong. Everything that it starts has ended when it returns.
 func (c *tuneCommand) Run(ctx context.Context, f *flags, s streams) error {
 	workers := c.workers()
-	return f.onPlatform(ctx, s, workers[0], c.Connections, func(ctx context.Context, p measured) error {
+	cfg := platform.Config{Worker: workers[0], Connections: c.Connections}
+	return f.onPlatform(ctx, s, cfg, func(ctx context.Context, p measured) error {
 		r := &report.Tuning{
 			Setup: p.setup, PayloadBytes: noop.PayloadBytes, Connections: c.Connections, Seconds: c.Seconds,
 			RetryMillis: float64(noop.RetryDelay) / float64(time.Millisecond),

@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
@@ -36,6 +38,8 @@ type fake struct {
 	// batch answers BatchSubmitTasks, and stream the messages of SubmitTasks.
 	batch  func(*taskv1.BatchSubmitTasksRequest) (*taskv1.BatchSubmitTasksResponse, error)
 	stream func(*taskv1.SubmitTasksResponse) (*taskv1.SubmitTasksResponse, error)
+	// call answers a call of the worker's method, when its task has ended.
+	call func() error
 	// backlog is how many tasks of a batch the worker leaves waiting. Each CRITICAL
 	// task lets overtaken of them go.
 	backlog, overtaken int
@@ -45,6 +49,7 @@ type fake struct {
 	batches  []int
 	asked    map[string]int
 	longest  int
+	directly int
 	underWay int
 	later    map[string]order
 	waiting  []order
@@ -179,6 +184,29 @@ func (f *fake) SubmitTasks(stream grpc.BidiStreamingServer[taskv1.SubmitTasksReq
 	}
 }
 
+// work answers calls of the worker's method as tasks, as a gateway does.
+func (f *fake) work(_ any, stream grpc.ServerStream) error {
+	f.enter()
+	defer f.leave()
+	payload := new(wrapperspb.BytesValue)
+	if err := stream.RecvMsg(payload); err != nil {
+		return err
+	}
+	encoded, err := anypb.New(payload)
+	if err != nil {
+		return err
+	}
+	if _, err := f.submit(&taskv1.SubmitTaskRequest{Payload: encoded}); err != nil {
+		return err
+	}
+	if f.call != nil {
+		if err := f.call(); err != nil {
+			return err
+		}
+	}
+	return stream.SendMsg(new(emptypb.Empty))
+}
+
 // again says whether a call for a task is told to be called again.
 func (f *fake) again(id string) error {
 	f.mu.Lock()
@@ -223,9 +251,38 @@ func under(t *testing.T, f *fake) *load.Load {
 		defer close(heard)
 		reports.Listen(in)
 	}()
-	listener := bufconn.Listen(1 << 20)
-	server := grpc.NewServer()
+	server := grpc.NewServer(grpc.UnknownServiceHandler(f.work))
 	taskv1.RegisterTaskServiceServer(server, f)
+	t.Cleanup(func() {
+		f.worker.stop()
+		require.NoError(t, out.Close())
+		<-heard
+	})
+	conn := connected(t, server)
+	client := taskv1.NewTaskServiceClient(conn)
+	return &load.Load{
+		Tasks: []taskv1.TaskServiceClient{client, client}, Reports: reports,
+		Conns: []grpc.ClientConnInterface{conn, conn}, Direct: connected(t, f.direct(t)),
+	}
+}
+
+// direct is a server that has the worker's method itself, and counts its calls.
+func (f *fake) direct(t *testing.T) *grpc.Server {
+	t.Helper()
+	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		f.mu.Lock()
+		f.directly++
+		f.mu.Unlock()
+		return next(ctx, request)
+	}))
+	require.NoError(t, noop.Register(server, noop.NewReporter(io.Discard, 1)))
+	return server
+}
+
+// connected serves until the test ends.
+func connected(t *testing.T, server *grpc.Server) *grpc.ClientConn {
+	t.Helper()
+	listener := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	conn, err := grpc.NewClient("passthrough:fake",
@@ -237,10 +294,6 @@ func under(t *testing.T, f *fake) *load.Load {
 		require.NoError(t, conn.Close())
 		server.Stop()
 		require.NoError(t, <-served)
-		f.worker.stop()
-		require.NoError(t, out.Close())
-		<-heard
 	})
-	client := taskv1.NewTaskServiceClient(conn)
-	return &load.Load{Tasks: []taskv1.TaskServiceClient{client, client}, Reports: reports}
+	return conn
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -24,6 +25,10 @@ type Load struct {
 	Tasks []taskv1.TaskServiceClient
 	// Reports are those of the one worker. Required.
 	Reports *noop.Listener
+	// Conns are connections to the gateway for calls of the worker's method, used in
+	// turn, and Direct one to a server that has the method itself. Calls need them.
+	Conns  []grpc.ClientConnInterface
+	Direct grpc.ClientConnInterface
 
 	batches uint32
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,9 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -150,4 +153,21 @@ func TestInterceptorsSeeTheMethod(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, "/bench.v1.BenchService/Work", seen)
+}
+
+func TestCallsAreThoseOfGeneratedCode(t *testing.T) {
+	listener := bufconn.Listen(1 << 16)
+	server := grpc.NewServer()
+	reports := &strings.Builder{}
+	require.NoError(t, Register(server, NewReporter(reports, 1)))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	conn, err := grpc.NewClient("passthrough:server", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	require.NoError(t, err)
+	require.NoError(t, Call(t.Context(), conn, Order{Batch: 7, Tasks: 1}))
+	require.NoError(t, conn.Close())
+	server.Stop()
+	require.NoError(t, <-served)
+	require.Contains(t, reports.String(), "all 7 ")
 }

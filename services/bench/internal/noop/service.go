@@ -75,7 +75,7 @@ func call(srv any, ctx context.Context, decode func(any) error, interceptor grpc
 	if interceptor == nil {
 		return work(ctx, request)
 	}
-	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: "/" + pkg + "." + service + "/" + method}
+	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: fullMethod}
 	return interceptor(ctx, request, info, func(ctx context.Context, request any) (any, error) {
 		return work(ctx, request.(*wrapperspb.BytesValue))
 	})

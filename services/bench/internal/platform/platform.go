@@ -39,7 +39,7 @@ type Config struct {
 	// Namespace is for Warren's names in the broker. Required.
 	Namespace string
 	// Gateway and Bench are programs: the gateway's, and this one's, which is a
-	// worker with the argument "work". Required.
+	// worker with the argument "work", and a server with "serve". Required.
 	Gateway, Bench string
 	// Dir gets the gateway's store and the logs. Required.
 	Dir string
@@ -47,12 +47,17 @@ type Config struct {
 	Worker WorkerSettings
 	// Connections is how many gRPC connections submissions share. Required.
 	Connections int
+	// Server asks for a server that calls the worker's handler without Warren.
+	Server bool
 }
 
-// Platform is a gateway and a worker that run.
+// Platform is a gateway and a worker that run, and a server where that is asked for.
 type Platform struct {
-	// Tasks are clients of the gateway, each with a connection of its own.
+	// Conns are connections to the gateway, and Tasks clients of it, one on each.
+	Conns []grpc.ClientConnInterface
 	Tasks []taskv1.TaskServiceClient
+	// Direct is a connection to the server.
+	Direct grpc.ClientConnInterface
 	// Reports are those of the worker that was started last.
 	Reports *noop.Listener
 	// Meters are those of the processes, this one included, by name; empty where
@@ -62,6 +67,7 @@ type Platform struct {
 	cfg       Config
 	gateway   *process.Child
 	worker    *process.Child
+	server    *process.Child
 	conns     []*grpc.ClientConn
 	listening chan struct{}
 }
@@ -70,6 +76,7 @@ type Platform struct {
 const (
 	ProcessGateway = "gateway"
 	ProcessWorker  = "worker"
+	ProcessServer  = "server"
 	ProcessBroker  = "broker"
 	ProcessBench   = "bench"
 )
@@ -101,9 +108,15 @@ func (p *Platform) start(ctx context.Context) error {
 	if err := p.connect(address); err != nil {
 		return err
 	}
+	if err := p.startServer(ctx); err != nil {
+		return err
+	}
 	p.measureProcesses()
 	ctx, cancel := p.Guard(ctx)
 	defer cancel()
+	if err := p.awaitServer(ctx); err != nil {
+		return err
+	}
 	return awaitType(ctx, p.Tasks[0])
 }
 
@@ -126,18 +139,28 @@ func (p *Platform) startGateway(address string) (err error) {
 
 func (p *Platform) connect(address string) error {
 	for range p.cfg.Connections {
-		conn, err := grpc.NewClient(address,
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
-			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}),
-		)
+		conn, err := p.dial(address)
 		if err != nil {
 			return fmt.Errorf("connect to the gateway: %w", err)
 		}
-		p.conns = append(p.conns, conn)
+		p.Conns = append(p.Conns, conn)
 		p.Tasks = append(p.Tasks, taskv1.NewTaskServiceClient(conn))
 	}
 	return nil
+}
+
+// dial makes a connection that Stop closes.
+func (p *Platform) dial(address string) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient(address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	p.conns = append(p.conns, conn)
+	return conn, nil
 }
 
 func (p *Platform) measureProcesses() {
@@ -147,6 +170,9 @@ func (p *Platform) measureProcesses() {
 	meter := func(pid int) usage.Meter { return func() (time.Duration, error) { return usage.Process(pid) } }
 	p.Meters = map[string]usage.Meter{
 		ProcessGateway: meter(p.gateway.Pid()), ProcessWorker: meter(p.worker.Pid()), ProcessBench: meter(os.Getpid()),
+	}
+	if p.server != nil {
+		p.Meters[ProcessServer] = meter(p.server.Pid())
 	}
 	if broker := p.cfg.Broker.meter(); broker != nil {
 		p.Meters[ProcessBroker] = broker
@@ -175,7 +201,7 @@ func (p *Platform) Stop() error {
 	for _, conn := range p.conns {
 		failed = append(failed, conn.Close())
 	}
-	return errors.Join(append(failed, p.stopWorker(), p.stopGateway())...)
+	return errors.Join(append(failed, p.stopWorker(), p.stopServer(), p.stopGateway())...)
 }
 
 func (p *Platform) stopGateway() error {
@@ -188,7 +214,7 @@ func (p *Platform) stopGateway() error {
 // children are the processes that were started.
 func (p *Platform) children() []*process.Child {
 	var started []*process.Child
-	for _, c := range []*process.Child{p.worker, p.gateway} {
+	for _, c := range []*process.Child{p.worker, p.gateway, p.server} {
 		if c != nil {
 			started = append(started, c)
 		}

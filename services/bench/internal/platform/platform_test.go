@@ -134,3 +134,12 @@ func TestTheSizeOfTheStore(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 150, size)
 }
+
+func TestAServerThatEndsIsNotWaitedFor(t *testing.T) {
+	p := &Platform{cfg: Config{Dir: t.TempDir(), Bench: fakeBench(t, "exit 3"), Server: true}}
+	require.NoError(t, p.startServer(t.Context()))
+	ctx, cancel := p.Guard(t.Context())
+	defer cancel()
+	require.ErrorContains(t, p.awaitServer(ctx), "wait for the server: the server ended by itself: exit status 3")
+	require.ErrorContains(t, p.Stop(), "exit status 3")
+}
