@@ -55,51 +55,51 @@ func TestNoTaskIsTakenBeforeItIsKnownWhatIsCancelled(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
-	g.change(func() { g.deaf, g.page = true, 2 })
+	g.Change(func() { g.Deaf, g.Page = true, 2 })
 	log := make(said, 1000)
 	w, err := New(Config{AMQPURLs: []string{b.URL}, Logger: slogTo(log)})
 	require.NoError(t, err)
 	demov1.RegisterFaultServiceServer(w, &faults{delay: func(context.Context) error { return nil }})
 	var dropped []string
 	for range 5 {
-		dropped = append(dropped, g.submit(t, typeDelay))
+		dropped = append(dropped, g.Submit(t, typeDelay))
 	}
-	wanted := g.submit(t, typeDelay)
+	wanted := g.Submit(t, typeDelay)
 	stop := serve(t, w)
 	log.await(t, "waiting for a gateway to tell what is cancelled")
-	beat := g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return len(b.Types) == 1 })
+	beat := g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return len(b.Types) == 1 })
 	require.Zero(t, beat.CancelPosition)
-	_, consumers := g.count(t, g.names.Work(typeDelay))
+	_, consumers := g.Count(t, g.Names.Work(typeDelay))
 	require.Zero(t, consumers)
 
-	g.record("before it came", dropped...)
-	g.change(func() { g.deaf = false })
+	g.Record("before it came", dropped...)
+	g.Change(func() { g.Deaf = false })
 	// It asks again by itself.
 	for _, id := range dropped {
 		g.requireDropped(t, id, "before it came")
 	}
-	g.await(t, wanted, task.PhaseSucceeded)
-	g.awaitEffect(t, w, len(dropped))
-	g.mu.Lock()
-	first, last := g.syncs[0], g.syncs[len(g.syncs)-1]
-	g.mu.Unlock()
+	g.Await(t, wanted, task.PhaseSucceeded)
+	g.AwaitEffect(t, w, len(dropped))
+	g.Lock()
+	first, last := g.Syncs[0], g.Syncs[len(g.Syncs)-1]
+	g.Unlock()
 	require.Equal(t, []string{typeDelay}, first.GetSync().Types)
 	require.EqualValues(t, 1, first.GetSync().Control)
 	require.Equal(t, first.RequestId, last.RequestId)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 func TestWorkerThatWaitsForAGatewayCanStop(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
-	g.change(func() { g.deaf = true })
+	g.Change(func() { g.Deaf = true })
 	_, stop := run(t, &faults{}, Config{AMQPURLs: []string{b.URL}})
 	brokertest.Eventually(t, patience, func() bool {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return len(g.syncs) > 0
+		g.Lock()
+		defer g.Unlock()
+		return len(g.Syncs) > 0
 	})
 	stop()
 }
@@ -121,34 +121,34 @@ func TestBlindWorkerStartsNothing(t *testing.T) {
 			return ctx.Err()
 		}
 	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 1, Prefetch: 2})
-	g.record("long ago", task.NewID())
-	runs := g.submit(t, typeDelay)
+	g.Record("long ago", task.NewID())
+	runs := g.Submit(t, typeDelay)
 	require.Equal(t, runs, await(t, started))
-	fetched, cancelled := g.submit(t, typeDelay), g.submit(t, typeDelay)
-	g.awaitReady(t, g.names.Work(typeDelay), 0)
+	fetched, cancelled := g.Submit(t, typeDelay), g.Submit(t, typeDelay)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 0)
 
-	g.change(func() { g.deaf = true })
-	_, err := b.Channel(t).QueueDelete(g.names.ControlQueue(w.ID(), 1), false, false, false)
+	g.Change(func() { g.Deaf = true })
+	_, err := b.Channel(t).QueueDelete(g.Names.ControlQueue(w.ID(), 1), false, false, false)
 	require.NoError(t, err)
-	g.awaitReady(t, g.names.Work(typeDelay), 2)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 2)
 	// A heartbeat asks for what it misses; only the answer to its question will do.
-	beat := g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.CancelPosition == 0 && b.Control == 2 })
+	beat := g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.CancelPosition == 0 && b.Control == 2 })
 	require.Len(t, beat.Running, 1)
-	g.cancel(t, w, "while it is blind", cancelled)
+	g.Cancel(t, w, "while it is blind", cancelled)
 	finish <- struct{}{}
-	g.await(t, runs, task.PhaseSucceeded)
-	g.awaitReady(t, g.names.Work(typeDelay), 2)
+	g.Await(t, runs, task.PhaseSucceeded)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 2)
 	require.Empty(t, started)
 
-	g.change(func() { g.deaf = false })
+	g.Change(func() { g.Deaf = false })
 	require.Equal(t, fetched, await(t, started))
 	finish <- struct{}{}
 	g.requireDropped(t, cancelled, "while it is blind")
-	g.await(t, fetched, task.PhaseSucceeded)
-	require.Len(t, g.of(fetched), 2, "to be given back costs nothing")
-	require.Equal(t, 1, g.of(fetched, task.PhaseStarted)[0].Key.Attempt)
+	g.Await(t, fetched, task.PhaseSucceeded)
+	require.Len(t, g.Of(fetched), 2, "to be given back costs nothing")
+	require.Equal(t, 1, g.Of(fetched, task.PhaseStarted)[0].Key.Attempt)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 // Each new connection is in step with the gateways before it takes tasks.
@@ -158,19 +158,19 @@ func TestEachConnectionLearnsAnew(t *testing.T) {
 	g := startGateway(t, b, typeDelay)
 	proxy := brokertest.NewProxy(t, b.URL)
 	w, stop := run(t, &faults{delay: func(context.Context) error { return errors.New("it was started") }}, Config{AMQPURLs: []string{proxy.URL()}})
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.Control == 1 })
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.Control == 1 })
 	proxy.Cut(brokertest.AMQP10)
 	brokertest.Eventually(t, patience, func() bool {
-		_, consumers := g.count(t, g.names.Work(typeDelay))
+		_, consumers := g.Count(t, g.Names.Work(typeDelay))
 		return consumers == 0
 	})
-	id := g.submit(t, typeDelay)
-	position := g.record("while it was away", id)
+	id := g.Submit(t, typeDelay)
+	position := g.Record("while it was away", id)
 	proxy.Restore(brokertest.AMQP10)
 	g.requireDropped(t, id, "while it was away")
-	g.awaitEffect(t, w, position, id)
+	g.AwaitEffect(t, w, position, id)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 // A worker that has missed news says so at once, and learns them.
@@ -179,18 +179,18 @@ func TestMissedNewsAreAskedFor(t *testing.T) {
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	w, _ := run(t, &faults{}, Config{AMQPURLs: []string{b.URL}})
-	g.cancel(t, w, "", task.NewID())
-	g.awaitEffect(t, w, 1)
-	g.record("not told", task.NewID())
-	g.cancel(t, w, "", task.NewID())
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.CancelPosition == 1 })
-	g.mu.Lock()
-	missed := g.after(1, "")
-	g.mu.Unlock()
-	require.NoError(t, g.tell(t.Context(), w.ID(), missed...))
-	g.awaitEffect(t, w, 3)
+	g.Cancel(t, w, "", task.NewID())
+	g.AwaitEffect(t, w, 1)
+	g.Record("not told", task.NewID())
+	g.Cancel(t, w, "", task.NewID())
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.CancelPosition == 1 })
+	g.Lock()
+	missed := g.After(1, "")
+	g.Unlock()
+	require.NoError(t, g.Tell(t.Context(), w.ID(), missed...))
+	g.AwaitEffect(t, w, 3)
 	require.EqualValues(t, 3, w.cancelled.size.Load())
-	require.NoError(t, g.tell(t.Context(), w.ID(), &brokerv1.CancellationBatch{After: 3, Position: 3, Forget: g.list}))
+	require.NoError(t, g.Tell(t.Context(), w.ID(), &brokerv1.CancellationBatch{After: 3, Position: 3, Forget: g.List}))
 	brokertest.Eventually(t, patience, func() bool { return w.cancelled.size.Load() == 0 })
 }
 

@@ -52,7 +52,7 @@ func TestNoneIsStartedAfterItsCancellation(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			b := brokertest.VHost(t)
 			g := startGateway(t, b, typeDelay)
-			g.change(func() { g.catchUp, g.page = true, 7 })
+			g.Change(func() { g.CatchUp, g.Page = true, 7 })
 			j := &judge{starts: map[string]int{}, effective: map[string]bool{}}
 			handle := func(ctx context.Context) error {
 				info, _ := task.FromContext(ctx)
@@ -77,14 +77,14 @@ func TestNoneIsStartedAfterItsCancellation(t *testing.T) {
 			var ids, unsettled []string
 			channel := b.Channel(t)
 			for n := range tasks {
-				ids = append(ids, g.submit(t, typeDelay))
+				ids = append(ids, g.Submit(t, typeDelay))
 				unsettled = append(unsettled, ids[n])
 				if n%50 == 49 {
 					k := random.IntN(2)
 					if random.IntN(2) == 0 {
 						proxies[k].Drop(brokertest.AMQP10)
-					} else if beat := g.lastBeat(workers[k]); beat != nil && beat.Control > 0 {
-						_, err := channel.QueueDelete(g.names.ControlQueue(workers[k].ID(), int(beat.Control)), false, false, false)
+					} else if beat := g.LastBeat(workers[k]); beat != nil && beat.Control > 0 {
+						_, err := channel.QueueDelete(g.Names.ControlQueue(workers[k].ID(), int(beat.Control)), false, false, false)
 						require.NoError(t, err)
 					}
 				}
@@ -97,28 +97,28 @@ func TestNoneIsStartedAfterItsCancellation(t *testing.T) {
 					chosen = append(chosen, unsettled[k])
 					unsettled = slices.Delete(unsettled, k, k+1)
 				}
-				position := g.record("by chance", chosen...)
+				position := g.Record("by chance", chosen...)
 				for _, w := range workers {
-					g.mu.Lock()
-					news := g.after(position-len(chosen), "")
-					g.mu.Unlock()
-					require.NoError(t, g.tell(t.Context(), w.ID(), news...))
+					g.Lock()
+					news := g.After(position-len(chosen), "")
+					g.Unlock()
+					require.NoError(t, g.Tell(t.Context(), w.ID(), news...))
 				}
 				for _, w := range workers {
-					g.awaitEffect(t, w, position, chosen...)
+					g.AwaitEffect(t, w, position, chosen...)
 				}
 				j.inEffect(chosen)
 			}
 			for _, id := range ids {
-				brokertest.Eventually(t, 4*patience, func() bool { return len(g.of(id, task.PhaseSucceeded, task.PhaseCancelled)) > 0 })
+				brokertest.Eventually(t, 4*patience, func() bool { return len(g.Of(id, task.PhaseSucceeded, task.PhaseCancelled)) > 0 })
 			}
 			for _, stop := range stops {
 				stop()
 			}
-			g.requireSettled(t, typeDelay)
+			g.RequireSettled(t, typeDelay)
 			require.Empty(t, j.late)
 			for _, id := range ids {
-				if len(g.of(id, task.PhaseCancelled)) > 0 {
+				if len(g.Of(id, task.PhaseCancelled)) > 0 {
 					require.True(t, j.effective[id])
 				}
 			}

@@ -21,13 +21,13 @@ import (
 // requireDropped demands that a task was dropped without a start.
 func (g *gateway) requireDropped(t testing.TB, id, reason string) {
 	t.Helper()
-	e := g.await(t, id, task.PhaseCancelled)
+	e := g.Await(t, id, task.PhaseCancelled)
 	require.Equal(t, reason, e.Reason)
 	require.Nil(t, e.Failure)
 	require.Positive(t, e.Key.Delivery)
 	require.NotZero(t, e.Key.Copy)
 	require.NotEmpty(t, e.WorkerID)
-	require.Empty(t, g.of(id, task.PhaseStarted))
+	require.Empty(t, g.Of(id, task.PhaseStarted))
 }
 
 func TestCancelledTaskIsDropped(t *testing.T) {
@@ -42,14 +42,14 @@ func TestCancelledTaskIsDropped(t *testing.T) {
 			b := brokertest.VHost(t)
 			g := startGateway(t, b, typeDelay)
 			// Nobody permits a start: none is asked for.
-			g.change(func() { g.mute = true })
-			id := g.submit(t, typeDelay, edit)
-			g.record("not needed", id)
+			g.Change(func() { g.Mute = true })
+			id := g.Submit(t, typeDelay, edit)
+			g.Record("not needed", id)
 			_, stop := run(t, &faults{delay: func(context.Context) error { return errors.New("it was started") }}, Config{AMQPURLs: []string{b.URL}})
 			g.requireDropped(t, id, "not needed")
 			stop()
-			g.requireSettled(t, typeDelay)
-			ready, _ := g.count(t, g.names.Dead())
+			g.RequireSettled(t, typeDelay)
+			ready, _ := g.Count(t, g.Names.Dead())
 			require.Zero(t, ready)
 		})
 	}
@@ -60,10 +60,10 @@ func TestCancellationIsOfARun(t *testing.T) {
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	id := task.NewID()
-	g.record("the first run only", id)
+	g.Record("the first run only", id)
 	run(t, &faults{delay: func(context.Context) error { return nil }}, Config{AMQPURLs: []string{b.URL}})
-	g.submit(t, typeDelay, func(m *broker.TaskMessage) { m.ID, m.Run = id, 2 })
-	g.await(t, id, task.PhaseSucceeded)
+	g.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.ID, m.Run = id, 2 })
+	g.Await(t, id, task.PhaseSucceeded)
 }
 
 func TestFetchedTaskIsDropped(t *testing.T) {
@@ -77,22 +77,22 @@ func TestFetchedTaskIsDropped(t *testing.T) {
 		<-finish
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 1, Prefetch: 3})
-	first := g.submit(t, typeDelay)
+	first := g.Submit(t, typeDelay)
 	require.Equal(t, first, await(t, started))
 	var fetched []string
 	for range 3 {
-		fetched = append(fetched, g.submit(t, typeDelay))
+		fetched = append(fetched, g.Submit(t, typeDelay))
 	}
-	g.awaitReady(t, g.names.Work(typeDelay), 0)
-	position := g.cancel(t, w, "", fetched...)
-	g.awaitEffect(t, w, position, fetched...)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 0)
+	position := g.Cancel(t, w, "", fetched...)
+	g.AwaitEffect(t, w, position, fetched...)
 	close(finish)
 	for _, id := range fetched {
 		g.requireDropped(t, id, "")
 	}
-	g.await(t, first, task.PhaseSucceeded)
+	g.Await(t, first, task.PhaseSucceeded)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 	require.Empty(t, started)
 }
 
@@ -122,20 +122,20 @@ func TestRunningTaskIsCancelled(t *testing.T) {
 				cause <- context.Cause(ctx)
 				return c.returns(ctx)
 			}}, Config{AMQPURLs: []string{b.URL}})
-			id := g.submit(t, typeDelay)
-			g.await(t, id, task.PhaseStarted)
-			beat := g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return len(b.Running) == 1 })
+			id := g.Submit(t, typeDelay)
+			g.Await(t, id, task.PhaseStarted)
+			beat := g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return len(b.Running) == 1 })
 			require.Equal(t, id, beat.Running[0].TaskId)
 			require.Equal(t, typeDelay, beat.Running[0].Type)
 			require.EqualValues(t, 1, beat.Running[0].Run)
 			require.EqualValues(t, 1, beat.Running[0].Attempt)
 			require.Empty(t, beat.Cancelling)
 
-			position := g.cancel(t, w, "nobody wants it", id)
+			position := g.Cancel(t, w, "nobody wants it", id)
 			err := await(t, cause)
 			require.ErrorIs(t, err, task.ErrCancelled)
 			require.ErrorContains(t, err, "nobody wants it")
-			end := g.await(t, id, c.phase)
+			end := g.Await(t, id, c.phase)
 			if c.phase == task.PhaseCancelled {
 				require.Equal(t, "nobody wants it", end.Reason)
 			}
@@ -144,11 +144,11 @@ func TestRunningTaskIsCancelled(t *testing.T) {
 			} else {
 				require.EqualValues(t, c.code, end.Failure.Code)
 			}
-			g.awaitEffect(t, w, position, id)
-			require.Len(t, g.of(id), 2, "there is no other event than the start and the end")
+			g.AwaitEffect(t, w, position, id)
+			require.Len(t, g.Of(id), 2, "there is no other event than the start and the end")
 			stop()
-			g.requireSettled(t, typeDelay)
-			ready, _ := g.count(t, g.names.Dead())
+			g.RequireSettled(t, typeDelay)
+			ready, _ := g.Count(t, g.Names.Dead())
 			require.Zero(t, ready)
 		})
 	}
@@ -166,16 +166,16 @@ func TestCancellingUntilTheOutcomeIsConfirmed(t *testing.T) {
 		<-finish
 		return ctx.Err()
 	}}, Config{AMQPURLs: []string{b.URL}})
-	id := g.submit(t, typeDelay)
-	g.await(t, id, task.PhaseStarted)
-	position := g.cancel(t, w, "", id)
+	id := g.Submit(t, typeDelay)
+	g.Await(t, id, task.PhaseStarted)
+	position := g.Cancel(t, w, "", id)
 	await(t, ended)
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
 		return b.CancelPosition == int64(position) && slices.Equal(b.Cancelling, []string{id})
 	})
 	close(finish)
-	g.awaitEffect(t, w, position, id)
-	require.NotEmpty(t, g.of(id, task.PhaseCancelled), "it is on record before")
+	g.AwaitEffect(t, w, position, id)
+	require.NotEmpty(t, g.Of(id, task.PhaseCancelled), "it is on record before")
 }
 
 func TestCancelledBetweenAttempts(t *testing.T) {
@@ -186,14 +186,14 @@ func TestCancelledBetweenAttempts(t *testing.T) {
 	w, stop := run(t, &faults{delay: func(context.Context) error {
 		return task.RetryAfter(errors.New("later"), time.Second)
 	}}, Config{AMQPURLs: []string{b.URL}})
-	id := g.submit(t, typeDelay)
-	g.await(t, id, task.PhaseRetrying)
-	g.cancel(t, w, "enough", id)
-	end := g.await(t, id, task.PhaseCancelled)
+	id := g.Submit(t, typeDelay)
+	g.Await(t, id, task.PhaseRetrying)
+	g.Cancel(t, w, "enough", id)
+	end := g.Await(t, id, task.PhaseCancelled)
 	require.Equal(t, "enough", end.Reason)
-	require.Len(t, g.of(id, task.PhaseStarted), 1)
+	require.Len(t, g.Of(id, task.PhaseStarted), 1)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 func TestDrainLeavesACancelledTaskCancelled(t *testing.T) {
@@ -207,20 +207,20 @@ func TestDrainLeavesACancelledTaskCancelled(t *testing.T) {
 		<-finish
 		return ctx.Err()
 	}}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
-	id := g.submit(t, typeDelay)
-	g.await(t, id, task.PhaseStarted)
+	id := g.Submit(t, typeDelay)
+	g.Await(t, id, task.PhaseStarted)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		stop()
 	}()
 	require.ErrorIs(t, await(t, ended), errDraining)
-	position := g.cancel(t, w, "too late for a retry", id)
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.CancelPosition == int64(position) && b.Draining })
+	position := g.Cancel(t, w, "too late for a retry", id)
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.CancelPosition == int64(position) && b.Draining })
 	close(finish)
-	require.Equal(t, "too late for a retry", g.await(t, id, task.PhaseCancelled).Reason)
+	require.Equal(t, "too late for a retry", g.Await(t, id, task.PhaseCancelled).Reason)
 	await(t, stopped)
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 // A task whose connection was lost is lost; its next delivery is dropped.
@@ -236,25 +236,25 @@ func TestCancelledAndLost(t *testing.T) {
 		<-finish
 		return ctx.Err()
 	}}, Config{AMQPURLs: []string{proxy.URL()}})
-	id := g.submit(t, typeDelay)
-	g.await(t, id, task.PhaseStarted)
+	id := g.Submit(t, typeDelay)
+	g.Await(t, id, task.PhaseStarted)
 	proxy.Cut(brokertest.AMQP10)
 	require.ErrorIs(t, await(t, ended), broker.ErrDeliveryLost)
-	position := g.record("gone", id)
+	position := g.Record("gone", id)
 	proxy.Restore(brokertest.AMQP10)
 	// The handler of the first delivery runs yet, the second one is dropped.
-	g.await(t, id, task.PhaseCancelled)
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
+	g.Await(t, id, task.PhaseCancelled)
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
 		return b.CancelPosition == int64(position) && slices.Equal(b.Cancelling, []string{id})
 	})
-	require.EqualValues(t, 2, g.of(id, task.PhaseCancelled)[0].Key.Delivery)
+	require.EqualValues(t, 2, g.Of(id, task.PhaseCancelled)[0].Key.Delivery)
 	close(finish)
-	require.EqualValues(t, 1, g.await(t, id, task.PhaseLost).Key.Delivery)
-	g.awaitEffect(t, w, position, id)
+	require.EqualValues(t, 1, g.Await(t, id, task.PhaseLost).Key.Delivery)
+	g.AwaitEffect(t, w, position, id)
 	stop()
-	require.Len(t, g.of(id, task.PhaseStarted), 1)
-	require.Len(t, g.of(id, task.PhaseCancelled), 1)
-	g.requireSettled(t, typeDelay)
+	require.Len(t, g.Of(id, task.PhaseStarted), 1)
+	require.Len(t, g.Of(id, task.PhaseCancelled), 1)
+	g.RequireSettled(t, typeDelay)
 }
 
 // A cancellation ends the wait for a permit, and for being alone.
@@ -263,7 +263,7 @@ func TestCancelledWhileItWaitsToStart(t *testing.T) {
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay, typeFail)
 	g.setOptions(typeDelay, atMostOnce)
-	g.change(func() { g.mute, g.suspect = true, true })
+	g.Change(func() { g.Mute, g.Suspect = true, true })
 	other, finish := make(chan struct{}), make(chan struct{})
 	w, stop := run(t, &faults{
 		delay: func(context.Context) error { return errors.New("it was started") },
@@ -273,28 +273,28 @@ func TestCancelledWhileItWaitsToStart(t *testing.T) {
 			return nil
 		},
 	}, Config{AMQPURLs: []string{b.URL}})
-	beside := g.submit(t, typeFail)
+	beside := g.Submit(t, typeFail)
 	await(t, other)
 
-	unpermitted := g.submit(t, typeDelay)
-	g.awaitAsked(t)
-	position := g.cancel(t, w, "no permit", unpermitted)
+	unpermitted := g.Submit(t, typeDelay)
+	g.AwaitAsked(t)
+	position := g.Cancel(t, w, "no permit", unpermitted)
 	g.requireDropped(t, unpermitted, "no permit")
-	g.awaitEffect(t, w, position, unpermitted)
+	g.AwaitEffect(t, w, position, unpermitted)
 
-	g.change(func() { g.mute = false })
-	suspect := g.submit(t, typeDelay)
+	g.Change(func() { g.Mute = false })
+	suspect := g.Submit(t, typeDelay)
 	wants := func() bool {
 		s, _ := w.gate.now()
 		return s.alone
 	}
 	brokertest.Eventually(t, patience, wants)
-	position = g.cancel(t, w, "never alone", suspect)
+	position = g.Cancel(t, w, "never alone", suspect)
 	g.requireDropped(t, suspect, "never alone")
-	g.awaitEffect(t, w, position, suspect)
+	g.AwaitEffect(t, w, position, suspect)
 	brokertest.Eventually(t, patience, func() bool { return !wants() })
 	close(finish)
-	g.await(t, beside, task.PhaseSucceeded)
+	g.Await(t, beside, task.PhaseSucceeded)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }

@@ -48,22 +48,22 @@ func TestConcurrencyFollowsTheGateway(t *testing.T) {
 		},
 	}, Config{AMQPURLs: []string{b.URL}, Concurrency: 4, Prefetch: 2})
 	for range tasks {
-		g.submit(t, typeDelay)
+		g.Submit(t, typeDelay)
 	}
 	runs := func(n int32, held int) {
 		t.Helper()
 		brokertest.Eventually(t, patience, func() bool { return running.Load() == n })
-		g.awaitReady(t, g.names.Work(typeDelay), tasks-held)
+		g.AwaitReady(t, g.Names.Work(typeDelay), tasks-held)
 	}
 	runs(4, 4+2)
 	set := func(n int32) {
 		t.Helper()
-		g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Concurrency = n })
+		g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Concurrency = n })
 		want := n
 		if n == 0 {
 			want = 4
 		}
-		load := slotsOf(g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return slotsOf(b, typeDelay).Concurrency == want }), typeDelay)
+		load := slotsOf(g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return slotsOf(b, typeDelay).Concurrency == want }), typeDelay)
 		require.EqualValues(t, 4, load.Configured)
 	}
 	// More: they are taken at once, and what is fetched besides grows with them.
@@ -73,27 +73,27 @@ func TestConcurrencyFollowsTheGateway(t *testing.T) {
 	set(2)
 	runs(16, 16+0)
 	// A full type does not hold up another.
-	g.submit(t, typeFail)
+	g.Submit(t, typeFail)
 	await(t, failed)
 	// Who knows nothing of operators changes nothing.
-	g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Provisional, p.Concurrency, p.Pause = true, 0, nil })
-	g.control(t, w, typeFail, func(p *brokerv1.TypePolicy) { p.Concurrency = 1 })
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
+	g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Provisional, p.Concurrency, p.Pause = true, 0, nil })
+	g.Control(t, w, typeFail, func(p *brokerv1.TypePolicy) { p.Concurrency = 1 })
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
 		return slotsOf(b, typeFail).Concurrency == 1 && slotsOf(b, typeDelay).Concurrency == 2
 	})
 	for range 14 {
 		finish <- struct{}{}
 	}
 	brokertest.Eventually(t, patience, func() bool { return running.Load() == 2 })
-	g.awaitReady(t, g.names.Work(typeDelay), tasks-16-1)
+	g.AwaitReady(t, g.Names.Work(typeDelay), tasks-16-1)
 	require.EqualValues(t, 2, running.Load())
 	set(0)
 	brokertest.Eventually(t, patience, func() bool { return running.Load() == 4 })
 	close(finish)
-	g.awaitReady(t, g.names.Work(typeDelay), 0)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 0)
 	stop()
-	g.requireSettled(t, typeDelay)
-	last := slotsOf(g.lastBeat(w), typeDelay)
+	g.RequireSettled(t, typeDelay)
+	last := slotsOf(g.LastBeat(w), typeDelay)
 	require.EqualValues(t, tasks, last.Started)
 	require.EqualValues(t, tasks, last.Succeeded)
 	require.Zero(t, last.Failed)
@@ -117,19 +117,19 @@ func TestConcurrencyChangesUnderLoad(t *testing.T) {
 	steps := []int32{32, 1, 32, 31, 2, 16, 1, 32, 3}
 	var ids []string
 	for n := range tasks {
-		ids = append(ids, g.submit(t, typeDelay))
+		ids = append(ids, g.Submit(t, typeDelay))
 		if every := tasks / len(steps); n%every == every-1 && n/every < len(steps) {
-			g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Concurrency = steps[n/every] })
+			g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Concurrency = steps[n/every] })
 		}
 	}
 	brokertest.Eventually(t, 4*patience, func() bool { return c.ended.Load() >= tasks })
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 	require.EqualValues(t, tasks, c.begun.Load())
 	require.LessOrEqual(t, most.Load(), int32(32))
 	for _, id := range ids {
 		require.Equal(t, 1, c.starts[id])
-		brokertest.Eventually(t, patience, func() bool { return len(g.of(id, task.PhaseSucceeded)) == 1 })
+		brokertest.Eventually(t, patience, func() bool { return len(g.Of(id, task.PhaseSucceeded)) == 1 })
 	}
 }
 
@@ -147,33 +147,33 @@ func TestPausedTypeStartsNothing(t *testing.T) {
 		},
 		fail: func(context.Context) error { return nil },
 	}, Config{AMQPURLs: []string{b.URL}, Concurrency: 1, Prefetch: 2})
-	first := g.submit(t, typeDelay)
+	first := g.Submit(t, typeDelay)
 	require.Equal(t, first, await(t, started))
-	second := g.submit(t, typeDelay)
-	g.awaitReady(t, g.names.Work(typeDelay), 0)
+	second := g.Submit(t, typeDelay)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 0)
 
-	g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Pause = &brokerv1.Pause{Reason: "maintenance"} })
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return slotsOf(b, typeDelay).Paused && !slotsOf(b, typeFail).Paused })
-	g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Provisional, p.Pause = true, nil })
+	g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Pause = &brokerv1.Pause{Reason: "maintenance"} })
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return slotsOf(b, typeDelay).Paused && !slotsOf(b, typeFail).Paused })
+	g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Provisional, p.Pause = true, nil })
 	finish <- struct{}{}
-	g.await(t, first, task.PhaseSucceeded)
-	g.await(t, g.submit(t, typeFail), task.PhaseSucceeded)
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	g.Await(t, first, task.PhaseSucceeded)
+	g.Await(t, g.Submit(t, typeFail), task.PhaseSucceeded)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
 	require.Empty(t, started)
 
 	// It ends by itself, by the gateways' clock.
 	until := time.Now().Add(500 * time.Millisecond)
-	g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) {
+	g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) {
 		p.Pause = &brokerv1.Pause{Reason: "maintenance", Until: timestamppb.New(until)}
 	})
 	require.Equal(t, second, await(t, started))
 	require.False(t, time.Now().Before(until))
 	finish <- struct{}{}
-	g.await(t, second, task.PhaseSucceeded)
-	require.Len(t, g.of(second), 2, "the pause has cost it nothing")
+	g.Await(t, second, task.PhaseSucceeded)
+	require.Len(t, g.Of(second), 2, "the pause has cost it nothing")
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 // A worker that comes to a paused type takes nothing from the beginning.
@@ -181,17 +181,17 @@ func TestTypeIsPausedFromTheStart(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
-	g.change(func() {
-		g.policies[typeDelay].Pause, g.policies[typeDelay].Concurrency = &brokerv1.Pause{Reason: "not yet"}, 3
+	g.Change(func() {
+		g.Policies[typeDelay].Pause, g.Policies[typeDelay].Concurrency = &brokerv1.Pause{Reason: "not yet"}, 3
 	})
-	id := g.submit(t, typeDelay)
+	id := g.Submit(t, typeDelay)
 	w, _ := run(t, &faults{delay: func(context.Context) error { return nil }}, Config{AMQPURLs: []string{b.URL}})
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
 		return slotsOf(b, typeDelay).Paused && slotsOf(b, typeDelay).Concurrency == 3 && b.Control == 1
 	})
-	require.Empty(t, g.of(id))
-	g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Pause = nil })
-	require.EqualValues(t, 1, g.await(t, id, task.PhaseSucceeded).Key.Delivery, "it was never fetched before")
+	require.Empty(t, g.Of(id))
+	g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Pause = nil })
+	require.EqualValues(t, 1, g.Await(t, id, task.PhaseSucceeded).Key.Delivery, "it was never fetched before")
 }
 
 func TestGatewayDrainsTheWorker(t *testing.T) {
@@ -208,15 +208,15 @@ func TestGatewayDrainsTheWorker(t *testing.T) {
 	}})
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(t.Context()) }()
-	id := g.submit(t, typeDelay)
+	id := g.Submit(t, typeDelay)
 	await(t, started)
 	for range 2 {
-		g.say(t, w, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Drain{Drain: &brokerv1.DrainRequest{Reason: "the host goes away"}}})
+		g.Say(t, w, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Drain{Drain: &brokerv1.DrainRequest{Reason: "the host goes away"}}})
 	}
 	log.await(t, "the host goes away")
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.Draining && !b.Goodbye })
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.Draining && !b.Goodbye })
 	close(finish)
-	g.await(t, id, task.PhaseSucceeded)
+	g.Await(t, id, task.PhaseSucceeded)
 	require.NoError(t, await(t, ended))
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.Goodbye })
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return b.Goodbye })
 }

@@ -16,10 +16,35 @@ import (
 	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
+// delivery is what an execution needs of a [broker.WorkDelivery].
+type delivery interface {
+	Task(taskType string) (broker.TaskMessage, error)
+	Attempt() int
+	Acquired() int64
+	Settled() int64
+	PutOff() (from, to int64)
+	Failed() int64
+	Alone() bool
+	History() *brokerv1.AttemptHistory
+
+	Accept(ctx context.Context) error
+	Release(ctx context.Context) error
+	Postpone(ctx context.Context, until time.Time) error
+	Retry(ctx context.Context, again broker.Again) error
+	DeadLetter(ctx context.Context, death broker.Death) error
+}
+
+// statusWriter is what a worker needs of a [broker.StatusWriter].
+type statusWriter interface {
+	Run(ctx context.Context)
+	Write(ctx context.Context, e *task.Event) (*broker.Receipt, error)
+	Mark(ctx context.Context, marker string) (*broker.Receipt, error)
+}
+
 // execution is one delivery of a task, from its arrival to its settlement.
 type execution struct {
 	*consumption
-	delivery *broker.WorkDelivery
+	delivery delivery
 	msg      broker.TaskMessage
 	key      runKey
 	rules    *rules
@@ -36,9 +61,11 @@ type execution struct {
 	sayLost  func()
 	stream   responseStream
 	progress progress
+	// heard gets every report of progress, none is left out; nil for nobody.
+	heard task.Reporter
 }
 
-func (c *consumption) execution(d *broker.WorkDelivery) *execution {
+func (c *consumption) execution(d delivery) *execution {
 	x := &execution{consumption: c, delivery: d, base: context.WithoutCancel(c.attached)}
 	x.sayLost = sync.OnceFunc(x.reportLost)
 	x.share = sync.OnceFunc(func() {

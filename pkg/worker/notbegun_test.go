@@ -18,6 +18,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/worker/gatewaytest"
 )
 
 // atMostOnce makes a type one that runs at most once.
@@ -53,11 +54,11 @@ func TestTaskThatCouldNotBeginComesBack(t *testing.T) {
 			if message == nil {
 				message = func(*broker.TaskMessage) {}
 			}
-			id := p.submit(t, typeDelay, message)
-			end := p.await(t, id, task.PhaseSucceeded)
+			id := p.Submit(t, typeDelay, message)
+			end := p.Await(t, id, task.PhaseSucceeded)
 			require.Equal(t, 1, end.Key.Attempt)
 			require.EqualValues(t, 3, end.Key.Delivery)
-			released, started := p.of(id, task.PhaseReleased), p.of(id, task.PhaseStarted)
+			released, started := p.Of(id, task.PhaseReleased), p.Of(id, task.PhaseStarted)
 			require.Len(t, released, 2)
 			require.Len(t, started, 3)
 			for i, e := range released {
@@ -71,7 +72,7 @@ func TestTaskThatCouldNotBeginComesBack(t *testing.T) {
 				require.Equal(t, name == "a resend", r.Extra, "nothing was begun before: %+v", r)
 			}
 			p.stop()
-			p.requireSettled(t, typeDelay)
+			p.RequireSettled(t, typeDelay)
 			require.EqualValues(t, 3, calls.Load())
 		})
 	}
@@ -80,7 +81,7 @@ func TestTaskThatCouldNotBeginComesBack(t *testing.T) {
 // records are the executions of a task.
 func (g *gateway) records(id string) []task.Record {
 	var history []task.NumberedEvent
-	for _, e := range g.of(id) {
+	for _, e := range g.Of(id) {
 		history = append(history, task.NumberedEvent{Event: e})
 	}
 	return task.Records(history)
@@ -103,25 +104,25 @@ func TestTaskThatCouldNotBeginAndWasNotSettled(t *testing.T) {
 		<-fail
 		return task.NotBegun(errors.New("no connection"))
 	}}, Config{AMQPURLs: []string{proxy.URL()}})
-	id := g.submit(t, typeDelay)
+	id := g.Submit(t, typeDelay)
 	await(t, running)
 	proxy.Stall(brokertest.AMQP10)
 	close(fail)
-	g.await(t, id, task.PhaseReleased)
+	g.Await(t, id, task.PhaseReleased)
 	proxy.Drop(brokertest.AMQP10)
 	proxy.Restore(brokertest.AMQP10)
-	end := g.await(t, id, task.PhaseSucceeded)
+	end := g.Await(t, id, task.PhaseSucceeded)
 	require.EqualValues(t, 2, end.Key.Delivery)
 	require.EqualValues(t, 2, calls.Load())
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 func TestSuspectThatCouldNotBeginIsNoCrash(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
-	g.change(func() { g.suspect = true })
+	g.Change(func() { g.Suspect = true })
 	var calls atomic.Int32
 	w, stop := run(t, &faults{delay: func(context.Context) error {
 		if calls.Add(1) == 1 {
@@ -129,16 +130,16 @@ func TestSuspectThatCouldNotBeginIsNoCrash(t *testing.T) {
 		}
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}})
-	id := g.submit(t, typeDelay, func(m *broker.TaskMessage) { m.Resend = true })
-	g.await(t, id, task.PhaseSucceeded)
-	starts := g.of(id, task.PhaseStarted)
+	id := g.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.Resend = true })
+	g.Await(t, id, task.PhaseSucceeded)
+	starts := g.Of(id, task.PhaseStarted)
 	require.Len(t, starts, 2)
 	for _, e := range starts {
 		require.True(t, e.Execution.Alone)
 	}
-	require.Empty(t, g.of(id, task.PhaseRetrying), "no attempt was spent")
+	require.Empty(t, g.Of(id, task.PhaseRetrying), "no attempt was spent")
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 	s, _ := w.gate.now()
 	require.Equal(t, gateState{}, s, "others may run again")
 }
@@ -164,13 +165,13 @@ func TestWhatADrainFindsNotBegunIsGivenBack(t *testing.T) {
 	g := startGateway(t, b, typeDelay)
 	started := make(chan struct{}, 1)
 	_, stop := run(t, &faults{delay: endsUnbegun(started)}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
-	id := g.submit(t, typeDelay)
+	id := g.Submit(t, typeDelay)
 	await(t, started)
 	stop()
-	released := g.await(t, id, task.PhaseReleased)
+	released := g.Await(t, id, task.PhaseReleased)
 	require.True(t, released.NotBegun())
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
-	require.NotContains(t, b.Drain(t, g.names.Work(typeDelay))[0].Headers, "x-opt-warren-put-off-to", "it is not put off")
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
+	require.NotContains(t, b.Drain(t, g.Names.Work(typeDelay))[0].Headers, "x-opt-warren-put-off-to", "it is not put off")
 }
 
 func TestDrainDoesNotSpendThePermitOfWhatWasNotBegun(t *testing.T) {
@@ -181,7 +182,7 @@ func TestDrainDoesNotSpendThePermitOfWhatWasNotBegun(t *testing.T) {
 	started := make(chan struct{}, 1)
 	handler := endsUnbegun(started)
 	_, stop := run(t, &faults{delay: handler}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
-	id := g.submit(t, typeDelay)
+	id := g.Submit(t, typeDelay)
 	await(t, started)
 	stop()
 	run(t, &faults{delay: handler}, Config{AMQPURLs: []string{b.URL}})
@@ -192,11 +193,11 @@ func TestLostLinkDoesNotSpendThePermitOfWhatWasNotBegun(t *testing.T) {
 	t.Parallel()
 	started := make(chan struct{}, 1)
 	p := workplace(t, endsUnbegun(started), atMostOnce)
-	id := p.submit(t, typeDelay)
+	id := p.Submit(t, typeDelay)
 	await(t, started)
 	p.proxy.Drop(brokertest.AMQP10)
 	p.requireStartedAgain(t, id)
-	p.await(t, id, task.PhaseLost)
+	p.Await(t, id, task.PhaseLost)
 	require.Equal(t, task.OutcomeReleased, p.records(id)[0].Outcome, "that nothing was begun is more than that the connection was lost")
 }
 
@@ -204,10 +205,10 @@ func TestLostLinkDoesNotSpendThePermitOfWhatWasNotBegun(t *testing.T) {
 // ends well with its second start.
 func (g *gateway) requireStartedAgain(t testing.TB, id string) {
 	t.Helper()
-	g.await(t, id, task.PhaseSucceeded)
-	require.True(t, g.of(id, task.PhaseReleased)[0].NotBegun())
-	require.Len(t, g.of(id, task.PhaseStarted), 2)
-	require.Empty(t, g.of(id, task.PhaseDeadLettered))
+	g.Await(t, id, task.PhaseSucceeded)
+	require.True(t, g.Of(id, task.PhaseReleased)[0].NotBegun())
+	require.Len(t, g.Of(id, task.PhaseStarted), 2)
+	require.Empty(t, g.Of(id, task.PhaseDeadLettered))
 	records := g.records(id)
 	require.Len(t, records, 2)
 	require.Contains(t, records[0].Decision, "not begun: ")
@@ -219,18 +220,18 @@ func TestLostLinkBeforeTheHandlerSpendsNoPermit(t *testing.T) {
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	g.setOptions(typeDelay, atMostOnce)
-	g.change(func() { g.mute = true })
+	g.Change(func() { g.Mute = true })
 	proxy := brokertest.NewProxy(t, b.URL)
 	var calls atomic.Int32
 	w, _ := run(t, &faults{delay: func(context.Context) error {
 		calls.Add(1)
 		return nil
 	}}, Config{AMQPURLs: []string{proxy.URL()}})
-	id := g.submit(t, typeDelay)
-	g.awaitAsked(t)
+	id := g.Submit(t, typeDelay)
+	g.AwaitAsked(t)
 	proxy.Stall(brokertest.AMQP091)
-	g.change(func() { g.mute = false })
-	require.NoError(t, g.answerStarts(t.Context()))
+	g.Change(func() { g.Mute = false })
+	require.NoError(t, g.AnswerStarts(t.Context()))
 	brokertest.Eventually(t, patience, func() bool {
 		w.starts.mu.Lock()
 		defer w.starts.mu.Unlock()
@@ -241,7 +242,7 @@ func TestLostLinkBeforeTheHandlerSpendsNoPermit(t *testing.T) {
 	brokertest.Eventually(t, patience, func() bool { return w.links.Load() == 0 })
 	proxy.Restore(brokertest.AMQP091)
 	g.requireStartedAgain(t, id)
-	require.Contains(t, g.of(id, task.PhaseReleased)[0].Decision, "connection")
+	require.Contains(t, g.Of(id, task.PhaseReleased)[0].Decision, "connection")
 	require.EqualValues(t, 1, calls.Load())
 }
 
@@ -251,22 +252,22 @@ func TestDrainBeforeTheHandlerSpendsNoPermit(t *testing.T) {
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	g.setOptions(typeDelay, atMostOnce)
-	g.change(func() { g.mute = true })
+	g.Change(func() { g.Mute = true })
 	_, stop := run(t, &faults{delay: func(context.Context) error {
 		t.Error("it was not permitted")
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
-	id := g.submit(t, typeDelay)
-	g.awaitAsked(t)
+	id := g.Submit(t, typeDelay)
+	g.AwaitAsked(t)
 	stop()
-	released := g.await(t, id, task.PhaseReleased)
+	released := g.Await(t, id, task.PhaseReleased)
 	require.True(t, released.NotBegun())
 	// The answer comes when nobody waits for it.
-	g.change(func() { g.mute = false })
-	require.NoError(t, g.answerStarts(t.Context()))
+	g.Change(func() { g.Mute = false })
+	require.NoError(t, g.AnswerStarts(t.Context()))
 	run(t, &faults{delay: func(context.Context) error { return nil }}, Config{AMQPURLs: []string{b.URL}})
-	g.await(t, id, task.PhaseSucceeded)
-	require.Empty(t, g.of(id, task.PhaseDeadLettered))
+	g.Await(t, id, task.PhaseSucceeded)
+	require.Empty(t, g.Of(id, task.PhaseDeadLettered))
 }
 
 // A worker that drains before it could ask for a start gives the task back at once.
@@ -279,13 +280,13 @@ func TestDrainBeforeAStartWasAskedFor(t *testing.T) {
 		t.Error("it was not permitted")
 		return nil
 	}}, Config{AMQPURLs: []string{proxy.URL()}, Grace: -1})
-	queue := g.names.Work(typeDelay)
+	queue := g.Names.Work(typeDelay)
 	brokertest.Eventually(t, patience, func() bool {
-		_, consumers := g.count(t, queue)
+		_, consumers := g.Count(t, queue)
 		return consumers == 1
 	})
 	proxy.Stall(brokertest.AMQP091)
-	g.submit(t, typeDelay, func(m *broker.TaskMessage) { m.Run = 2 })
+	g.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.Run = 2 })
 	brokertest.Eventually(t, patience, func() bool {
 		s, _ := w.gate.now()
 		return s.executing == 1
@@ -295,7 +296,7 @@ func TestDrainBeforeAStartWasAskedFor(t *testing.T) {
 		defer close(ended)
 		stop()
 	}()
-	g.awaitReady(t, queue, 1)
+	g.AwaitReady(t, queue, 1)
 	proxy.Restore()
 	await(t, ended)
 	require.NotContains(t, b.Drain(t, queue)[0].Headers, "x-opt-warren-put-off-to", "it is not put off")
@@ -307,7 +308,7 @@ func TestPermitThatComesTooLateIsNotSpent(t *testing.T) {
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	g.setOptions(typeDelay, atMostOnce)
-	g.change(func() { g.mute = true })
+	g.Change(func() { g.Mute = true })
 	w, err := New(Config{AMQPURLs: []string{b.URL}, Logger: quiet()})
 	require.NoError(t, err)
 	w.startTimeout = 200 * time.Millisecond
@@ -316,29 +317,29 @@ func TestPermitThatComesTooLateIsNotSpent(t *testing.T) {
 		return nil
 	}})
 	stop := serve(t, w)
-	id := g.submit(t, typeDelay)
-	released := g.await(t, id, task.PhaseReleased)
+	id := g.Submit(t, typeDelay)
+	released := g.Await(t, id, task.PhaseReleased)
 	require.True(t, released.NotBegun())
 	require.Contains(t, released.Decision, "no gateway")
 	stop()
-	require.Empty(t, g.of(id, task.PhaseStarted))
-	g.change(func() { g.mute = false })
-	require.NoError(t, g.answerStarts(t.Context()))
+	require.Empty(t, g.Of(id, task.PhaseStarted))
+	g.Change(func() { g.Mute = false })
+	require.NoError(t, g.AnswerStarts(t.Context()))
 	// Then it is given back by one that is paused, and put off by one that asks in vain.
-	g.change(func() {
+	g.Change(func() {
 		r := task.StartRequest{
 			RequestID: "now", TaskID: id, Type: typeDelay, Run: 1, Attempt: 1, Copy: released.Key.Copy,
 			Delivery: 4, PutOffFrom: 3, PutOffTo: 3, AtMostOnce: true,
 		}
-		require.EqualValues(t, 1, g.claims[claimKey(r)].Delivery, "the permit is on record")
-		require.Equal(t, task.VerdictStart, g.decide(r).Verdict)
+		require.EqualValues(t, 1, g.Claims[gatewaytest.ClaimKey(r)].Delivery, "the permit is on record")
+		require.Equal(t, task.VerdictStart, g.Decide(r).Verdict)
 	})
 }
 
 func TestDecisionOfWhatWasNotBegunIsBounded(t *testing.T) {
 	t.Parallel()
 	p := workplace(t, func(context.Context) error { return task.NotBegun(errors.New("\xff" + strings.Repeat("ä", 1<<20))) })
-	e := p.await(t, p.submit(t, typeDelay), task.PhaseReleased)
+	e := p.Await(t, p.Submit(t, typeDelay), task.PhaseReleased)
 	require.LessOrEqual(t, len(e.Decision), maxDecision+20)
 	require.True(t, utf8.ValidString(e.Decision))
 	require.Contains(t, e.Decision, "cut")

@@ -47,30 +47,30 @@ func TestPauseGivesBackWhatIsNotStarted(t *testing.T) {
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 1, Prefetch: 2})
 	for range 4 {
-		g.submit(t, typeDelay)
+		g.Submit(t, typeDelay)
 	}
 	first := await(t, started)
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
 	w.Pause("for a while")
-	g.awaitReady(t, g.names.Work(typeDelay), 3)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 3)
 
 	// What runs goes on, and its free slot is not used.
 	finish <- struct{}{}
-	g.await(t, first, task.PhaseSucceeded)
+	g.Await(t, first, task.PhaseSucceeded)
 	brokertest.Eventually(t, patience, func() bool {
 		s, _ := w.gate.now()
 		return s.executing == 0
 	})
-	g.awaitReady(t, g.names.Work(typeDelay), 3)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 3)
 	require.Empty(t, started)
 
 	w.Resume()
 	for range 3 {
 		finish <- struct{}{}
-		g.await(t, await(t, started), task.PhaseSucceeded)
+		g.Await(t, await(t, started), task.PhaseSucceeded)
 	}
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 func TestPausedWorkerIsRegisteredAndBeats(t *testing.T) {
@@ -85,34 +85,34 @@ func TestPausedWorkerIsRegisteredAndBeats(t *testing.T) {
 		return nil
 	}})
 	w.Pause("from the start")
-	id := g.submit(t, typeDelay)
+	id := g.Submit(t, typeDelay)
 	stop := serve(t, w)
 	beaten := func() bool {
-		_, beats := g.snapshot()
+		_, beats := g.Snapshot()
 		return len(beats) > 0 && len(beats[len(beats)-1].Types) == 1
 	}
 	brokertest.Eventually(t, patience, beaten)
-	_, consumers := g.count(t, g.names.Work(typeDelay))
+	_, consumers := g.Count(t, g.Names.Work(typeDelay))
 	require.Equal(t, 1, consumers, "it waits at its queue")
 	require.Empty(t, handled)
-	require.Empty(t, g.of(id))
+	require.Empty(t, g.Of(id))
 
 	// It hears what gateways say.
-	g.change(func() { g.again = true })
+	g.Change(func() { g.Again = true })
 	brokertest.Eventually(t, patience, func() bool {
-		requests, _ := g.snapshot()
+		requests, _ := g.Snapshot()
 		return len(requests) >= 2
 	})
 	require.Empty(t, handled)
 	w.Resume()
 	await(t, handled)
-	g.await(t, id, task.PhaseSucceeded)
+	g.Await(t, id, task.PhaseSucceeded)
 
 	// It ends while it is paused.
 	w.Pause("until the end")
-	g.submit(t, typeDelay)
+	g.Submit(t, typeDelay)
 	stop()
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
 	require.Empty(t, handled)
 }
 
@@ -129,7 +129,7 @@ func TestPauseOutlivesTheConnection(t *testing.T) {
 	}}, Config{AMQPURLs: []string{proxy.URL()}})
 	consumed := func(by int) func() bool {
 		return func() bool {
-			_, consumers := g.count(t, g.names.Work(typeDelay))
+			_, consumers := g.Count(t, g.Names.Work(typeDelay))
 			return consumers == by
 		}
 	}
@@ -139,8 +139,8 @@ func TestPauseOutlivesTheConnection(t *testing.T) {
 	brokertest.Eventually(t, patience, consumed(0))
 	proxy.Restore(brokertest.AMQP10)
 	brokertest.Eventually(t, patience, consumed(1))
-	g.submit(t, typeDelay)
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	g.Submit(t, typeDelay)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
 	require.Empty(t, handled)
 	w.Resume()
 	await(t, handled)
@@ -173,7 +173,7 @@ func TestPauseUnderLoad(t *testing.T) {
 	types := []string{typeDelay, typeFail}
 	var ids []string
 	for n := range tasks {
-		ids = append(ids, g.submit(t, types[n%2]))
+		ids = append(ids, g.Submit(t, types[n%2]))
 		if n%(tasks/4) != tasks/8 {
 			continue
 		}
@@ -188,27 +188,27 @@ func TestPauseUnderLoad(t *testing.T) {
 		callers.Wait()
 		w.Pause("for a look")
 		brokertest.Eventually(t, patience, func() error {
-			waiting, _ := g.count(t, g.names.Work(typeDelay))
-			more, _ := g.count(t, g.names.Work(typeFail))
+			waiting, _ := g.Count(t, g.Names.Work(typeDelay))
+			more, _ := g.Count(t, g.Names.Work(typeFail))
 			if held := int64(len(ids)) - c.ended.Load() - int64(waiting+more); held != 0 {
 				return fmt.Errorf("%d tasks are neither done nor in their queue", held)
 			}
 			return nil
 		})
 		before := c.begun.Load()
-		ids = append(ids, g.submit(t, types[n%2]))
+		ids = append(ids, g.Submit(t, types[n%2]))
 		require.Equal(t, before, c.begun.Load(), "nothing is started while it is paused")
 		w.Resume()
 	}
 	brokertest.Eventually(t, patience, func() bool { return c.ended.Load() >= int64(len(ids)) })
 	stop()
 	for _, taskType := range types {
-		g.requireSettled(t, taskType)
+		g.RequireSettled(t, taskType)
 	}
 	require.EqualValues(t, len(ids), c.ended.Load(), "each is started once")
 	for _, id := range ids {
 		require.Equal(t, 1, c.starts[id])
-		require.NotEmpty(t, g.of(id, task.PhaseSucceeded))
+		require.NotEmpty(t, g.Of(id, task.PhaseSucceeded))
 	}
 }
 
@@ -216,7 +216,7 @@ func TestSuspectDoesNotWaitInAPausedWorker(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay, typeFail)
-	g.change(func() { g.suspect = true })
+	g.Change(func() { g.Suspect = true })
 	other, finish := make(chan struct{}), make(chan struct{})
 	w, stop := run(t, &faults{
 		delay: func(context.Context) error { return nil },
@@ -226,9 +226,9 @@ func TestSuspectDoesNotWaitInAPausedWorker(t *testing.T) {
 			return nil
 		},
 	}, Config{AMQPURLs: []string{b.URL}})
-	beside := g.submit(t, typeFail)
+	beside := g.Submit(t, typeFail)
 	await(t, other)
-	suspect := g.submit(t, typeDelay, func(m *broker.TaskMessage) { m.Resend = true })
+	suspect := g.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.Resend = true })
 	wants := func() bool {
 		s, _ := w.gate.now()
 		return s.alone
@@ -236,16 +236,16 @@ func TestSuspectDoesNotWaitInAPausedWorker(t *testing.T) {
 	brokertest.Eventually(t, patience, wants)
 	w.Pause("for a while")
 	brokertest.Eventually(t, patience, func() bool { return !wants() })
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
-	require.Empty(t, g.of(suspect))
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
+	require.Empty(t, g.Of(suspect))
 
 	close(finish)
-	g.await(t, beside, task.PhaseSucceeded)
+	g.Await(t, beside, task.PhaseSucceeded)
 	w.Resume()
-	g.await(t, suspect, task.PhaseSucceeded)
-	require.True(t, g.of(suspect, task.PhaseStarted)[0].Execution.Alone)
+	g.Await(t, suspect, task.PhaseSucceeded)
+	require.True(t, g.Of(suspect, task.PhaseStarted)[0].Execution.Alone)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 // A permit that comes once the worker is paused is not used, and not spent.
@@ -254,24 +254,24 @@ func TestPermitIsNotSpentByAPause(t *testing.T) {
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	g.setOptions(typeDelay, atMostOnce)
-	g.change(func() { g.mute = true })
+	g.Change(func() { g.Mute = true })
 	var starts atomic.Int32
 	w, stop := run(t, &faults{delay: func(context.Context) error {
 		starts.Add(1)
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}})
-	id := g.submit(t, typeDelay)
-	g.awaitAsked(t)
+	id := g.Submit(t, typeDelay)
+	g.AwaitAsked(t)
 	w.Pause("for a while")
-	g.change(func() { g.mute = false })
-	require.NoError(t, g.answerStarts(t.Context()))
-	released := g.await(t, id, task.PhaseReleased)
+	g.Change(func() { g.Mute = false })
+	require.NoError(t, g.AnswerStarts(t.Context()))
+	released := g.Await(t, id, task.PhaseReleased)
 	require.True(t, released.NotBegun())
 	require.Contains(t, released.Decision, "paused")
 	require.Zero(t, starts.Load())
 	w.Resume()
-	g.await(t, id, task.PhaseSucceeded)
+	g.Await(t, id, task.PhaseSucceeded)
 	require.EqualValues(t, 1, starts.Load())
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }

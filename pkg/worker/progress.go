@@ -34,6 +34,9 @@ func (x *execution) reportProgress(r task.ProgressReport) {
 	if p.stopped {
 		return
 	}
+	if x.heard != nil {
+		x.heard(r)
+	}
 	p.latest = &r
 	if p.ended == nil {
 		p.ended = make(chan struct{})

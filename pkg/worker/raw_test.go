@@ -133,18 +133,18 @@ func TestTasksOfADescriptionByHand(t *testing.T) {
 			return nil
 		}))
 	payload := func(m *broker.TaskMessage) { m.Payload = []byte("\xfe\xff") }
-	end := g.await(t, g.submit(t, typeSay, payload), task.PhaseSucceeded)
+	end := g.Await(t, g.Submit(t, typeSay, payload), task.PhaseSucceeded)
 	require.Equal(t, "\xfe\xff\xfe\xff", string(end.Message))
 
-	id := g.submit(t, typeCount, payload)
-	end = g.await(t, id, task.PhaseSucceeded)
+	id := g.Submit(t, typeCount, payload)
+	end = g.Await(t, id, task.PhaseSucceeded)
 	require.Equal(t, "\xfe\xff", string(end.Message), "the last one is the result")
-	messages := g.of(id, task.PhaseMessage)
+	messages := g.Of(id, task.PhaseMessage)
 	require.Len(t, messages, 2)
 	require.Equal(t, "\xfe", string(messages[0].Message))
 	require.Equal(t, "\xfe\xff", string(messages[1].Message))
 
-	requests, _ := g.snapshot()
+	requests, _ := g.Snapshot()
 	require.Equal(t, []string{"acme.v1.Echo"}, requests[0].GetRegistration().Services)
 	require.Equal(t, [][]byte{echoFile(t)}, requests[0].GetRegistration().Files)
 }
@@ -158,10 +158,10 @@ func TestStreamThatHasBegunIsNotGivenBack(t *testing.T) {
 		}
 		return task.NotBegun(status.Error(codes.NotFound, "gone"))
 	}))
-	id := g.submit(t, typeCount)
-	dead := g.await(t, id, task.PhaseDeadLettered)
+	id := g.Submit(t, typeCount)
+	dead := g.Await(t, id, task.PhaseDeadLettered)
 	require.EqualValues(t, codes.NotFound, dead.Failure.Code)
-	require.Empty(t, g.of(id, task.PhaseReleased))
+	require.Empty(t, g.Of(id, task.PhaseReleased))
 }
 
 func TestStreamThatHasNotBegunIsGivenBack(t *testing.T) {
@@ -173,10 +173,10 @@ func TestStreamThatHasNotBegunIsGivenBack(t *testing.T) {
 		}
 		return send([]byte("x"))
 	}))
-	id := g.submit(t, typeCount)
-	end := g.await(t, id, task.PhaseSucceeded)
+	id := g.Submit(t, typeCount)
+	end := g.Await(t, id, task.PhaseSucceeded)
 	require.Equal(t, "x", string(end.Message))
-	require.Len(t, g.of(id, task.PhaseReleased), 1)
+	require.Len(t, g.Of(id, task.PhaseReleased), 1)
 	require.Equal(t, 1, end.Key.Attempt)
 }
 
@@ -186,10 +186,10 @@ func TestHeadersOfARawCall(t *testing.T) {
 		md, _ := metadata.FromIncomingContext(ctx)
 		return in, grpc.SetHeader(ctx, md)
 	}, nil))
-	id := g.submit(t, typeSay, func(m *broker.TaskMessage) {
+	id := g.Submit(t, typeSay, func(m *broker.TaskMessage) {
 		m.Metadata = map[string][][]byte{"x-tenant": {[]byte("a"), []byte("b")}, "x-raw-bin": {{0, 255}}}
 	})
-	end := g.await(t, id, task.PhaseSucceeded)
+	end := g.Await(t, id, task.PhaseSucceeded)
 	require.Equal(t, task.Metadata{"x-tenant": {"a", "b"}, "x-raw-bin": {"\x00\xff"}}, end.Headers)
 	require.Nil(t, end.Trailers)
 }

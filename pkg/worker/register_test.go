@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/interop/grpc_testing"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/catalogue"
 )
@@ -32,6 +33,18 @@ func TestRegisterWrongImplementationPanics(t *testing.T) {
 		w.RegisterService(&demov1.ImageService_ServiceDesc, &server{})
 	})
 	require.Empty(t, w.methods)
+}
+
+func TestARefusedWorkerSaysWhy(t *testing.T) {
+	t.Parallel()
+	w := workerOf(t, &server{}, Config{})
+	_, err := w.accepted(&brokerv1.RegistrationAnswer{Refusals: []*brokerv1.Refusal{
+		{Name: "acme.v1.Echoes.Say", Message: "acme.v1.Echo.name was deleted"}, {Name: "acme.v1.Echoes", Message: "nothing was registered", Service: true},
+	}})
+	require.ErrorContains(t, err, "accepted none of the services")
+	require.ErrorContains(t, err, "acme.v1.Echoes.Say: acme.v1.Echo.name was deleted (and 1 more, see the log)")
+	_, err = w.accepted(&brokerv1.RegistrationAnswer{})
+	require.ErrorContains(t, err, "accepted none of the services")
 }
 
 func TestRegisterTwicePanics(t *testing.T) {

@@ -69,9 +69,21 @@ func (w *Worker) accepted(a *brokerv1.RegistrationAnswer) ([]string, error) {
 		}
 	}
 	if len(types) == 0 {
-		return nil, fmt.Errorf("the gateway accepted none of the services %v", w.announced.Services)
+		return nil, fmt.Errorf("the gateway accepted none of the services %v%s", w.announced.Services, firstReason(a.Refusals))
 	}
 	return types, nil
+}
+
+// firstReason is why, as far as one line can say it; the log has all.
+func firstReason(refusals []*brokerv1.Refusal) string {
+	if len(refusals) == 0 {
+		return ""
+	}
+	more := ""
+	if n := len(refusals) - 1; n > 0 {
+		more = fmt.Sprintf(" (and %d more, see the log)", n)
+	}
+	return fmt.Sprintf(": %s: %s%s", refusals[0].Name, refusals[0].Message, more)
 }
 
 // announceAgain tells a gateway that lost its catalogue; its answer is not

@@ -52,7 +52,7 @@ func (g *gateway) setOptions(taskType string, edit ...func(*taskv1.TaskOptions))
 	for _, f := range edit {
 		f(o)
 	}
-	g.change(func() { g.policies[taskType].Options = o })
+	g.Change(func() { g.Policies[taskType].Options = o })
 }
 
 func TestFailedAttemptsAreTriedAgain(t *testing.T) {
@@ -68,26 +68,26 @@ func TestFailedAttemptsAreTriedAgain(t *testing.T) {
 		}
 		return nil
 	})
-	id := p.submit(t, typeDelay)
-	p.await(t, id, task.PhaseSucceeded)
-	retries := p.of(id, task.PhaseRetrying)
+	id := p.Submit(t, typeDelay)
+	p.Await(t, id, task.PhaseSucceeded)
+	retries := p.Of(id, task.PhaseRetrying)
 	require.Len(t, retries, 2)
 	for i, e := range retries {
 		require.Equal(t, i+1, e.Key.Attempt)
 		require.Equal(t, i+2, e.NextAttempt)
 		require.Equal(t, "not now", e.Failure.Message)
 		require.Contains(t, e.Decision, fmt.Sprintf("attempt %d of 3: UNAVAILABLE is retryable", i+1))
-		started := p.of(id, task.PhaseStarted)[i+1]
+		started := p.Of(id, task.PhaseStarted)[i+1]
 		require.False(t, started.Time.Before(e.NextAttemptTime.Add(-time.Millisecond)), "attempt %d was started %v early", i+2, e.NextAttemptTime.Sub(started.Time))
 		require.False(t, started.Execution.Redelivered)
 	}
 	require.EqualValues(t, 3, starts.Load())
-	requests, _ := p.snapshot()
+	requests, _ := p.Snapshot()
 	for _, r := range requests {
 		require.Nil(t, r.GetStart(), "nothing is asked for a retry")
 	}
 	p.stop()
-	p.requireSettled(t, typeDelay)
+	p.RequireSettled(t, typeDelay)
 }
 
 func TestAttemptsEnd(t *testing.T) {
@@ -96,13 +96,13 @@ func TestAttemptsEnd(t *testing.T) {
 		info, _ := task.FromContext(ctx)
 		return status.Errorf(codes.Unavailable, "attempt %d", info.Attempt)
 	})
-	id := p.submit(t, typeDelay)
-	dead := p.await(t, id, task.PhaseDeadLettered)
+	id := p.Submit(t, typeDelay)
+	dead := p.Await(t, id, task.PhaseDeadLettered)
 	require.Equal(t, 3, dead.Key.Attempt)
 	require.Equal(t, task.CauseAttemptsExhausted, dead.Cause)
 	require.Equal(t, "attempt 3", dead.Failure.Message)
-	p.awaitReady(t, p.names.Dead(), 1)
-	m := p.broker.Drain(t, p.names.Dead())[0]
+	p.AwaitReady(t, p.Names.Dead(), 1)
+	m := p.broker.Drain(t, p.Names.Dead())[0]
 	require.Equal(t, "ATTEMPTS_EXHAUSTED", m.Headers["x-opt-warren-cause"])
 	require.EqualValues(t, 3, m.Headers["x-opt-warren-attempt"])
 	require.Equal(t, dead.Decision, m.Headers["x-opt-warren-decision"])
@@ -142,8 +142,8 @@ func TestWhatAHandlerAdvises(t *testing.T) {
 				}
 				return nil
 			})
-			id := p.submit(t, typeDelay)
-			e := p.await(t, id, c.phase)
+			id := p.Submit(t, typeDelay)
+			e := p.Await(t, id, c.phase)
 			if c.phase == task.PhaseDeadLettered {
 				require.Equal(t, task.CausePermanentFailure, e.Cause)
 				return
@@ -151,7 +151,7 @@ func TestWhatAHandlerAdvises(t *testing.T) {
 			require.Equal(t, c.next, e.NextAttempt)
 			require.InDelta(t, c.after.Seconds(), e.NextAttemptTime.Sub(e.Time).Seconds(), 0.02)
 			require.Equal(t, c.snoozed, e.Failure == nil)
-			require.Equal(t, c.next, p.await(t, id, task.PhaseSucceeded).Key.Attempt)
+			require.Equal(t, c.next, p.Await(t, id, task.PhaseSucceeded).Key.Attempt)
 		})
 	}
 }
@@ -162,10 +162,10 @@ func TestSubmissionsOwnPolicy(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	id := p.submit(t, typeDelay, func(m *broker.TaskMessage) {
+	id := p.Submit(t, typeDelay, func(m *broker.TaskMessage) {
 		m.Timeout, m.Retry = durationpb.New(50*time.Millisecond), &taskv1.RetryPolicy{MaxAttempts: 2}
 	})
-	dead := p.await(t, id, task.PhaseDeadLettered)
+	dead := p.Await(t, id, task.PhaseDeadLettered)
 	require.Equal(t, 2, dead.Key.Attempt)
 	require.Equal(t, task.KindTimeout, dead.Failure.Kind)
 	require.Equal(t, "ATTEMPT_TIMED_OUT", policy.Reason(dead.Failure))
@@ -179,19 +179,19 @@ func TestNeverStartedAfterItsTime(t *testing.T) {
 		started <- struct{}{}
 		return nil
 	})
-	id := p.submit(t, typeDelay, func(m *broker.TaskMessage) { m.ExpireTime = time.Now().Add(-time.Minute) })
-	dead := p.await(t, id, task.PhaseDeadLettered)
+	id := p.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.ExpireTime = time.Now().Add(-time.Minute) })
+	dead := p.Await(t, id, task.PhaseDeadLettered)
 	require.Equal(t, task.CauseExpired, dead.Cause)
-	require.Empty(t, p.of(id, task.PhaseStarted))
+	require.Empty(t, p.Of(id, task.PhaseStarted))
 	require.Empty(t, started)
-	p.awaitReady(t, p.names.Dead(), 1)
+	p.AwaitReady(t, p.Names.Dead(), 1)
 }
 
 func TestRetryThatWouldBeTooLateExpires(t *testing.T) {
 	t.Parallel()
 	p := workplace(t, func(context.Context) error { return task.RetryAfter(errors.New("later"), time.Hour) })
-	id := p.submit(t, typeDelay, func(m *broker.TaskMessage) { m.ExpireTime = time.Now().Add(time.Minute) })
-	require.Equal(t, task.CauseExpired, p.await(t, id, task.PhaseDeadLettered).Cause)
+	id := p.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.ExpireTime = time.Now().Add(time.Minute) })
+	require.Equal(t, task.CauseExpired, p.Await(t, id, task.PhaseDeadLettered).Cause)
 }
 
 func TestAtMostOnceAsksForEveryStart(t *testing.T) {
@@ -210,18 +210,18 @@ func TestAtMostOnceAsksForEveryStart(t *testing.T) {
 		yes := true
 		o.AtMostOnce, o.Retry = &yes, nil
 	})
-	id := p.submit(t, typeDelay)
-	p.await(t, id, task.PhaseStarted)
+	id := p.Submit(t, typeDelay)
+	p.Await(t, id, task.PhaseStarted)
 	p.proxy.Drop()
-	dead := p.await(t, id, task.PhaseDeadLettered)
+	dead := p.Await(t, id, task.PhaseDeadLettered)
 	require.Equal(t, task.CauseDeliveryLimit, dead.Cause)
 	require.Equal(t, "AT_MOST_ONCE", policy.Reason(dead.Failure))
 	require.EqualValues(t, 1, starts.Load())
 
-	id = p.submit(t, typeDelay)
-	p.await(t, id, task.PhaseStarted)
+	id = p.Submit(t, typeDelay)
+	p.Await(t, id, task.PhaseStarted)
 	close(release)
-	p.await(t, id, task.PhaseSucceeded)
+	p.Await(t, id, task.PhaseSucceeded)
 }
 
 func TestReplayWaitsForItsPermit(t *testing.T) {
@@ -233,11 +233,11 @@ func TestReplayWaitsForItsPermit(t *testing.T) {
 	})
 	id, copies := task.NewID(), []task.Copy{task.NewCopy(), task.NewCopy()}
 	for _, c := range copies {
-		p.submit(t, typeDelay, func(m *broker.TaskMessage) { m.ID, m.Run, m.Copy, m.Resend = id, 2, c, true })
+		p.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.ID, m.Run, m.Copy, m.Resend = id, 2, c, true })
 	}
-	p.await(t, id, task.PhaseSucceeded)
+	p.Await(t, id, task.PhaseSucceeded)
 	p.stop()
-	p.requireSettled(t, typeDelay)
+	p.RequireSettled(t, typeDelay)
 	require.EqualValues(t, 1, starts.Load(), "two messages of a run are started once")
 }
 
@@ -272,14 +272,14 @@ func TestStuckHandlersAreWrittenOff(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(t.Context()) }()
 	for range 2 {
-		id := g.submit(t, typeDelay)
-		dead := g.await(t, id, task.PhaseDeadLettered)
+		id := g.Submit(t, typeDelay)
+		dead := g.Await(t, id, task.PhaseDeadLettered)
 		require.EqualValues(t, codes.DeadlineExceeded, dead.Failure.Code)
 		require.Equal(t, task.KindTimeout, dead.Failure.Kind)
 		require.Equal(t, "HANDLER_STUCK", policy.Reason(dead.Failure))
 	}
 	require.ErrorIs(t, await(t, ended), ErrStuck)
-	g.awaitReady(t, g.names.Dead(), 2)
+	g.AwaitReady(t, g.Names.Dead(), 2)
 }
 
 func TestHandlerThatEndsItsGoroutine(t *testing.T) {
@@ -288,7 +288,7 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 		runtime.Goexit()
 		return nil
 	}, func(o *taskv1.TaskOptions) { o.Retry.MaxAttempts = 1 })
-	dead := p.await(t, p.submit(t, typeDelay), task.PhaseDeadLettered)
+	dead := p.Await(t, p.Submit(t, typeDelay), task.PhaseDeadLettered)
 	require.EqualValues(t, codes.Internal, dead.Failure.Code)
 	require.Contains(t, dead.Failure.Message, "goroutine")
 }
@@ -296,7 +296,7 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 // lostAlone plays a worker that starts a task alone, says so, and is gone.
 func (p place) lostAlone(t testing.TB, id string) task.Event {
 	t.Helper()
-	e := p.await(t, id, task.PhaseStarted)
+	e := p.Await(t, id, task.PhaseStarted)
 	e.Execution = &task.Execution{Alone: true, Host: "h", Version: "v"}
 	return e
 }
@@ -314,19 +314,19 @@ func TestAttemptThatTookItsWorkerDownIsSpent(t *testing.T) {
 		}
 		return nil
 	})
-	id := p.submit(t, typeDelay)
+	id := p.Submit(t, typeDelay)
 	// It looks as if the start had been alone, and its worker gone.
 	e := p.lostAlone(t, id)
-	p.change(func() {
-		p.unheard = task.PhaseLost
-		for i := range p.events {
-			if p.events[i].Key == e.Key {
-				p.events[i] = e
+	p.Change(func() {
+		p.Unheard = task.PhaseLost
+		for i := range p.Events {
+			if p.Events[i].Key == e.Key {
+				p.Events[i] = e
 			}
 		}
 	})
 	p.proxy.Drop()
-	retry := p.await(t, id, task.PhaseRetrying)
+	retry := p.Await(t, id, task.PhaseRetrying)
 	require.Equal(t, e.Key.Delivery, retry.Key.Delivery, "it is the crashed execution that is decided about")
 	require.Equal(t, 2, retry.NextAttempt)
 	require.Equal(t, task.KindCrash, retry.Failure.Kind)
@@ -334,9 +334,9 @@ func TestAttemptThatTookItsWorkerDownIsSpent(t *testing.T) {
 
 	// The next one is to be alone as well: it waits for the first, which is here.
 	close(release)
-	done := p.await(t, id, task.PhaseSucceeded)
+	done := p.Await(t, id, task.PhaseSucceeded)
 	require.Equal(t, 2, done.Key.Attempt)
-	alone := p.of(id, task.PhaseStarted)
+	alone := p.Of(id, task.PhaseStarted)
 	require.True(t, alone[len(alone)-1].Execution.Alone)
 }
 
@@ -359,17 +359,17 @@ func TestLostConnectionIsNoCrash(t *testing.T) {
 		<-started[n+1]
 		return ctx.Err()
 	}, func(o *taskv1.TaskOptions) { o.Retry.MaxAttempts = 1 })
-	id := p.submit(t, typeDelay)
+	id := p.Submit(t, typeDelay)
 	for n := range 3 {
-		brokertest.Eventually(t, patience, func() bool { return len(p.of(id, task.PhaseStarted)) == n+1 })
+		brokertest.Eventually(t, patience, func() bool { return len(p.Of(id, task.PhaseStarted)) == n+1 })
 		p.proxy.Drop()
 	}
-	end := p.await(t, id, task.PhaseSucceeded)
+	end := p.Await(t, id, task.PhaseSucceeded)
 	require.Equal(t, 1, end.Key.Attempt)
-	for _, e := range p.of(id, task.PhaseStarted) {
+	for _, e := range p.Of(id, task.PhaseStarted) {
 		require.False(t, e.Execution.Alone, "it is no suspect")
 	}
-	require.Empty(t, p.of(id, task.PhaseRetrying))
+	require.Empty(t, p.Of(id, task.PhaseRetrying))
 }
 
 func TestStuckSlotsEndTheWorker(t *testing.T) {
@@ -388,6 +388,6 @@ func TestStuckSlotsEndTheWorker(t *testing.T) {
 	}})
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(t.Context()) }()
-	g.await(t, g.submit(t, typeDelay), task.PhaseDeadLettered)
+	g.Await(t, g.Submit(t, typeDelay), task.PhaseDeadLettered)
 	require.ErrorIs(t, await(t, ended), ErrStuck, "no slot is left")
 }

@@ -57,7 +57,7 @@ func TestHandlerSeesItsTask(t *testing.T) {
 	}}, Config{AMQPURLs: []string{b.URL}})
 
 	var m broker.TaskMessage
-	id := g.submit(t, typeDelay, func(msg *broker.TaskMessage) {
+	id := g.Submit(t, typeDelay, func(msg *broker.TaskMessage) {
 		msg.Run, msg.Priority = 3, task.PriorityHigh
 		msg.Labels = map[string]string{"customer": "acme"}
 		msg.Metadata = map[string][][]byte{"x-tenant": {[]byte("a"), []byte("b")}, "x-raw-bin": {{0, 255}}}
@@ -72,8 +72,8 @@ func TestHandlerSeesItsTask(t *testing.T) {
 	require.Greater(t, s.left, 50*time.Second, "the policy's minute")
 	require.LessOrEqual(t, s.left, time.Minute)
 
-	end := g.await(t, id, task.PhaseSucceeded)
-	events := g.of(id)
+	end := g.Await(t, id, task.PhaseSucceeded)
+	events := g.Of(id)
 	require.Len(t, events, 2)
 	started := events[0]
 	require.Equal(t, task.Key{Run: 3, Attempt: 1, Delivery: 1, Phase: task.PhaseStarted, Copy: m.Copy}, started.Key)
@@ -87,7 +87,7 @@ func TestHandlerSeesItsTask(t *testing.T) {
 	require.Equal(t, "4bf92f3577b34da6a3ce929d0e0e4736", started.Head.TraceID)
 	require.Equal(t, task.Key{Run: 3, Attempt: 1, Delivery: 1, Phase: task.PhaseSucceeded, Copy: m.Copy}, end.Key)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 func TestConcurrencyAndPrefetchAreBounded(t *testing.T) {
@@ -118,20 +118,20 @@ func TestConcurrencyAndPrefetchAreBounded(t *testing.T) {
 		},
 	}, Config{AMQPURLs: []string{b.URL}, Concurrency: concurrency, Prefetch: prefetch})
 	for range tasks {
-		g.submit(t, typeDelay)
+		g.Submit(t, typeDelay)
 	}
-	g.awaitReady(t, g.names.Work(typeDelay), tasks-concurrency-prefetch)
+	g.AwaitReady(t, g.Names.Work(typeDelay), tasks-concurrency-prefetch)
 	brokertest.Eventually(t, patience, func() bool { return running.Load() == concurrency })
 	// A full type does not hold up another.
-	g.submit(t, typeFail)
+	g.Submit(t, typeFail)
 	await(t, failed)
 	require.EqualValues(t, concurrency, running.Load())
-	ready, _ := g.count(t, g.names.Work(typeDelay))
+	ready, _ := g.Count(t, g.Names.Work(typeDelay))
 	require.Equal(t, tasks-concurrency-prefetch, ready, "no more are fetched while none has ended")
 	open()
 	brokertest.Eventually(t, patience, func() bool { return ended.Load() == tasks })
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 	require.EqualValues(t, concurrency, most.Load(), "all slots are used, and no more")
 }
 
@@ -139,20 +139,20 @@ func TestTimeoutIsTheHandlersDeadline(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
-	g.change(func() { g.policies[typeDelay].Timeout = durationpb.New(50 * time.Millisecond) })
+	g.Change(func() { g.Policies[typeDelay].Timeout = durationpb.New(50 * time.Millisecond) })
 	_, stop := run(t, &faults{delay: func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}}, Config{AMQPURLs: []string{b.URL}})
-	id := g.submit(t, typeDelay)
-	dead := g.await(t, id, task.PhaseDeadLettered)
+	id := g.Submit(t, typeDelay)
+	dead := g.Await(t, id, task.PhaseDeadLettered)
 	require.EqualValues(t, codes.DeadlineExceeded, dead.Failure.Code)
 	require.Equal(t, task.CauseAttemptsExhausted, dead.Cause)
-	started := g.await(t, id, task.PhaseStarted)
+	started := g.Await(t, id, task.PhaseStarted)
 	require.GreaterOrEqual(t, dead.Time.Sub(started.Time), 50*time.Millisecond)
-	g.awaitReady(t, g.names.Dead(), 1)
+	g.AwaitReady(t, g.Names.Dead(), 1)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 func TestFailureTravelsWithTheDeadLetter(t *testing.T) {
@@ -160,12 +160,12 @@ func TestFailureTravelsWithTheDeadLetter(t *testing.T) {
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	run(t, &faults{delay: func(context.Context) error { return status.Error(codes.NotFound, "no such picture") }}, Config{AMQPURLs: []string{b.URL}})
-	id := g.submit(t, typeDelay)
-	dead := g.await(t, id, task.PhaseDeadLettered)
+	id := g.Submit(t, typeDelay)
+	dead := g.Await(t, id, task.PhaseDeadLettered)
 	require.Equal(t, &task.Failure{Kind: task.KindError, Code: int(codes.NotFound), Message: "no such picture"}, dead.Failure)
 	require.Equal(t, task.CausePermanentFailure, dead.Cause)
-	g.awaitReady(t, g.names.Dead(), 1)
-	m := b.Drain(t, g.names.Dead())[0]
+	g.AwaitReady(t, g.Names.Dead(), 1)
+	m := b.Drain(t, g.Names.Dead())[0]
 	require.Equal(t, id, m.MessageId)
 	require.Equal(t, "PERMANENT_FAILURE", m.Headers["x-opt-warren-cause"])
 	require.Equal(t, typeDelay, m.RoutingKey)
@@ -183,17 +183,17 @@ func TestMessageThatIsNoTaskIsDeadLettered(t *testing.T) {
 	// Its header has no run. More of them than there is credit: they cost none.
 	var ids []string
 	for range 5 {
-		ids = append(ids, g.submit(t, typeDelay, func(m *broker.TaskMessage) { m.Run = 0 }))
+		ids = append(ids, g.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.Run = 0 }))
 	}
-	g.awaitReady(t, g.names.Dead(), len(ids))
+	g.AwaitReady(t, g.Names.Dead(), len(ids))
 	for _, id := range ids {
-		require.Empty(t, g.of(id), "what is no task says nothing of the task whose id it has")
+		require.Empty(t, g.Of(id), "what is no task says nothing of the task whose id it has")
 	}
-	for _, m := range b.Drain(t, g.names.Dead()) {
+	for _, m := range b.Drain(t, g.Names.Dead()) {
 		require.Equal(t, "UNDECODABLE", m.Headers["x-opt-warren-cause"])
 	}
 	require.Empty(t, handled)
-	g.submit(t, typeDelay)
+	g.Submit(t, typeDelay)
 	await(t, handled)
 }
 
@@ -215,8 +215,8 @@ func TestProgressIsThinnedToTheLatest(t *testing.T) {
 		task.Progress(ctx, 7, "the last")
 		return nil
 	}}, Config{AMQPURLs: []string{proxy.URL()}})
-	id := g.submit(t, typeDelay)
-	g.await(t, id, task.PhaseStarted)
+	id := g.Submit(t, typeDelay)
+	g.Await(t, id, task.PhaseStarted)
 
 	// Nothing is confirmed now; reporting does not wait for that.
 	proxy.Stall(brokertest.AMQP091)
@@ -224,13 +224,13 @@ func TestProgressIsThinnedToTheLatest(t *testing.T) {
 	await(t, reported)
 	proxy.Restore()
 	brokertest.Eventually(t, patience, func() bool {
-		events := g.of(id, task.PhaseProgress)
+		events := g.Of(id, task.PhaseProgress)
 		return len(events) > 0 && events[len(events)-1].Progress.Message == fmt.Sprint("step ", reports)
 	})
-	require.LessOrEqual(t, len(g.of(id, task.PhaseProgress)), 2, "what came while one was on its way, but for the latest, is left out")
+	require.LessOrEqual(t, len(g.Of(id, task.PhaseProgress)), 2, "what came while one was on its way, but for the latest, is left out")
 	close(finish)
-	g.await(t, id, task.PhaseSucceeded)
-	events := g.of(id, task.PhaseProgress)
+	g.Await(t, id, task.PhaseSucceeded)
+	events := g.Of(id, task.PhaseProgress)
 	last := events[len(events)-1]
 	require.Equal(t, "the last", last.Progress.Message, "what was said last is told before the end")
 	require.InDelta(t, 1, last.Progress.Fraction, 0)
@@ -238,7 +238,7 @@ func TestProgressIsThinnedToTheLatest(t *testing.T) {
 		require.EqualValues(t, i+1, e.Key.Sequence)
 		require.False(t, e.Progress.Time.IsZero())
 	}
-	all := g.of(id)
+	all := g.Of(id)
 	require.Equal(t, task.PhaseSucceeded, all[len(all)-1].Key.Phase, "nothing follows the end")
 }
 
@@ -273,7 +273,7 @@ func TestLostConnectionEndsTheContextAndOutcomesAreToldAnyway(t *testing.T) {
 			return nil
 		},
 	}, Config{AMQPURLs: []string{proxy.URL()}})
-	finishes, obeys := g.submit(t, typeDelay), g.submit(t, typeFail)
+	finishes, obeys := g.Submit(t, typeDelay), g.Submit(t, typeFail)
 	await(t, running)
 	await(t, running)
 
@@ -283,26 +283,26 @@ func TestLostConnectionEndsTheContextAndOutcomesAreToldAnyway(t *testing.T) {
 		require.ErrorIs(t, cause, broker.ErrDeliveryLost)
 		require.ErrorContains(t, cause, "DELIVERY_LOST")
 	}
-	end := g.await(t, finishes, task.PhaseSucceeded)
+	end := g.Await(t, finishes, task.PhaseSucceeded)
 	require.EqualValues(t, 1, end.Key.Delivery)
-	lost := g.await(t, obeys, task.PhaseLost)
+	lost := g.Await(t, obeys, task.PhaseLost)
 	require.EqualValues(t, 1, lost.Key.Delivery)
 	require.Nil(t, lost.Failure)
-	require.Empty(t, g.of(obeys, task.PhaseDeadLettered))
+	require.Empty(t, g.Of(obeys, task.PhaseDeadLettered))
 
 	// The broker delivers both again; no attempt was spent, and what has succeeded
 	// is not done again.
 	info := await(t, again)
 	require.Equal(t, 1, info.Attempt)
-	end = g.await(t, obeys, task.PhaseSucceeded)
+	end = g.Await(t, obeys, task.PhaseSucceeded)
 	require.EqualValues(t, 2, end.Key.Delivery)
-	starts := g.of(obeys, task.PhaseStarted)
+	starts := g.Of(obeys, task.PhaseStarted)
 	require.Len(t, starts, 2)
 	require.True(t, starts[1].Execution.Redelivered)
 	stop()
-	g.requireSettled(t, typeDelay)
-	g.requireSettled(t, typeFail)
-	require.Len(t, g.of(finishes, task.PhaseStarted), 1)
+	g.RequireSettled(t, typeDelay)
+	g.RequireSettled(t, typeFail)
+	require.Len(t, g.Of(finishes, task.PhaseStarted), 1)
 	require.Empty(t, again)
 }
 
@@ -310,28 +310,28 @@ func TestOnlyAcceptedTypesAreConsumed(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay, typeFail)
-	g.change(func() { delete(g.policies, typeFail) })
+	g.Change(func() { delete(g.Policies, typeFail) })
 	handled := make(chan struct{}, 1)
 	w, stop := run(t, &faults{delay: func(context.Context) error {
 		handled <- struct{}{}
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 7})
-	g.submit(t, typeFail)
-	g.submit(t, typeDelay)
+	g.Submit(t, typeFail)
+	g.Submit(t, typeDelay)
 	await(t, handled)
-	beat := g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return len(b.Types) > 0 })
+	beat := g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return len(b.Types) > 0 })
 	require.False(t, beat.Goodbye)
 	require.False(t, beat.Draining)
 	require.Len(t, beat.Types, 1, "a refused type is none of its types")
 	require.Equal(t, typeDelay, beat.Types[0].Type)
 	require.EqualValues(t, 7, beat.Types[0].Concurrency)
-	waiting, consumers := g.count(t, g.names.Work(typeFail))
+	waiting, consumers := g.Count(t, g.Names.Work(typeFail))
 	require.Equal(t, 1, waiting)
 	require.Zero(t, consumers)
 
 	stop()
 	brokertest.Eventually(t, patience, func() bool {
-		_, beats := g.snapshot()
+		_, beats := g.Snapshot()
 		last := beats[len(beats)-1]
 		return last.Goodbye && last.Draining
 	})
@@ -350,25 +350,25 @@ func TestGatewayCanAskForRegistrationAndChangePolicies(t *testing.T) {
 		left <- time.Until(deadline)
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}})
-	g.submit(t, typeDelay)
+	g.Submit(t, typeDelay)
 	require.LessOrEqual(t, await(t, left), time.Minute)
 
-	g.change(func() {
-		g.again = true
-		g.policies[typeDelay].Timeout = durationpb.New(time.Hour)
+	g.Change(func() {
+		g.Again = true
+		g.Policies[typeDelay].Timeout = durationpb.New(time.Hour)
 	})
 	brokertest.Eventually(t, patience, func() bool {
-		requests, _ := g.snapshot()
+		requests, _ := g.Snapshot()
 		return len(requests) >= 2
 	})
-	requests, _ := g.snapshot()
+	requests, _ := g.Snapshot()
 	first, second := requests[0], requests[len(requests)-1]
 	require.Equal(t, w.ID(), second.Worker.WorkerId)
 	require.NotEqual(t, first.RequestId, second.RequestId)
 	require.Equal(t, []string{"demo.v1.FaultService"}, second.GetRegistration().GetServices())
 	require.Equal(t, first.GetRegistration().GetFiles(), second.GetRegistration().GetFiles())
 	brokertest.Eventually(t, patience, func() bool {
-		g.submit(t, typeDelay)
+		g.Submit(t, typeDelay)
 		return await(t, left) > time.Minute
 	})
 }
@@ -389,23 +389,23 @@ func TestDrainLetsHandlersFinish(t *testing.T) {
 		}
 	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 1, Prefetch: 2, Grace: time.Minute})
 	for range 4 {
-		g.submit(t, typeDelay)
+		g.Submit(t, typeDelay)
 	}
 	id := await(t, started)
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		stop()
 	}()
 	// What it has only fetched returns at once, for others.
-	g.awaitReady(t, g.names.Work(typeDelay), 3)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 3)
 	finish <- nil
 	await(t, stopped)
-	g.await(t, id, task.PhaseSucceeded)
+	g.Await(t, id, task.PhaseSucceeded)
 	require.Empty(t, started, "no other task was started")
-	g.awaitReady(t, g.names.Work(typeDelay), 3)
-	_, consumers := g.count(t, g.names.Work(typeDelay))
+	g.AwaitReady(t, g.Names.Work(typeDelay), 3)
+	_, consumers := g.Count(t, g.Names.Work(typeDelay))
 	require.Zero(t, consumers)
 }
 
@@ -420,14 +420,14 @@ func TestDrainGivesBackAfterTheGrace(t *testing.T) {
 		cause <- context.Cause(ctx)
 		return ctx.Err()
 	}}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
-	id := g.submit(t, typeDelay)
+	id := g.Submit(t, typeDelay)
 	await(t, started)
 	stop()
 	require.ErrorContains(t, await(t, cause), "DRAINING")
-	released := g.await(t, id, task.PhaseReleased)
+	released := g.Await(t, id, task.PhaseReleased)
 	require.Nil(t, released.Failure)
-	require.Empty(t, g.of(id, task.PhaseDeadLettered))
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	require.Empty(t, g.Of(id, task.PhaseDeadLettered))
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
 }
 
 func TestHandlerThatIgnoresItsEndDoesNotHoldTheWorker(t *testing.T) {
@@ -441,10 +441,10 @@ func TestHandlerThatIgnoresItsEndDoesNotHoldTheWorker(t *testing.T) {
 		<-finish
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}, Grace: -1})
-	g.submit(t, typeDelay)
+	g.Submit(t, typeDelay)
 	await(t, started)
 	stop()
-	g.awaitReady(t, g.names.Work(typeDelay), 1)
+	g.AwaitReady(t, g.Names.Work(typeDelay), 1)
 }
 
 func TestEnormousFailureHoldsUpNobody(t *testing.T) {
@@ -458,11 +458,11 @@ func TestEnormousFailureHoldsUpNobody(t *testing.T) {
 		},
 		fail: func(context.Context) error { return nil },
 	}, Config{AMQPURLs: []string{b.URL}})
-	dead := g.await(t, g.submit(t, typeDelay), task.PhaseDeadLettered)
+	dead := g.Await(t, g.Submit(t, typeDelay), task.PhaseDeadLettered)
 	require.EqualValues(t, codes.NotFound, dead.Failure.Code)
-	g.await(t, g.submit(t, typeFail), task.PhaseSucceeded)
+	g.Await(t, g.Submit(t, typeFail), task.PhaseSucceeded)
 	stop()
-	g.requireSettled(t, typeDelay)
+	g.RequireSettled(t, typeDelay)
 }
 
 // A gateway of another version may not say what this one knows.
@@ -470,16 +470,16 @@ func TestPolicyHasDefaults(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
-	g.change(func() { g.policies[typeDelay] = &brokerv1.TypePolicy{Type: typeDelay} })
+	g.Change(func() { g.Policies[typeDelay] = &brokerv1.TypePolicy{Type: typeDelay} })
 	left := make(chan time.Duration, 1)
 	run(t, &faults{delay: func(ctx context.Context) error {
 		deadline, _ := ctx.Deadline()
 		left <- time.Until(deadline)
 		return nil
 	}}, Config{AMQPURLs: []string{b.URL}})
-	id := g.submit(t, typeDelay)
+	id := g.Submit(t, typeDelay)
 	require.InDelta(t, catalogue.DefaultTimeout, await(t, left), float64(time.Minute))
-	g.await(t, id, task.PhaseSucceeded)
+	g.Await(t, id, task.PhaseSucceeded)
 }
 
 func TestWorkerWithoutABrokerCanStop(t *testing.T) {
@@ -505,16 +505,16 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 			}
 			return nil
 		}}, Config{AMQPURLs: []string{proxy.URL()}})
-		g.await(t, g.submit(t, typeDelay), task.PhaseSucceeded)
-		cancelled := g.submit(t, typeDelay, func(m *broker.TaskMessage) { m.Labels = map[string]string{"cancel": "it"} })
-		g.await(t, cancelled, task.PhaseStarted)
-		g.cancel(t, w, "", cancelled)
-		g.await(t, cancelled, task.PhaseCancelled)
-		g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Concurrency = 1 })
+		g.Await(t, g.Submit(t, typeDelay), task.PhaseSucceeded)
+		cancelled := g.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.Labels = map[string]string{"cancel": "it"} })
+		g.Await(t, cancelled, task.PhaseStarted)
+		g.Cancel(t, w, "", cancelled)
+		g.Await(t, cancelled, task.PhaseCancelled)
+		g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Concurrency = 1 })
 		proxy.Drop()
-		g.await(t, g.submit(t, typeDelay), task.PhaseSucceeded)
-		g.control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Pause = &brokerv1.Pause{Reason: "until the end"} })
-		g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return slotsOf(b, typeDelay).Paused })
+		g.Await(t, g.Submit(t, typeDelay), task.PhaseSucceeded)
+		g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Pause = &brokerv1.Pause{Reason: "until the end"} })
+		g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return slotsOf(b, typeDelay).Paused })
 		stop()
 		brokertest.Eventually(t, patience, func() bool { return proxy.Connections() == 0 })
 	})

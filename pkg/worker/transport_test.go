@@ -122,9 +122,9 @@ func TestHeadersComeWithEveryOutcome(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := workplace(t, marked(c.handler))
-			id := p.submit(t, typeDelay)
-			requireMarked(t, p.await(t, id, c.phase))
-			started := p.await(t, id, task.PhaseStarted)
+			id := p.Submit(t, typeDelay)
+			requireMarked(t, p.Await(t, id, c.phase))
+			started := p.Await(t, id, task.PhaseStarted)
 			require.Nil(t, started.Headers)
 		})
 	}
@@ -139,14 +139,14 @@ func TestHeadersAreNoneOfWhatIsNoOutcome(t *testing.T) {
 		}
 		return marked(func() error { return task.NotBegun(status.Error(codes.Unavailable, "no connection")) })(ctx)
 	})
-	id := p.submit(t, typeDelay)
-	released := p.await(t, id, task.PhaseReleased)
+	id := p.Submit(t, typeDelay)
+	released := p.Await(t, id, task.PhaseReleased)
 	require.Nil(t, released.Headers)
 	require.Nil(t, released.Trailers)
-	succeeded := p.await(t, id, task.PhaseSucceeded)
+	succeeded := p.Await(t, id, task.PhaseSucceeded)
 	require.Nil(t, succeeded.Headers, "they are of this call")
 
-	dead := p.await(t, p.submit(t, typeDelay, func(m *broker.TaskMessage) { m.ExpireTime = time.Now().Add(-time.Minute) }), task.PhaseDeadLettered)
+	dead := p.Await(t, p.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.ExpireTime = time.Now().Add(-time.Minute) }), task.PhaseDeadLettered)
 	require.Nil(t, dead.Headers)
 }
 
@@ -166,7 +166,7 @@ func TestWrittenOffHandlersHaveNoHeaders(t *testing.T) {
 		})(ctx)
 	}})
 	serve(t, w)
-	dead := g.await(t, g.submit(t, typeDelay), task.PhaseDeadLettered)
+	dead := g.Await(t, g.Submit(t, typeDelay), task.PhaseDeadLettered)
 	close(release)
 	require.EqualValues(t, codes.DeadlineExceeded, dead.Failure.Code)
 	require.Nil(t, dead.Headers)

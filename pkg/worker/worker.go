@@ -39,7 +39,7 @@ type Worker struct {
 	pools     map[string]*pool
 	conn      *broker.Connection
 	publisher *broker.Publisher
-	status    *broker.StatusWriter
+	status    statusWriter
 	answers   answers[*brokerv1.RegistrationAnswer]
 	starts    answers[*brokerv1.StartAnswer]
 	gate      *gate

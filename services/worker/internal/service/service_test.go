@@ -24,6 +24,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/frame"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/worker/gatewaytest"
 	"github.com/warrenmq/warren/services/worker/internal/target"
 	"github.com/warrenmq/warren/services/worker/internal/targettest"
 )
@@ -122,40 +123,41 @@ func answerAs(name string) grpc.StreamHandler {
 func TestTasksAreCarriedOutByTheTarget(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
-	g := startGateway(t, b, typeUnary, typeStream, typeMore)
+	g := gatewaytest.Start(t, b, typeUnary, typeStream, typeMore)
 	server := targettest.Start(t, targettest.Config{Handle: answerAs("one"), Offer: targettest.Files(t)})
 	r := run(t, b, server.Addr, nil)
 	r.awaitProbe(t, "")
 	code, _ := r.get(t, "/healthz")
 	require.Equal(t, http.StatusOK, code)
 
-	done := g.await(t, g.submit(t, typeUnary, []byte("in"), map[string][][]byte{"x-request-id": {[]byte("7")}}), task.PhaseSucceeded)
+	done := g.Await(t, submit(t, g, typeUnary, "in", map[string][][]byte{"x-request-id": {[]byte("7")}}), task.PhaseSucceeded)
 	require.Equal(t, "one in", string(done.Message))
 	require.Equal(t, []string{"7"}, done.Headers["x-request-id"])
 	require.Equal(t, []string{"1"}, done.Headers["x-attempt"])
 	require.Equal(t, []string{"one"}, done.Trailers["x-server"])
 
-	id := g.submit(t, typeStream, []byte("in"), nil)
-	done = g.await(t, id, task.PhaseSucceeded)
+	id := submit(t, g, typeStream, "in", nil)
+	done = g.Await(t, id, task.PhaseSucceeded)
 	require.Equal(t, "one in", string(done.Message))
-	require.Len(t, g.of(id, task.PhaseMessage), 2)
+	require.Len(t, g.Of(id, task.PhaseMessage), 2)
 
-	dead := g.await(t, g.submit(t, typeUnary, []byte("fail"), nil), task.PhaseDeadLettered)
+	dead := g.Await(t, submit(t, g, typeUnary, "fail", nil), task.PhaseDeadLettered)
 	require.Equal(t, int(codes.InvalidArgument), dead.Failure.Code)
 	require.Equal(t, "no", dead.Failure.Message)
 	require.Equal(t, []string{"one"}, dead.Trailers["x-server"])
-	require.Equal(t, []string{targettest.Service}, g.registered()[0].Services)
+	registered, _ := g.Registrations()
+	require.Equal(t, []string{targettest.Service}, registered[0].Services)
 
 	// While nobody listens tasks wait, and nothing is spent.
 	server.Stop()
 	r.awaitProbe(t, "target: "+target.ErrUnreachable.Error())
-	waiting := g.submit(t, typeUnary, []byte("later"), nil)
-	late := g.submit(t, typeMore, []byte("new"), nil)
+	waiting := submit(t, g, typeUnary, "later", nil)
+	late := submit(t, g, typeMore, "new", nil)
 	targettest.Start(t, targettest.Config{Addr: server.Addr, Handle: answerAs("two"), Offer: targettest.Files(t, "More")})
-	done = g.await(t, waiting, task.PhaseSucceeded)
+	done = g.Await(t, waiting, task.PhaseSucceeded)
 	require.Equal(t, "two later", string(done.Message))
 	require.Equal(t, 1, done.Key.Attempt)
-	require.Equal(t, "two new", string(g.await(t, late, task.PhaseSucceeded).Message), "what it offers since")
+	require.Equal(t, "two new", string(g.Await(t, late, task.PhaseSucceeded).Message), "what it offers since")
 	r.stop()
 }
 
@@ -165,7 +167,7 @@ func TestItSaysWhatItWaitsFor(t *testing.T) {
 	r := run(t, b, freeAddress(t), nil)
 	r.awaitProbe(t, "broker: exchange")
 	r.awaitProbe(t, "target: the target can't be reached")
-	startGateway(t, b)
+	gatewaytest.Start(t, b)
 	brokertest.Eventually(t, patience, func() bool {
 		_, body := r.get(t, "/readyz")
 		return !strings.Contains(body, "broker")
@@ -176,21 +178,21 @@ func TestItSaysWhatItWaitsFor(t *testing.T) {
 func TestServicesFromAFile(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
-	g := startGateway(t, b, typeUnary)
+	g := gatewaytest.Start(t, b, typeUnary)
 	server := targettest.Start(t, targettest.Config{Handle: answerAs("one")})
 	file := filepath.Join(t.TempDir(), "set")
 	content, err := proto.Marshal(targettest.Set())
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file, content, 0o600))
 	run(t, b, server.Addr, func(c *Config) { c.DescriptorsFile = file })
-	done := g.await(t, g.submit(t, typeUnary, []byte("in"), nil), task.PhaseSucceeded)
+	done := g.Await(t, submit(t, g, typeUnary, "in", nil), task.PhaseSucceeded)
 	require.Equal(t, "one in", string(done.Message))
 }
 
 func TestTasksThatRunFinishWhenItStops(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
-	g := startGateway(t, b, typeUnary)
+	g := gatewaytest.Start(t, b, typeUnary)
 	started, release := make(chan struct{}), make(chan struct{})
 	server := targettest.Start(t, targettest.Config{Offer: targettest.Files(t), Handle: func(srv any, ss grpc.ServerStream) error {
 		close(started)
@@ -198,7 +200,7 @@ func TestTasksThatRunFinishWhenItStops(t *testing.T) {
 		return answerAs("one")(srv, ss)
 	}})
 	r := run(t, b, server.Addr, nil)
-	id := g.submit(t, typeUnary, []byte("in"), nil)
+	id := submit(t, g, typeUnary, "in", nil)
 	<-started
 	stopped := make(chan struct{})
 	go func() {
@@ -211,13 +213,13 @@ func TestTasksThatRunFinishWhenItStops(t *testing.T) {
 	})
 	close(release)
 	<-stopped
-	require.Equal(t, "one in", string(g.await(t, id, task.PhaseSucceeded).Message))
+	require.Equal(t, "one in", string(g.Await(t, id, task.PhaseSucceeded).Message))
 }
 
 func TestCancellationReachesTheTarget(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
-	g := startGateway(t, b, typeUnary, typeStream)
+	g := gatewaytest.Start(t, b, typeUnary, typeStream)
 	called, ended := make(chan struct{}, 2), make(chan error, 2)
 	server := targettest.Start(t, targettest.Config{Offer: targettest.Files(t), Handle: func(_ any, ss grpc.ServerStream) error {
 		called <- struct{}{}
@@ -226,19 +228,20 @@ func TestCancellationReachesTheTarget(t *testing.T) {
 		return ss.Context().Err()
 	}})
 	r := run(t, b, server.Addr, nil)
-	ids := []string{g.submit(t, typeUnary, []byte("in"), nil), g.submit(t, typeStream, []byte("in"), nil)}
+	ids := []string{submit(t, g, typeUnary, "in", nil), submit(t, g, typeStream, "in", nil)}
 	for range ids {
 		next(t, called)
 	}
-	g.cancel(t, "nobody waits for it", ids...)
+	_, w := g.Registrations()
+	g.Cancel(t, w, "nobody waits for it", ids...)
 	for range ids {
 		require.ErrorIs(t, next(t, ended), context.Canceled)
 	}
 	for _, id := range ids {
-		e := g.await(t, id, task.PhaseCancelled)
+		e := g.Await(t, id, task.PhaseCancelled)
 		require.Equal(t, "nobody waits for it", e.Reason)
 		require.Equal(t, int(codes.Canceled), e.Failure.Code)
-		require.Len(t, g.of(id, task.PhaseStarted), 1)
+		require.Len(t, g.Of(id, task.PhaseStarted), 1)
 	}
 	r.stop()
 }
