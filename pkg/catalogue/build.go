@@ -86,6 +86,9 @@ func buildTypes(sources []*sourceFile, limits Limits) (*bundleTypes, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkLinked(declared); err != nil {
+		return nil, err
+	}
 	elements := limits.MaxElements
 	for _, source := range sources {
 		if elements, err = checkElements(source.raw, declared, elements); err != nil {
@@ -142,7 +145,7 @@ func decodeFile(b []byte, extensions protoregistry.ExtensionTypeResolver) (*desc
 
 // addServices fills in the services, the task types and the refusals.
 func (b *Bundle) addServices() {
-	options := newOptionReader(b.types)
+	options, rules := newOptionReader(b.types), newRuleBook(b.types)
 	for _, name := range b.announced {
 		service, why := b.findService(name)
 		if service == nil {
@@ -151,7 +154,7 @@ func (b *Bundle) addServices() {
 		}
 		b.services = append(b.services, name)
 		for method := range elements(service.Methods()) {
-			t, err := newTaskType(method, b.types, options)
+			t, err := newTaskType(method, b.types, options, rules)
 			if err != nil {
 				b.refuse(TypeName(name+"/"+string(method.Name())), err.Error(), false)
 				continue

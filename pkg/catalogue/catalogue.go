@@ -14,6 +14,8 @@ type Catalogue struct {
 	// Held by writers.
 	mu      sync.Mutex
 	current atomic.Pointer[snapshot]
+	// By name; see SetRetired.
+	retired atomic.Pointer[map[string]TaskType]
 }
 
 // New returns an empty catalogue.

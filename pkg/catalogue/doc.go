@@ -4,8 +4,9 @@
 // A worker calls [Collect] to put the descriptors of its services into an
 // [Announcement]. A gateway turns one into a [Bundle] with [Build], which trusts
 // nothing in it, and adds that to its [Catalogue] with [Catalogue.Put]. The
-// catalogue then answers which task types exist, whether a payload is decodable
-// as the input of one, what type a google.protobuf.Any holds, and gRPC
+// catalogue then answers which task types exist, whether a new version of them goes
+// with the one in force ([Catalogue.Compare]), whether a payload is decodable as the
+// input of one and keeps its rules (buf.validate, predefined ones included), what type a google.protobuf.Any holds, and gRPC
 // reflection requests.
 //
 // # Names

@@ -18,6 +18,13 @@ func FuzzBuild(f *testing.F) {
 	f.Add("acme.Echoes", encode(f, optionedFile(unknownOptions(f, &taskv1.TaskOptions{Priority: 3})))[0], encode(f, descriptorFile())[0])
 	f.Add("old.Orders", encode(f, proto2File())[0], []byte(nil))
 	f.Add("acme.Echoes", encode(f, editionFile())[0], []byte(nil))
+	ruled := ruledFile(celMessage(message("Echo", messageField("items", 1, repeated, ".acme.Echo"), field("name", 2, typeString, optional)),
+		"this.items.all(x, this.items.exists(y, y.name == x.name))"))
+	ruled.Dependency = nil
+	f.Add("acme.Echoes", encode(f, ruled)[0], []byte(nil))
+	f.Add("acme.Orders", encode(f, orderFile())[0], []byte(nil))
+	f.Add("acme.Olds", encode(f, legacyFile())[0], encode(f, orderFile())[0])
+	f.Add("acme.Echoes", encode(f, option(".google.protobuf.FieldOptions", "mine", 1159))[0], encode(f, descriptorFile())[0])
 	timestamp := encode(f, wellKnown()[1])[0]
 	f.Fuzz(func(t *testing.T, service string, a, b []byte) {
 		announcement := catalogue.Announcement{Services: []string{service}, Files: [][]byte{timestamp, a}}
@@ -31,6 +38,11 @@ func FuzzBuild(f *testing.F) {
 		c := catalogue.New()
 		if _, err := c.Put(bundle, at(1)); err != nil {
 			t.Fatal(err)
+		}
+		if again, err := catalogue.Build(announcement, catalogue.Limits{}); err != nil {
+			t.Fatal(err)
+		} else if found := c.Compare(again, at(2), everyType); found.Total != 0 {
+			t.Fatalf("it does not go with itself: %v", found.Named)
 		}
 		for _, tt := range c.Types() {
 			_ = tt.Validate(a)

@@ -59,6 +59,9 @@ func (r *optionReader) read(method protoreflect.MethodDescriptor) (*taskv1.TaskO
 	if !ok {
 		return nil, errors.New("its options are of an unexpected type")
 	}
+	if options.AllowIncompatible != nil {
+		return nil, fmt.Errorf("its option (%s) has allow_incompatible, which is for operators to set, with UpdateTaskType", taskv1.E_Task.TypeDescriptor().FullName())
+	}
 	if err := policy.Validate(options); err != nil {
 		return nil, fmt.Errorf("its option (%s) is invalid: %w", taskv1.E_Task.TypeDescriptor().FullName(), err)
 	}

@@ -14,6 +14,8 @@ var (
 	// ErrPayloadUndecodable says that a payload's bytes are no message of the
 	// input's type.
 	ErrPayloadUndecodable = errors.New("the payload can't be decoded")
+	// ErrPayloadInvalid says that a payload breaks rules of buf.validate.
+	ErrPayloadInvalid = errors.New("the payload breaks rules of its proto")
 )
 
 // PayloadError says why a payload is not an input of its task type.
@@ -25,8 +27,32 @@ type PayloadError struct {
 	// Path of the field at fault within the input, such as `items[2].name` or, in
 	// a map, `labels.value.name`; empty when it is the message as a whole.
 	Field string
-	// What is wrong: wraps [ErrPayloadType] or [ErrPayloadUndecodable].
+	// What is wrong: wraps [ErrPayloadType], [ErrPayloadUndecodable] or
+	// [ErrPayloadInvalid].
 	Err error
+	// The rules that are broken, the first of them; there is one at least with
+	// ErrPayloadInvalid and none otherwise.
+	Violations []Violation
+}
+
+// Violation is a rule of buf.validate that a payload breaks.
+type Violation struct {
+	// Path of the field within the input, such as `items[2].name` or
+	// `labels["key"].name`; empty when it is the message as a whole.
+	Field string
+	// Id of the rule, such as `string.min_len`.
+	Rule string
+	// For people.
+	Message string
+}
+
+// String has all of it.
+func (v Violation) String() string {
+	text := v.Message + " [" + v.Rule + "]"
+	if v.Field == "" {
+		return text
+	}
+	return v.Field + ": " + text
 }
 
 // Error says what was expected and which field is at fault.

@@ -51,9 +51,11 @@ type TaskType struct {
 	types *bundleTypes
 	// The input needs more to be checked than its wire format.
 	strict bool
+	// The rules of buf.validate for the input; nil if it has none.
+	rules *inputRules
 }
 
-func newTaskType(method protoreflect.MethodDescriptor, types *bundleTypes, options *optionReader) (TaskType, error) {
+func newTaskType(method protoreflect.MethodDescriptor, types *bundleTypes, options *optionReader, rules *ruleBook) (TaskType, error) {
 	t := TaskType{
 		Name:            string(method.FullName()),
 		Service:         string(method.Parent().FullName()),
@@ -76,6 +78,9 @@ func newTaskType(method protoreflect.MethodDescriptor, types *bundleTypes, optio
 	}
 	var err error
 	if t.Options, err = options.read(method); err != nil {
+		return TaskType{}, err
+	}
+	if t.rules, err = rules.read(t.Input); err != nil {
 		return TaskType{}, err
 	}
 	return t, nil
@@ -109,28 +114,33 @@ func (t TaskType) Resolver() *Resolver {
 
 // Validate checks that the payload can be decoded as the type's input, by the
 // rules of protobuf-go: well-formed, valid UTF-8 where it is demanded, required
-// fields set. A google.protobuf.Any inside it is not looked into. The error is a
-// [*PayloadError] with [ErrPayloadUndecodable] in its chain.
+// fields set; and then that it keeps the rules of buf.validate which the input's
+// proto has. A google.protobuf.Any inside it is not looked into. The error is a
+// [*PayloadError] with [ErrPayloadUndecodable] or [ErrPayloadInvalid] in its chain.
 //
-// It decodes nothing, and so takes no memory, unless the input has required
-// fields.
+// It decodes nothing, and so takes no memory, unless the input, or something in it,
+// has required fields or rules.
 func (t TaskType) Validate(payload []byte) error {
 	w := walker{extensions: t.types, budget: math.MaxInt}
 	if f := w.walk(payload, t.Input, protowire.DefaultRecursionLimit); f != nil {
 		return t.undecodable(f.path, f.reason)
 	}
-	if t.strict {
-		if err := t.decode(payload); err != nil {
-			return t.undecodable("", err)
-		}
+	if !t.strict && t.rules == nil {
+		return nil
 	}
-	// The rules of buf.validate on the input belong here.
-	return nil
+	m := dynamicpb.NewMessage(t.Input)
+	if err := (proto.UnmarshalOptions{Resolver: t.types}).Unmarshal(payload, m); err != nil {
+		return t.undecodable("", err)
+	}
+	if t.rules == nil {
+		return nil
+	}
+	return t.checkRules(m)
 }
 
 // ValidateAny checks that the payload names the type's input and then what
 // [TaskType.Validate] does. The error is a [*PayloadError] with
-// [ErrPayloadType] or [ErrPayloadUndecodable] in its chain.
+// [ErrPayloadType], [ErrPayloadUndecodable] or [ErrPayloadInvalid] in its chain.
 func (t TaskType) ValidateAny(payload *anypb.Any) error {
 	if name := payload.MessageName(); name != t.Input.FullName() {
 		return &PayloadError{
@@ -140,10 +150,6 @@ func (t TaskType) ValidateAny(payload *anypb.Any) error {
 		}
 	}
 	return t.Validate(payload.GetValue())
-}
-
-func (t TaskType) decode(payload []byte) error {
-	return proto.UnmarshalOptions{Resolver: t.types}.Unmarshal(payload, dynamicpb.NewMessage(t.Input))
 }
 
 func (t TaskType) undecodable(field string, reason error) error {

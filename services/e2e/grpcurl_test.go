@@ -70,6 +70,20 @@ func TestGrpcurlWithoutProtoFiles(t *testing.T) {
 	require.Equal(t, "type.googleapis.com/demo.v1.DelayResponse", got.Task.Result["@type"])
 	require.Contains(t, p.grpcurl(t, "-d", `{"task_id":"`+submitted.Task.TaskID+`"}`,
 		p.address, "warren.task.v1.TaskService/ListTaskAttempts"), "ATTEMPT_OUTCOME_SUCCEEDED")
+
+	// Every other call that takes a payload, or shows one, or a result.
+	const task = `{"type": "demo.v1.FaultService.Delay", "payload": {"@type": "type.googleapis.com/demo.v1.DelayRequest", "delay": "0.200s"}}`
+	one := `{"task_id":"` + submitted.Task.TaskID + `"`
+	for method, c := range map[string]struct{ request, shows string }{
+		"warren.task.v1.TaskService/BatchSubmitTasks": {`{"requests": [` + task + `]}`, `"taskId"`},
+		"warren.task.v1.TaskService/SubmitTasks":      {`{"request": ` + task + `}`, `"taskId"`},
+		"warren.task.v1.TaskService/WaitTask":         {one + `, "view": "TASK_VIEW_FULL"}`, `demo.v1.DelayResponse`},
+		"warren.admin.v1.AdminService/CreateSchedule": {`{"schedule": {"schedule_id": "by-hand", "cron": "0 12 * * *", "task": ` + task + `}}`, `"delay": "0.200s"`},
+		"warren.admin.v1.AdminService/ListSchedules":  {`{}`, ``},
+		"warren.task.v1.TaskService/ListTasks":        {`{"view": "TASK_VIEW_FULL"}`, `demo.v1.DelayRe`},
+	} {
+		require.Contains(t, p.grpcurl(t, "-d", c.request, p.address, method), c.shows, method)
+	}
 }
 
 func decode(t testing.TB, text string, into any) {

@@ -27,6 +27,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// OptionOrigin is who has said what an option is.
+type OptionOrigin int32
+
+const (
+	// Never sent.
+	OptionOrigin_OPTION_ORIGIN_UNSPECIFIED OptionOrigin = 0
+	// Nobody: it is the default, of this or of the gateway.
+	OptionOrigin_OPTION_ORIGIN_DEFAULT OptionOrigin = 1
+	// The method's author, in its proto.
+	OptionOrigin_OPTION_ORIGIN_PROTO OptionOrigin = 2
+	// An operator, with UpdateTaskType.
+	OptionOrigin_OPTION_ORIGIN_OPERATOR OptionOrigin = 3
+)
+
+// Enum value maps for OptionOrigin.
+var (
+	OptionOrigin_name = map[int32]string{
+		0: "OPTION_ORIGIN_UNSPECIFIED",
+		1: "OPTION_ORIGIN_DEFAULT",
+		2: "OPTION_ORIGIN_PROTO",
+		3: "OPTION_ORIGIN_OPERATOR",
+	}
+	OptionOrigin_value = map[string]int32{
+		"OPTION_ORIGIN_UNSPECIFIED": 0,
+		"OPTION_ORIGIN_DEFAULT":     1,
+		"OPTION_ORIGIN_PROTO":       2,
+		"OPTION_ORIGIN_OPERATOR":    3,
+	}
+)
+
+func (x OptionOrigin) Enum() *OptionOrigin {
+	p := new(OptionOrigin)
+	*p = x
+	return p
+}
+
+func (x OptionOrigin) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OptionOrigin) Descriptor() protoreflect.EnumDescriptor {
+	return file_warren_admin_v1_admin_service_proto_enumTypes[0].Descriptor()
+}
+
+func (OptionOrigin) Type() protoreflect.EnumType {
+	return &file_warren_admin_v1_admin_service_proto_enumTypes[0]
+}
+
+func (x OptionOrigin) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OptionOrigin.Descriptor instead.
+func (OptionOrigin) EnumDescriptor() ([]byte, []int) {
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Severity of a finding.
 type Severity int32
 
@@ -72,11 +129,11 @@ func (x Severity) String() string {
 }
 
 func (Severity) Descriptor() protoreflect.EnumDescriptor {
-	return file_warren_admin_v1_admin_service_proto_enumTypes[0].Descriptor()
+	return file_warren_admin_v1_admin_service_proto_enumTypes[1].Descriptor()
 }
 
 func (Severity) Type() protoreflect.EnumType {
-	return &file_warren_admin_v1_admin_service_proto_enumTypes[0]
+	return &file_warren_admin_v1_admin_service_proto_enumTypes[1]
 }
 
 func (x Severity) Number() protoreflect.EnumNumber {
@@ -85,7 +142,7 @@ func (x Severity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Severity.Descriptor instead.
 func (Severity) EnumDescriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{0}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{1}
 }
 
 // TaskType is a task type and its options.
@@ -112,7 +169,10 @@ type TaskType struct {
 	// When it was last overridden; unset for never.
 	OverrideTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=override_time,json=overrideTime,proto3" json:"override_time,omitempty"`
 	// Changes with every override.
-	Etag          string `protobuf:"bytes,11,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,11,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Where each value in `effective` comes from: one for each field, in the order of
+	// TaskOptions.
+	OptionSources []*OptionSource `protobuf:"bytes,12,rep,name=option_sources,json=optionSources,proto3" json:"option_sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,6 +284,192 @@ func (x *TaskType) GetEtag() string {
 	return ""
 }
 
+func (x *TaskType) GetOptionSources() []*OptionSource {
+	if x != nil {
+		return x.OptionSources
+	}
+	return nil
+}
+
+// OptionSource says where an option that is in force comes from.
+type OptionSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path in TaskOptions, e.g. `retry.max_attempts`: what `update_mask` of
+	// UpdateTaskType takes.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Where it comes from.
+	Origin        OptionOrigin `protobuf:"varint,2,opt,name=origin,proto3,enum=warren.admin.v1.OptionOrigin" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OptionSource) Reset() {
+	*x = OptionSource{}
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OptionSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OptionSource) ProtoMessage() {}
+
+func (x *OptionSource) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OptionSource.ProtoReflect.Descriptor instead.
+func (*OptionSource) Descriptor() ([]byte, []int) {
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *OptionSource) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *OptionSource) GetOrigin() OptionOrigin {
+	if x != nil {
+		return x.Origin
+	}
+	return OptionOrigin_OPTION_ORIGIN_UNSPECIFIED
+}
+
+// Schema describes a method and all that it needs.
+type Schema struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The files that the service's author has written, as text, imports first. What
+	// comes with protobuf, gRPC, Google's APIs, protovalidate or Warren is left out.
+	// It is printed from descriptors: comments are there only if the worker's
+	// descriptors have them.
+	Files []*SchemaFile `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	// An encoded google.protobuf.FileDescriptorSet of the service's file and of all
+	// that it imports, imports first.
+	DescriptorSet []byte `protobuf:"bytes,2,opt,name=descriptor_set,json=descriptorSet,proto3" json:"descriptor_set,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Schema) Reset() {
+	*x = Schema{}
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Schema) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Schema) ProtoMessage() {}
+
+func (x *Schema) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Schema.ProtoReflect.Descriptor instead.
+func (*Schema) Descriptor() ([]byte, []int) {
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Schema) GetFiles() []*SchemaFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *Schema) GetDescriptorSet() []byte {
+	if x != nil {
+		return x.DescriptorSet
+	}
+	return nil
+}
+
+// SchemaFile is one .proto file.
+type SchemaFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its path, as others import it.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Its text; empty if it can't be printed, see `problem`.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// Why there is no text.
+	Problem       string `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemaFile) Reset() {
+	*x = SchemaFile{}
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemaFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemaFile) ProtoMessage() {}
+
+func (x *SchemaFile) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemaFile.ProtoReflect.Descriptor instead.
+func (*SchemaFile) Descriptor() ([]byte, []int) {
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SchemaFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *SchemaFile) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SchemaFile) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 // GetTaskTypeRequest names a task type.
 type GetTaskTypeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -235,7 +481,7 @@ type GetTaskTypeRequest struct {
 
 func (x *GetTaskTypeRequest) Reset() {
 	*x = GetTaskTypeRequest{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[1]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -247,7 +493,7 @@ func (x *GetTaskTypeRequest) String() string {
 func (*GetTaskTypeRequest) ProtoMessage() {}
 
 func (x *GetTaskTypeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[1]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -260,7 +506,7 @@ func (x *GetTaskTypeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskTypeRequest.ProtoReflect.Descriptor instead.
 func (*GetTaskTypeRequest) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{1}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetTaskTypeRequest) GetName() string {
@@ -274,14 +520,16 @@ func (x *GetTaskTypeRequest) GetName() string {
 type GetTaskTypeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task type.
-	TaskType      *TaskType `protobuf:"bytes,1,opt,name=task_type,json=taskType,proto3" json:"task_type,omitempty"`
+	TaskType *TaskType `protobuf:"bytes,1,opt,name=task_type,json=taskType,proto3" json:"task_type,omitempty"`
+	// The files that describe its method.
+	Schema        *Schema `protobuf:"bytes,2,opt,name=schema,proto3" json:"schema,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetTaskTypeResponse) Reset() {
 	*x = GetTaskTypeResponse{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[2]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +541,7 @@ func (x *GetTaskTypeResponse) String() string {
 func (*GetTaskTypeResponse) ProtoMessage() {}
 
 func (x *GetTaskTypeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[2]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,12 +554,19 @@ func (x *GetTaskTypeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskTypeResponse.ProtoReflect.Descriptor instead.
 func (*GetTaskTypeResponse) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{2}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetTaskTypeResponse) GetTaskType() *TaskType {
 	if x != nil {
 		return x.TaskType
+	}
+	return nil
+}
+
+func (x *GetTaskTypeResponse) GetSchema() *Schema {
+	if x != nil {
+		return x.Schema
 	}
 	return nil
 }
@@ -329,7 +584,7 @@ type ListTaskTypesRequest struct {
 
 func (x *ListTaskTypesRequest) Reset() {
 	*x = ListTaskTypesRequest{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[3]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +596,7 @@ func (x *ListTaskTypesRequest) String() string {
 func (*ListTaskTypesRequest) ProtoMessage() {}
 
 func (x *ListTaskTypesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[3]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +609,7 @@ func (x *ListTaskTypesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTaskTypesRequest.ProtoReflect.Descriptor instead.
 func (*ListTaskTypesRequest) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{3}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListTaskTypesRequest) GetPageSize() int32 {
@@ -384,7 +639,7 @@ type ListTaskTypesResponse struct {
 
 func (x *ListTaskTypesResponse) Reset() {
 	*x = ListTaskTypesResponse{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[4]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +651,7 @@ func (x *ListTaskTypesResponse) String() string {
 func (*ListTaskTypesResponse) ProtoMessage() {}
 
 func (x *ListTaskTypesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[4]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +664,7 @@ func (x *ListTaskTypesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTaskTypesResponse.ProtoReflect.Descriptor instead.
 func (*ListTaskTypesResponse) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{4}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListTaskTypesResponse) GetTaskTypes() []*TaskType {
@@ -449,7 +704,7 @@ type UpdateTaskTypeRequest struct {
 
 func (x *UpdateTaskTypeRequest) Reset() {
 	*x = UpdateTaskTypeRequest{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[5]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +716,7 @@ func (x *UpdateTaskTypeRequest) String() string {
 func (*UpdateTaskTypeRequest) ProtoMessage() {}
 
 func (x *UpdateTaskTypeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[5]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +729,7 @@ func (x *UpdateTaskTypeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTaskTypeRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTaskTypeRequest) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{5}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateTaskTypeRequest) GetName() string {
@@ -530,7 +785,7 @@ type UpdateTaskTypeResponse struct {
 
 func (x *UpdateTaskTypeResponse) Reset() {
 	*x = UpdateTaskTypeResponse{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[6]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +797,7 @@ func (x *UpdateTaskTypeResponse) String() string {
 func (*UpdateTaskTypeResponse) ProtoMessage() {}
 
 func (x *UpdateTaskTypeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[6]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +810,7 @@ func (x *UpdateTaskTypeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTaskTypeResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTaskTypeResponse) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{6}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateTaskTypeResponse) GetTaskType() *TaskType {
@@ -563,6 +818,127 @@ func (x *UpdateTaskTypeResponse) GetTaskType() *TaskType {
 		return x.TaskType
 	}
 	return nil
+}
+
+// RetireTaskTypeRequest names a task type to forget.
+type RetireTaskTypeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `package.Service.Method`, or `package.Service/Method`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, for the record. Required.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// If set, the call fails with ABORTED unless it is the task type's own.
+	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Check, change nothing (AIP-163).
+	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Retire it though tasks of it are DEAD_LETTERED. The gateway can't tell whether
+	// their dead letters are open or were discarded; one that is replayed goes nowhere
+	// until a worker registers the type.
+	IgnoreDeadLetters bool `protobuf:"varint,5,opt,name=ignore_dead_letters,json=ignoreDeadLetters,proto3" json:"ignore_dead_letters,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *RetireTaskTypeRequest) Reset() {
+	*x = RetireTaskTypeRequest{}
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireTaskTypeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireTaskTypeRequest) ProtoMessage() {}
+
+func (x *RetireTaskTypeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireTaskTypeRequest.ProtoReflect.Descriptor instead.
+func (*RetireTaskTypeRequest) Descriptor() ([]byte, []int) {
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RetireTaskTypeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RetireTaskTypeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RetireTaskTypeRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *RetireTaskTypeRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *RetireTaskTypeRequest) GetIgnoreDeadLetters() bool {
+	if x != nil {
+		return x.IgnoreDeadLetters
+	}
+	return false
+}
+
+// RetireTaskTypeResponse is empty: the task type is gone.
+type RetireTaskTypeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireTaskTypeResponse) Reset() {
+	*x = RetireTaskTypeResponse{}
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireTaskTypeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireTaskTypeResponse) ProtoMessage() {}
+
+func (x *RetireTaskTypeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireTaskTypeResponse.ProtoReflect.Descriptor instead.
+func (*RetireTaskTypeResponse) Descriptor() ([]byte, []int) {
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{11}
 }
 
 // CheckTopologyRequest asks for a check.
@@ -574,7 +950,7 @@ type CheckTopologyRequest struct {
 
 func (x *CheckTopologyRequest) Reset() {
 	*x = CheckTopologyRequest{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[7]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +962,7 @@ func (x *CheckTopologyRequest) String() string {
 func (*CheckTopologyRequest) ProtoMessage() {}
 
 func (x *CheckTopologyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[7]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +975,7 @@ func (x *CheckTopologyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTopologyRequest.ProtoReflect.Descriptor instead.
 func (*CheckTopologyRequest) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{7}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{12}
 }
 
 // TopologyFinding is what was found of one thing.
@@ -623,7 +999,7 @@ type TopologyFinding struct {
 
 func (x *TopologyFinding) Reset() {
 	*x = TopologyFinding{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[8]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +1011,7 @@ func (x *TopologyFinding) String() string {
 func (*TopologyFinding) ProtoMessage() {}
 
 func (x *TopologyFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[8]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +1024,7 @@ func (x *TopologyFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopologyFinding.ProtoReflect.Descriptor instead.
 func (*TopologyFinding) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{8}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TopologyFinding) GetSeverity() Severity {
@@ -710,7 +1086,7 @@ type CheckTopologyResponse struct {
 
 func (x *CheckTopologyResponse) Reset() {
 	*x = CheckTopologyResponse{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[9]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +1098,7 @@ func (x *CheckTopologyResponse) String() string {
 func (*CheckTopologyResponse) ProtoMessage() {}
 
 func (x *CheckTopologyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[9]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,7 +1111,7 @@ func (x *CheckTopologyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckTopologyResponse.ProtoReflect.Descriptor instead.
 func (*CheckTopologyResponse) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{9}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckTopologyResponse) GetFindings() []*TopologyFinding {
@@ -781,7 +1157,7 @@ type ClaimTaskRunRequest struct {
 
 func (x *ClaimTaskRunRequest) Reset() {
 	*x = ClaimTaskRunRequest{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[10]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +1169,7 @@ func (x *ClaimTaskRunRequest) String() string {
 func (*ClaimTaskRunRequest) ProtoMessage() {}
 
 func (x *ClaimTaskRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[10]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +1182,7 @@ func (x *ClaimTaskRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimTaskRunRequest.ProtoReflect.Descriptor instead.
 func (*ClaimTaskRunRequest) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{10}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ClaimTaskRunRequest) GetTaskId() string {
@@ -843,7 +1219,7 @@ type ClaimTaskRunResponse struct {
 
 func (x *ClaimTaskRunResponse) Reset() {
 	*x = ClaimTaskRunResponse{}
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[11]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1231,7 @@ func (x *ClaimTaskRunResponse) String() string {
 func (*ClaimTaskRunResponse) ProtoMessage() {}
 
 func (x *ClaimTaskRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[11]
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1244,7 @@ func (x *ClaimTaskRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimTaskRunResponse.ProtoReflect.Descriptor instead.
 func (*ClaimTaskRunResponse) Descriptor() ([]byte, []int) {
-	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{11}
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ClaimTaskRunResponse) GetHeld() bool {
@@ -889,7 +1265,7 @@ var File_warren_admin_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"#warren/admin/v1/admin_service.proto\x12\x0fwarren.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwarren/admin/v1/queue.proto\x1a\x1ewarren/admin/v1/schedule.proto\x1a\x1cwarren/admin/v1/worker.proto\x1a\x1cwarren/task/v1/options.proto\"\xd6\x03\n" +
+	"#warren/admin/v1/admin_service.proto\x12\x0fwarren.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwarren/admin/v1/queue.proto\x1a\x1ewarren/admin/v1/schedule.proto\x1a\x1cwarren/admin/v1/worker.proto\x1a\x1cwarren/task/v1/options.proto\"\x9c\x04\n" +
 	"\bTaskType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05input\x18\x02 \x01(\tR\x05input\x12\x16\n" +
@@ -902,12 +1278,25 @@ const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\x0foverride_reason\x18\t \x01(\tR\x0eoverrideReason\x12?\n" +
 	"\roverride_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\foverrideTime\x12\x12\n" +
-	"\x04etag\x18\v \x01(\tR\x04etag\"4\n" +
+	"\x04etag\x18\v \x01(\tR\x04etag\x12D\n" +
+	"\x0eoption_sources\x18\f \x03(\v2\x1d.warren.admin.v1.OptionSourceR\roptionSources\"Y\n" +
+	"\fOptionSource\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x125\n" +
+	"\x06origin\x18\x02 \x01(\x0e2\x1d.warren.admin.v1.OptionOriginR\x06origin\"b\n" +
+	"\x06Schema\x121\n" +
+	"\x05files\x18\x01 \x03(\v2\x1b.warren.admin.v1.SchemaFileR\x05files\x12%\n" +
+	"\x0edescriptor_set\x18\x02 \x01(\fR\rdescriptorSet\"N\n" +
+	"\n" +
+	"SchemaFile\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\"4\n" +
 	"\x12GetTaskTypeRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\"M\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\"~\n" +
 	"\x13GetTaskTypeResponse\x126\n" +
-	"\ttask_type\x18\x01 \x01(\v2\x19.warren.admin.v1.TaskTypeR\btaskType\"e\n" +
+	"\ttask_type\x18\x01 \x01(\v2\x19.warren.admin.v1.TaskTypeR\btaskType\x12/\n" +
+	"\x06schema\x18\x02 \x01(\v2\x17.warren.admin.v1.SchemaR\x06schema\"e\n" +
 	"\x14ListTaskTypesRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -927,7 +1316,16 @@ const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\x04etag\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12#\n" +
 	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\"P\n" +
 	"\x16UpdateTaskTypeResponse\x126\n" +
-	"\ttask_type\x18\x01 \x01(\v2\x19.warren.admin.v1.TaskTypeR\btaskType\"\x16\n" +
+	"\ttask_type\x18\x01 \x01(\v2\x19.warren.admin.v1.TaskTypeR\btaskType\"\xcd\x01\n" +
+	"\x15RetireTaskTypeRequest\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x12\"\n" +
+	"\x06reason\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\x12\x1b\n" +
+	"\x04etag\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12.\n" +
+	"\x13ignore_dead_letters\x18\x05 \x01(\bR\x11ignoreDeadLetters\"\x18\n" +
+	"\x16RetireTaskTypeResponse\"\x16\n" +
 	"\x14CheckTopologyRequest\"\xc0\x01\n" +
 	"\x0fTopologyFinding\x125\n" +
 	"\bseverity\x18\x01 \x01(\x0e2\x19.warren.admin.v1.SeverityR\bseverity\x12\x18\n" +
@@ -948,17 +1346,23 @@ const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\x04copy\x18\x03 \x01(\fB\a\xbaH\x04z\x02h\x10R\x04copy\"@\n" +
 	"\x14ClaimTaskRunResponse\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\x12\x14\n" +
-	"\x05ended\x18\x02 \x01(\bR\x05ended*w\n" +
+	"\x05ended\x18\x02 \x01(\bR\x05ended*}\n" +
+	"\fOptionOrigin\x12\x1d\n" +
+	"\x19OPTION_ORIGIN_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15OPTION_ORIGIN_DEFAULT\x10\x01\x12\x17\n" +
+	"\x13OPTION_ORIGIN_PROTO\x10\x02\x12\x1a\n" +
+	"\x16OPTION_ORIGIN_OPERATOR\x10\x03*w\n" +
 	"\bSeverity\x12\x18\n" +
 	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSEVERITY_OK\x10\x01\x12\x17\n" +
 	"\x13SEVERITY_UNVERIFIED\x10\x02\x12\x14\n" +
 	"\x10SEVERITY_WARNING\x10\x03\x12\x11\n" +
-	"\rSEVERITY_LOSS\x10\x042\xaa\x10\n" +
+	"\rSEVERITY_LOSS\x10\x042\x8d\x11\n" +
 	"\fAdminService\x12X\n" +
 	"\vGetTaskType\x12#.warren.admin.v1.GetTaskTypeRequest\x1a$.warren.admin.v1.GetTaskTypeResponse\x12^\n" +
 	"\rListTaskTypes\x12%.warren.admin.v1.ListTaskTypesRequest\x1a&.warren.admin.v1.ListTaskTypesResponse\x12a\n" +
-	"\x0eUpdateTaskType\x12&.warren.admin.v1.UpdateTaskTypeRequest\x1a'.warren.admin.v1.UpdateTaskTypeResponse\x12^\n" +
+	"\x0eUpdateTaskType\x12&.warren.admin.v1.UpdateTaskTypeRequest\x1a'.warren.admin.v1.UpdateTaskTypeResponse\x12a\n" +
+	"\x0eRetireTaskType\x12&.warren.admin.v1.RetireTaskTypeRequest\x1a'.warren.admin.v1.RetireTaskTypeResponse\x12^\n" +
 	"\rCheckTopology\x12%.warren.admin.v1.CheckTopologyRequest\x1a&.warren.admin.v1.CheckTopologyResponse\x12[\n" +
 	"\fClaimTaskRun\x12$.warren.admin.v1.ClaimTaskRunRequest\x1a%.warren.admin.v1.ClaimTaskRunResponse\x12a\n" +
 	"\x0eCreateSchedule\x12&.warren.admin.v1.CreateScheduleRequest\x1a'.warren.admin.v1.CreateScheduleResponse\x12X\n" +
@@ -994,125 +1398,137 @@ func file_warren_admin_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_warren_admin_v1_admin_service_proto_rawDescData
 }
 
-var file_warren_admin_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_warren_admin_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_warren_admin_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_warren_admin_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_warren_admin_v1_admin_service_proto_goTypes = []any{
-	(Severity)(0),                     // 0: warren.admin.v1.Severity
-	(*TaskType)(nil),                  // 1: warren.admin.v1.TaskType
-	(*GetTaskTypeRequest)(nil),        // 2: warren.admin.v1.GetTaskTypeRequest
-	(*GetTaskTypeResponse)(nil),       // 3: warren.admin.v1.GetTaskTypeResponse
-	(*ListTaskTypesRequest)(nil),      // 4: warren.admin.v1.ListTaskTypesRequest
-	(*ListTaskTypesResponse)(nil),     // 5: warren.admin.v1.ListTaskTypesResponse
-	(*UpdateTaskTypeRequest)(nil),     // 6: warren.admin.v1.UpdateTaskTypeRequest
-	(*UpdateTaskTypeResponse)(nil),    // 7: warren.admin.v1.UpdateTaskTypeResponse
-	(*CheckTopologyRequest)(nil),      // 8: warren.admin.v1.CheckTopologyRequest
-	(*TopologyFinding)(nil),           // 9: warren.admin.v1.TopologyFinding
-	(*CheckTopologyResponse)(nil),     // 10: warren.admin.v1.CheckTopologyResponse
-	(*ClaimTaskRunRequest)(nil),       // 11: warren.admin.v1.ClaimTaskRunRequest
-	(*ClaimTaskRunResponse)(nil),      // 12: warren.admin.v1.ClaimTaskRunResponse
-	(*v1.TaskOptions)(nil),            // 13: warren.task.v1.TaskOptions
-	(*fieldmaskpb.FieldMask)(nil),     // 14: google.protobuf.FieldMask
-	(*timestamppb.Timestamp)(nil),     // 15: google.protobuf.Timestamp
-	(*CreateScheduleRequest)(nil),     // 16: warren.admin.v1.CreateScheduleRequest
-	(*GetScheduleRequest)(nil),        // 17: warren.admin.v1.GetScheduleRequest
-	(*ListSchedulesRequest)(nil),      // 18: warren.admin.v1.ListSchedulesRequest
-	(*UpdateScheduleRequest)(nil),     // 19: warren.admin.v1.UpdateScheduleRequest
-	(*DeleteScheduleRequest)(nil),     // 20: warren.admin.v1.DeleteScheduleRequest
-	(*PauseScheduleRequest)(nil),      // 21: warren.admin.v1.PauseScheduleRequest
-	(*ResumeScheduleRequest)(nil),     // 22: warren.admin.v1.ResumeScheduleRequest
-	(*TriggerScheduleRequest)(nil),    // 23: warren.admin.v1.TriggerScheduleRequest
-	(*PauseTaskTypeRequest)(nil),      // 24: warren.admin.v1.PauseTaskTypeRequest
-	(*ResumeTaskTypeRequest)(nil),     // 25: warren.admin.v1.ResumeTaskTypeRequest
-	(*UpdateConcurrencyRequest)(nil),  // 26: warren.admin.v1.UpdateConcurrencyRequest
-	(*DrainWorkerRequest)(nil),        // 27: warren.admin.v1.DrainWorkerRequest
-	(*ListWorkersRequest)(nil),        // 28: warren.admin.v1.ListWorkersRequest
-	(*GetWorkerRequest)(nil),          // 29: warren.admin.v1.GetWorkerRequest
-	(*ListQueuesRequest)(nil),         // 30: warren.admin.v1.ListQueuesRequest
-	(*GetQueueRequest)(nil),           // 31: warren.admin.v1.GetQueueRequest
-	(*PurgeQueueRequest)(nil),         // 32: warren.admin.v1.PurgeQueueRequest
-	(*CreateScheduleResponse)(nil),    // 33: warren.admin.v1.CreateScheduleResponse
-	(*GetScheduleResponse)(nil),       // 34: warren.admin.v1.GetScheduleResponse
-	(*ListSchedulesResponse)(nil),     // 35: warren.admin.v1.ListSchedulesResponse
-	(*UpdateScheduleResponse)(nil),    // 36: warren.admin.v1.UpdateScheduleResponse
-	(*DeleteScheduleResponse)(nil),    // 37: warren.admin.v1.DeleteScheduleResponse
-	(*PauseScheduleResponse)(nil),     // 38: warren.admin.v1.PauseScheduleResponse
-	(*ResumeScheduleResponse)(nil),    // 39: warren.admin.v1.ResumeScheduleResponse
-	(*TriggerScheduleResponse)(nil),   // 40: warren.admin.v1.TriggerScheduleResponse
-	(*PauseTaskTypeResponse)(nil),     // 41: warren.admin.v1.PauseTaskTypeResponse
-	(*ResumeTaskTypeResponse)(nil),    // 42: warren.admin.v1.ResumeTaskTypeResponse
-	(*UpdateConcurrencyResponse)(nil), // 43: warren.admin.v1.UpdateConcurrencyResponse
-	(*DrainWorkerResponse)(nil),       // 44: warren.admin.v1.DrainWorkerResponse
-	(*ListWorkersResponse)(nil),       // 45: warren.admin.v1.ListWorkersResponse
-	(*GetWorkerResponse)(nil),         // 46: warren.admin.v1.GetWorkerResponse
-	(*ListQueuesResponse)(nil),        // 47: warren.admin.v1.ListQueuesResponse
-	(*GetQueueResponse)(nil),          // 48: warren.admin.v1.GetQueueResponse
-	(*PurgeQueueResponse)(nil),        // 49: warren.admin.v1.PurgeQueueResponse
+	(OptionOrigin)(0),                 // 0: warren.admin.v1.OptionOrigin
+	(Severity)(0),                     // 1: warren.admin.v1.Severity
+	(*TaskType)(nil),                  // 2: warren.admin.v1.TaskType
+	(*OptionSource)(nil),              // 3: warren.admin.v1.OptionSource
+	(*Schema)(nil),                    // 4: warren.admin.v1.Schema
+	(*SchemaFile)(nil),                // 5: warren.admin.v1.SchemaFile
+	(*GetTaskTypeRequest)(nil),        // 6: warren.admin.v1.GetTaskTypeRequest
+	(*GetTaskTypeResponse)(nil),       // 7: warren.admin.v1.GetTaskTypeResponse
+	(*ListTaskTypesRequest)(nil),      // 8: warren.admin.v1.ListTaskTypesRequest
+	(*ListTaskTypesResponse)(nil),     // 9: warren.admin.v1.ListTaskTypesResponse
+	(*UpdateTaskTypeRequest)(nil),     // 10: warren.admin.v1.UpdateTaskTypeRequest
+	(*UpdateTaskTypeResponse)(nil),    // 11: warren.admin.v1.UpdateTaskTypeResponse
+	(*RetireTaskTypeRequest)(nil),     // 12: warren.admin.v1.RetireTaskTypeRequest
+	(*RetireTaskTypeResponse)(nil),    // 13: warren.admin.v1.RetireTaskTypeResponse
+	(*CheckTopologyRequest)(nil),      // 14: warren.admin.v1.CheckTopologyRequest
+	(*TopologyFinding)(nil),           // 15: warren.admin.v1.TopologyFinding
+	(*CheckTopologyResponse)(nil),     // 16: warren.admin.v1.CheckTopologyResponse
+	(*ClaimTaskRunRequest)(nil),       // 17: warren.admin.v1.ClaimTaskRunRequest
+	(*ClaimTaskRunResponse)(nil),      // 18: warren.admin.v1.ClaimTaskRunResponse
+	(*v1.TaskOptions)(nil),            // 19: warren.task.v1.TaskOptions
+	(*fieldmaskpb.FieldMask)(nil),     // 20: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),     // 21: google.protobuf.Timestamp
+	(*CreateScheduleRequest)(nil),     // 22: warren.admin.v1.CreateScheduleRequest
+	(*GetScheduleRequest)(nil),        // 23: warren.admin.v1.GetScheduleRequest
+	(*ListSchedulesRequest)(nil),      // 24: warren.admin.v1.ListSchedulesRequest
+	(*UpdateScheduleRequest)(nil),     // 25: warren.admin.v1.UpdateScheduleRequest
+	(*DeleteScheduleRequest)(nil),     // 26: warren.admin.v1.DeleteScheduleRequest
+	(*PauseScheduleRequest)(nil),      // 27: warren.admin.v1.PauseScheduleRequest
+	(*ResumeScheduleRequest)(nil),     // 28: warren.admin.v1.ResumeScheduleRequest
+	(*TriggerScheduleRequest)(nil),    // 29: warren.admin.v1.TriggerScheduleRequest
+	(*PauseTaskTypeRequest)(nil),      // 30: warren.admin.v1.PauseTaskTypeRequest
+	(*ResumeTaskTypeRequest)(nil),     // 31: warren.admin.v1.ResumeTaskTypeRequest
+	(*UpdateConcurrencyRequest)(nil),  // 32: warren.admin.v1.UpdateConcurrencyRequest
+	(*DrainWorkerRequest)(nil),        // 33: warren.admin.v1.DrainWorkerRequest
+	(*ListWorkersRequest)(nil),        // 34: warren.admin.v1.ListWorkersRequest
+	(*GetWorkerRequest)(nil),          // 35: warren.admin.v1.GetWorkerRequest
+	(*ListQueuesRequest)(nil),         // 36: warren.admin.v1.ListQueuesRequest
+	(*GetQueueRequest)(nil),           // 37: warren.admin.v1.GetQueueRequest
+	(*PurgeQueueRequest)(nil),         // 38: warren.admin.v1.PurgeQueueRequest
+	(*CreateScheduleResponse)(nil),    // 39: warren.admin.v1.CreateScheduleResponse
+	(*GetScheduleResponse)(nil),       // 40: warren.admin.v1.GetScheduleResponse
+	(*ListSchedulesResponse)(nil),     // 41: warren.admin.v1.ListSchedulesResponse
+	(*UpdateScheduleResponse)(nil),    // 42: warren.admin.v1.UpdateScheduleResponse
+	(*DeleteScheduleResponse)(nil),    // 43: warren.admin.v1.DeleteScheduleResponse
+	(*PauseScheduleResponse)(nil),     // 44: warren.admin.v1.PauseScheduleResponse
+	(*ResumeScheduleResponse)(nil),    // 45: warren.admin.v1.ResumeScheduleResponse
+	(*TriggerScheduleResponse)(nil),   // 46: warren.admin.v1.TriggerScheduleResponse
+	(*PauseTaskTypeResponse)(nil),     // 47: warren.admin.v1.PauseTaskTypeResponse
+	(*ResumeTaskTypeResponse)(nil),    // 48: warren.admin.v1.ResumeTaskTypeResponse
+	(*UpdateConcurrencyResponse)(nil), // 49: warren.admin.v1.UpdateConcurrencyResponse
+	(*DrainWorkerResponse)(nil),       // 50: warren.admin.v1.DrainWorkerResponse
+	(*ListWorkersResponse)(nil),       // 51: warren.admin.v1.ListWorkersResponse
+	(*GetWorkerResponse)(nil),         // 52: warren.admin.v1.GetWorkerResponse
+	(*ListQueuesResponse)(nil),        // 53: warren.admin.v1.ListQueuesResponse
+	(*GetQueueResponse)(nil),          // 54: warren.admin.v1.GetQueueResponse
+	(*PurgeQueueResponse)(nil),        // 55: warren.admin.v1.PurgeQueueResponse
 }
 var file_warren_admin_v1_admin_service_proto_depIdxs = []int32{
-	13, // 0: warren.admin.v1.TaskType.declared:type_name -> warren.task.v1.TaskOptions
-	13, // 1: warren.admin.v1.TaskType.override:type_name -> warren.task.v1.TaskOptions
-	14, // 2: warren.admin.v1.TaskType.override_mask:type_name -> google.protobuf.FieldMask
-	13, // 3: warren.admin.v1.TaskType.effective:type_name -> warren.task.v1.TaskOptions
-	15, // 4: warren.admin.v1.TaskType.override_time:type_name -> google.protobuf.Timestamp
-	1,  // 5: warren.admin.v1.GetTaskTypeResponse.task_type:type_name -> warren.admin.v1.TaskType
-	1,  // 6: warren.admin.v1.ListTaskTypesResponse.task_types:type_name -> warren.admin.v1.TaskType
-	13, // 7: warren.admin.v1.UpdateTaskTypeRequest.options:type_name -> warren.task.v1.TaskOptions
-	14, // 8: warren.admin.v1.UpdateTaskTypeRequest.update_mask:type_name -> google.protobuf.FieldMask
-	1,  // 9: warren.admin.v1.UpdateTaskTypeResponse.task_type:type_name -> warren.admin.v1.TaskType
-	0,  // 10: warren.admin.v1.TopologyFinding.severity:type_name -> warren.admin.v1.Severity
-	9,  // 11: warren.admin.v1.CheckTopologyResponse.findings:type_name -> warren.admin.v1.TopologyFinding
-	0,  // 12: warren.admin.v1.CheckTopologyResponse.severity:type_name -> warren.admin.v1.Severity
-	15, // 13: warren.admin.v1.CheckTopologyResponse.check_time:type_name -> google.protobuf.Timestamp
-	15, // 14: warren.admin.v1.CheckTopologyResponse.self_test_time:type_name -> google.protobuf.Timestamp
-	2,  // 15: warren.admin.v1.AdminService.GetTaskType:input_type -> warren.admin.v1.GetTaskTypeRequest
-	4,  // 16: warren.admin.v1.AdminService.ListTaskTypes:input_type -> warren.admin.v1.ListTaskTypesRequest
-	6,  // 17: warren.admin.v1.AdminService.UpdateTaskType:input_type -> warren.admin.v1.UpdateTaskTypeRequest
-	8,  // 18: warren.admin.v1.AdminService.CheckTopology:input_type -> warren.admin.v1.CheckTopologyRequest
-	11, // 19: warren.admin.v1.AdminService.ClaimTaskRun:input_type -> warren.admin.v1.ClaimTaskRunRequest
-	16, // 20: warren.admin.v1.AdminService.CreateSchedule:input_type -> warren.admin.v1.CreateScheduleRequest
-	17, // 21: warren.admin.v1.AdminService.GetSchedule:input_type -> warren.admin.v1.GetScheduleRequest
-	18, // 22: warren.admin.v1.AdminService.ListSchedules:input_type -> warren.admin.v1.ListSchedulesRequest
-	19, // 23: warren.admin.v1.AdminService.UpdateSchedule:input_type -> warren.admin.v1.UpdateScheduleRequest
-	20, // 24: warren.admin.v1.AdminService.DeleteSchedule:input_type -> warren.admin.v1.DeleteScheduleRequest
-	21, // 25: warren.admin.v1.AdminService.PauseSchedule:input_type -> warren.admin.v1.PauseScheduleRequest
-	22, // 26: warren.admin.v1.AdminService.ResumeSchedule:input_type -> warren.admin.v1.ResumeScheduleRequest
-	23, // 27: warren.admin.v1.AdminService.TriggerSchedule:input_type -> warren.admin.v1.TriggerScheduleRequest
-	24, // 28: warren.admin.v1.AdminService.PauseTaskType:input_type -> warren.admin.v1.PauseTaskTypeRequest
-	25, // 29: warren.admin.v1.AdminService.ResumeTaskType:input_type -> warren.admin.v1.ResumeTaskTypeRequest
-	26, // 30: warren.admin.v1.AdminService.UpdateConcurrency:input_type -> warren.admin.v1.UpdateConcurrencyRequest
-	27, // 31: warren.admin.v1.AdminService.DrainWorker:input_type -> warren.admin.v1.DrainWorkerRequest
-	28, // 32: warren.admin.v1.AdminService.ListWorkers:input_type -> warren.admin.v1.ListWorkersRequest
-	29, // 33: warren.admin.v1.AdminService.GetWorker:input_type -> warren.admin.v1.GetWorkerRequest
-	30, // 34: warren.admin.v1.AdminService.ListQueues:input_type -> warren.admin.v1.ListQueuesRequest
-	31, // 35: warren.admin.v1.AdminService.GetQueue:input_type -> warren.admin.v1.GetQueueRequest
-	32, // 36: warren.admin.v1.AdminService.PurgeQueue:input_type -> warren.admin.v1.PurgeQueueRequest
-	3,  // 37: warren.admin.v1.AdminService.GetTaskType:output_type -> warren.admin.v1.GetTaskTypeResponse
-	5,  // 38: warren.admin.v1.AdminService.ListTaskTypes:output_type -> warren.admin.v1.ListTaskTypesResponse
-	7,  // 39: warren.admin.v1.AdminService.UpdateTaskType:output_type -> warren.admin.v1.UpdateTaskTypeResponse
-	10, // 40: warren.admin.v1.AdminService.CheckTopology:output_type -> warren.admin.v1.CheckTopologyResponse
-	12, // 41: warren.admin.v1.AdminService.ClaimTaskRun:output_type -> warren.admin.v1.ClaimTaskRunResponse
-	33, // 42: warren.admin.v1.AdminService.CreateSchedule:output_type -> warren.admin.v1.CreateScheduleResponse
-	34, // 43: warren.admin.v1.AdminService.GetSchedule:output_type -> warren.admin.v1.GetScheduleResponse
-	35, // 44: warren.admin.v1.AdminService.ListSchedules:output_type -> warren.admin.v1.ListSchedulesResponse
-	36, // 45: warren.admin.v1.AdminService.UpdateSchedule:output_type -> warren.admin.v1.UpdateScheduleResponse
-	37, // 46: warren.admin.v1.AdminService.DeleteSchedule:output_type -> warren.admin.v1.DeleteScheduleResponse
-	38, // 47: warren.admin.v1.AdminService.PauseSchedule:output_type -> warren.admin.v1.PauseScheduleResponse
-	39, // 48: warren.admin.v1.AdminService.ResumeSchedule:output_type -> warren.admin.v1.ResumeScheduleResponse
-	40, // 49: warren.admin.v1.AdminService.TriggerSchedule:output_type -> warren.admin.v1.TriggerScheduleResponse
-	41, // 50: warren.admin.v1.AdminService.PauseTaskType:output_type -> warren.admin.v1.PauseTaskTypeResponse
-	42, // 51: warren.admin.v1.AdminService.ResumeTaskType:output_type -> warren.admin.v1.ResumeTaskTypeResponse
-	43, // 52: warren.admin.v1.AdminService.UpdateConcurrency:output_type -> warren.admin.v1.UpdateConcurrencyResponse
-	44, // 53: warren.admin.v1.AdminService.DrainWorker:output_type -> warren.admin.v1.DrainWorkerResponse
-	45, // 54: warren.admin.v1.AdminService.ListWorkers:output_type -> warren.admin.v1.ListWorkersResponse
-	46, // 55: warren.admin.v1.AdminService.GetWorker:output_type -> warren.admin.v1.GetWorkerResponse
-	47, // 56: warren.admin.v1.AdminService.ListQueues:output_type -> warren.admin.v1.ListQueuesResponse
-	48, // 57: warren.admin.v1.AdminService.GetQueue:output_type -> warren.admin.v1.GetQueueResponse
-	49, // 58: warren.admin.v1.AdminService.PurgeQueue:output_type -> warren.admin.v1.PurgeQueueResponse
-	37, // [37:59] is the sub-list for method output_type
-	15, // [15:37] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	19, // 0: warren.admin.v1.TaskType.declared:type_name -> warren.task.v1.TaskOptions
+	19, // 1: warren.admin.v1.TaskType.override:type_name -> warren.task.v1.TaskOptions
+	20, // 2: warren.admin.v1.TaskType.override_mask:type_name -> google.protobuf.FieldMask
+	19, // 3: warren.admin.v1.TaskType.effective:type_name -> warren.task.v1.TaskOptions
+	21, // 4: warren.admin.v1.TaskType.override_time:type_name -> google.protobuf.Timestamp
+	3,  // 5: warren.admin.v1.TaskType.option_sources:type_name -> warren.admin.v1.OptionSource
+	0,  // 6: warren.admin.v1.OptionSource.origin:type_name -> warren.admin.v1.OptionOrigin
+	5,  // 7: warren.admin.v1.Schema.files:type_name -> warren.admin.v1.SchemaFile
+	2,  // 8: warren.admin.v1.GetTaskTypeResponse.task_type:type_name -> warren.admin.v1.TaskType
+	4,  // 9: warren.admin.v1.GetTaskTypeResponse.schema:type_name -> warren.admin.v1.Schema
+	2,  // 10: warren.admin.v1.ListTaskTypesResponse.task_types:type_name -> warren.admin.v1.TaskType
+	19, // 11: warren.admin.v1.UpdateTaskTypeRequest.options:type_name -> warren.task.v1.TaskOptions
+	20, // 12: warren.admin.v1.UpdateTaskTypeRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 13: warren.admin.v1.UpdateTaskTypeResponse.task_type:type_name -> warren.admin.v1.TaskType
+	1,  // 14: warren.admin.v1.TopologyFinding.severity:type_name -> warren.admin.v1.Severity
+	15, // 15: warren.admin.v1.CheckTopologyResponse.findings:type_name -> warren.admin.v1.TopologyFinding
+	1,  // 16: warren.admin.v1.CheckTopologyResponse.severity:type_name -> warren.admin.v1.Severity
+	21, // 17: warren.admin.v1.CheckTopologyResponse.check_time:type_name -> google.protobuf.Timestamp
+	21, // 18: warren.admin.v1.CheckTopologyResponse.self_test_time:type_name -> google.protobuf.Timestamp
+	6,  // 19: warren.admin.v1.AdminService.GetTaskType:input_type -> warren.admin.v1.GetTaskTypeRequest
+	8,  // 20: warren.admin.v1.AdminService.ListTaskTypes:input_type -> warren.admin.v1.ListTaskTypesRequest
+	10, // 21: warren.admin.v1.AdminService.UpdateTaskType:input_type -> warren.admin.v1.UpdateTaskTypeRequest
+	12, // 22: warren.admin.v1.AdminService.RetireTaskType:input_type -> warren.admin.v1.RetireTaskTypeRequest
+	14, // 23: warren.admin.v1.AdminService.CheckTopology:input_type -> warren.admin.v1.CheckTopologyRequest
+	17, // 24: warren.admin.v1.AdminService.ClaimTaskRun:input_type -> warren.admin.v1.ClaimTaskRunRequest
+	22, // 25: warren.admin.v1.AdminService.CreateSchedule:input_type -> warren.admin.v1.CreateScheduleRequest
+	23, // 26: warren.admin.v1.AdminService.GetSchedule:input_type -> warren.admin.v1.GetScheduleRequest
+	24, // 27: warren.admin.v1.AdminService.ListSchedules:input_type -> warren.admin.v1.ListSchedulesRequest
+	25, // 28: warren.admin.v1.AdminService.UpdateSchedule:input_type -> warren.admin.v1.UpdateScheduleRequest
+	26, // 29: warren.admin.v1.AdminService.DeleteSchedule:input_type -> warren.admin.v1.DeleteScheduleRequest
+	27, // 30: warren.admin.v1.AdminService.PauseSchedule:input_type -> warren.admin.v1.PauseScheduleRequest
+	28, // 31: warren.admin.v1.AdminService.ResumeSchedule:input_type -> warren.admin.v1.ResumeScheduleRequest
+	29, // 32: warren.admin.v1.AdminService.TriggerSchedule:input_type -> warren.admin.v1.TriggerScheduleRequest
+	30, // 33: warren.admin.v1.AdminService.PauseTaskType:input_type -> warren.admin.v1.PauseTaskTypeRequest
+	31, // 34: warren.admin.v1.AdminService.ResumeTaskType:input_type -> warren.admin.v1.ResumeTaskTypeRequest
+	32, // 35: warren.admin.v1.AdminService.UpdateConcurrency:input_type -> warren.admin.v1.UpdateConcurrencyRequest
+	33, // 36: warren.admin.v1.AdminService.DrainWorker:input_type -> warren.admin.v1.DrainWorkerRequest
+	34, // 37: warren.admin.v1.AdminService.ListWorkers:input_type -> warren.admin.v1.ListWorkersRequest
+	35, // 38: warren.admin.v1.AdminService.GetWorker:input_type -> warren.admin.v1.GetWorkerRequest
+	36, // 39: warren.admin.v1.AdminService.ListQueues:input_type -> warren.admin.v1.ListQueuesRequest
+	37, // 40: warren.admin.v1.AdminService.GetQueue:input_type -> warren.admin.v1.GetQueueRequest
+	38, // 41: warren.admin.v1.AdminService.PurgeQueue:input_type -> warren.admin.v1.PurgeQueueRequest
+	7,  // 42: warren.admin.v1.AdminService.GetTaskType:output_type -> warren.admin.v1.GetTaskTypeResponse
+	9,  // 43: warren.admin.v1.AdminService.ListTaskTypes:output_type -> warren.admin.v1.ListTaskTypesResponse
+	11, // 44: warren.admin.v1.AdminService.UpdateTaskType:output_type -> warren.admin.v1.UpdateTaskTypeResponse
+	13, // 45: warren.admin.v1.AdminService.RetireTaskType:output_type -> warren.admin.v1.RetireTaskTypeResponse
+	16, // 46: warren.admin.v1.AdminService.CheckTopology:output_type -> warren.admin.v1.CheckTopologyResponse
+	18, // 47: warren.admin.v1.AdminService.ClaimTaskRun:output_type -> warren.admin.v1.ClaimTaskRunResponse
+	39, // 48: warren.admin.v1.AdminService.CreateSchedule:output_type -> warren.admin.v1.CreateScheduleResponse
+	40, // 49: warren.admin.v1.AdminService.GetSchedule:output_type -> warren.admin.v1.GetScheduleResponse
+	41, // 50: warren.admin.v1.AdminService.ListSchedules:output_type -> warren.admin.v1.ListSchedulesResponse
+	42, // 51: warren.admin.v1.AdminService.UpdateSchedule:output_type -> warren.admin.v1.UpdateScheduleResponse
+	43, // 52: warren.admin.v1.AdminService.DeleteSchedule:output_type -> warren.admin.v1.DeleteScheduleResponse
+	44, // 53: warren.admin.v1.AdminService.PauseSchedule:output_type -> warren.admin.v1.PauseScheduleResponse
+	45, // 54: warren.admin.v1.AdminService.ResumeSchedule:output_type -> warren.admin.v1.ResumeScheduleResponse
+	46, // 55: warren.admin.v1.AdminService.TriggerSchedule:output_type -> warren.admin.v1.TriggerScheduleResponse
+	47, // 56: warren.admin.v1.AdminService.PauseTaskType:output_type -> warren.admin.v1.PauseTaskTypeResponse
+	48, // 57: warren.admin.v1.AdminService.ResumeTaskType:output_type -> warren.admin.v1.ResumeTaskTypeResponse
+	49, // 58: warren.admin.v1.AdminService.UpdateConcurrency:output_type -> warren.admin.v1.UpdateConcurrencyResponse
+	50, // 59: warren.admin.v1.AdminService.DrainWorker:output_type -> warren.admin.v1.DrainWorkerResponse
+	51, // 60: warren.admin.v1.AdminService.ListWorkers:output_type -> warren.admin.v1.ListWorkersResponse
+	52, // 61: warren.admin.v1.AdminService.GetWorker:output_type -> warren.admin.v1.GetWorkerResponse
+	53, // 62: warren.admin.v1.AdminService.ListQueues:output_type -> warren.admin.v1.ListQueuesResponse
+	54, // 63: warren.admin.v1.AdminService.GetQueue:output_type -> warren.admin.v1.GetQueueResponse
+	55, // 64: warren.admin.v1.AdminService.PurgeQueue:output_type -> warren.admin.v1.PurgeQueueResponse
+	42, // [42:65] is the sub-list for method output_type
+	19, // [19:42] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_warren_admin_v1_admin_service_proto_init() }
@@ -1128,8 +1544,8 @@ func file_warren_admin_v1_admin_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_admin_v1_admin_service_proto_rawDesc), len(file_warren_admin_v1_admin_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   12,
+			NumEnums:      2,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	AdminService_GetTaskType_FullMethodName       = "/warren.admin.v1.AdminService/GetTaskType"
 	AdminService_ListTaskTypes_FullMethodName     = "/warren.admin.v1.AdminService/ListTaskTypes"
 	AdminService_UpdateTaskType_FullMethodName    = "/warren.admin.v1.AdminService/UpdateTaskType"
+	AdminService_RetireTaskType_FullMethodName    = "/warren.admin.v1.AdminService/RetireTaskType"
 	AdminService_CheckTopology_FullMethodName     = "/warren.admin.v1.AdminService/CheckTopology"
 	AdminService_ClaimTaskRun_FullMethodName      = "/warren.admin.v1.AdminService/ClaimTaskRun"
 	AdminService_CreateSchedule_FullMethodName    = "/warren.admin.v1.AdminService/CreateSchedule"
@@ -52,7 +53,7 @@ const (
 // AdminService shows and changes how the platform works. Errors are as of
 // warren.task.v1.TaskService.
 type AdminServiceClient interface {
-	// GetTaskType shows a task type.
+	// GetTaskType shows a task type and the schema of its method.
 	//
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; UNAVAILABLE STORE_UNAVAILABLE.
 	GetTaskType(ctx context.Context, in *GetTaskTypeRequest, opts ...grpc.CallOption) (*GetTaskTypeResponse, error)
@@ -67,6 +68,21 @@ type AdminServiceClient interface {
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// ABORTED ETAG_MISMATCH; UNAVAILABLE STORE_UNAVAILABLE.
 	UpdateTaskType(ctx context.Context, in *UpdateTaskTypeRequest, opts ...grpc.CallOption) (*UpdateTaskTypeResponse, error)
+	// RetireTaskType forgets a task type that nothing is left of: no worker serves it,
+	// no task of it waits, runs or is scheduled, no schedule submits it, its queue is
+	// empty, and none of its tasks is a dead letter. Then its queue is deleted, it is
+	// unknown to all RPCs and to reflection, and what operators have set of it is gone.
+	// Tasks of it that have ended stay, until their retention ends; whoever shows them
+	// has the names of their messages and the bytes. A worker that registers the type
+	// brings it back, as its proto declares it.
+	//
+	// Other methods of its service stay, and so do files that other types need.
+	//
+	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
+	// FAILED_PRECONDITION TASK_TYPE_IN_USE (something is left: nothing was changed);
+	// ABORTED ETAG_MISMATCH; UNAVAILABLE STORE_UNAVAILABLE, PROJECTION_BEHIND,
+	// QUEUE_UNAVAILABLE.
+	RetireTaskType(ctx context.Context, in *RetireTaskTypeRequest, opts ...grpc.CallOption) (*RetireTaskTypeResponse, error)
 	// CheckTopology checks what is declared in RabbitMQ, and the policies in force
 	// there, against what Warren's promises need.
 	CheckTopology(ctx context.Context, in *CheckTopologyRequest, opts ...grpc.CallOption) (*CheckTopologyResponse, error)
@@ -196,6 +212,16 @@ func (c *adminServiceClient) UpdateTaskType(ctx context.Context, in *UpdateTaskT
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpdateTaskTypeResponse)
 	err := c.cc.Invoke(ctx, AdminService_UpdateTaskType_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RetireTaskType(ctx context.Context, in *RetireTaskTypeRequest, opts ...grpc.CallOption) (*RetireTaskTypeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetireTaskTypeResponse)
+	err := c.cc.Invoke(ctx, AdminService_RetireTaskType_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -399,7 +425,7 @@ func (c *adminServiceClient) PurgeQueue(ctx context.Context, in *PurgeQueueReque
 // AdminService shows and changes how the platform works. Errors are as of
 // warren.task.v1.TaskService.
 type AdminServiceServer interface {
-	// GetTaskType shows a task type.
+	// GetTaskType shows a task type and the schema of its method.
 	//
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; UNAVAILABLE STORE_UNAVAILABLE.
 	GetTaskType(context.Context, *GetTaskTypeRequest) (*GetTaskTypeResponse, error)
@@ -414,6 +440,21 @@ type AdminServiceServer interface {
 	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// ABORTED ETAG_MISMATCH; UNAVAILABLE STORE_UNAVAILABLE.
 	UpdateTaskType(context.Context, *UpdateTaskTypeRequest) (*UpdateTaskTypeResponse, error)
+	// RetireTaskType forgets a task type that nothing is left of: no worker serves it,
+	// no task of it waits, runs or is scheduled, no schedule submits it, its queue is
+	// empty, and none of its tasks is a dead letter. Then its queue is deleted, it is
+	// unknown to all RPCs and to reflection, and what operators have set of it is gone.
+	// Tasks of it that have ended stay, until their retention ends; whoever shows them
+	// has the names of their messages and the bytes. A worker that registers the type
+	// brings it back, as its proto declares it.
+	//
+	// Other methods of its service stay, and so do files that other types need.
+	//
+	// Errors: NOT_FOUND TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
+	// FAILED_PRECONDITION TASK_TYPE_IN_USE (something is left: nothing was changed);
+	// ABORTED ETAG_MISMATCH; UNAVAILABLE STORE_UNAVAILABLE, PROJECTION_BEHIND,
+	// QUEUE_UNAVAILABLE.
+	RetireTaskType(context.Context, *RetireTaskTypeRequest) (*RetireTaskTypeResponse, error)
 	// CheckTopology checks what is declared in RabbitMQ, and the policies in force
 	// there, against what Warren's promises need.
 	CheckTopology(context.Context, *CheckTopologyRequest) (*CheckTopologyResponse, error)
@@ -527,6 +568,9 @@ func (UnimplementedAdminServiceServer) ListTaskTypes(context.Context, *ListTaskT
 }
 func (UnimplementedAdminServiceServer) UpdateTaskType(context.Context, *UpdateTaskTypeRequest) (*UpdateTaskTypeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateTaskType not implemented")
+}
+func (UnimplementedAdminServiceServer) RetireTaskType(context.Context, *RetireTaskTypeRequest) (*RetireTaskTypeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetireTaskType not implemented")
 }
 func (UnimplementedAdminServiceServer) CheckTopology(context.Context, *CheckTopologyRequest) (*CheckTopologyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckTopology not implemented")
@@ -656,6 +700,24 @@ func _AdminService_UpdateTaskType_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServiceServer).UpdateTaskType(ctx, req.(*UpdateTaskTypeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_RetireTaskType_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetireTaskTypeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RetireTaskType(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RetireTaskType_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RetireTaskType(ctx, req.(*RetireTaskTypeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1020,6 +1082,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateTaskType",
 			Handler:    _AdminService_UpdateTaskType_Handler,
+		},
+		{
+			MethodName: "RetireTaskType",
+			Handler:    _AdminService_RetireTaskType_Handler,
 		},
 		{
 			MethodName: "CheckTopology",

@@ -140,6 +140,8 @@ const (
 	// The payload breaks rules that its own proto has (buf.validate); the BadRequest
 	// names each field.
 	ErrorReason_ERROR_REASON_PAYLOAD_INVALID ErrorReason = 51
+	// Something of the task type is left: the metadata has how much of what.
+	ErrorReason_ERROR_REASON_TASK_TYPE_IN_USE ErrorReason = 52
 )
 
 // Enum value maps for ErrorReason.
@@ -196,6 +198,7 @@ var (
 		49: "ERROR_REASON_TASK_CANCELLED",
 		50: "ERROR_REASON_STREAM_RESTARTED",
 		51: "ERROR_REASON_PAYLOAD_INVALID",
+		52: "ERROR_REASON_TASK_TYPE_IN_USE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -249,6 +252,7 @@ var (
 		"ERROR_REASON_TASK_CANCELLED":           49,
 		"ERROR_REASON_STREAM_RESTARTED":         50,
 		"ERROR_REASON_PAYLOAD_INVALID":          51,
+		"ERROR_REASON_TASK_TYPE_IN_USE":         52,
 	}
 )
 
@@ -283,7 +287,7 @@ var File_warren_task_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\xff\r\n" +
+	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\xa2\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12$\n" +
@@ -336,7 +340,8 @@ const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_QUEUE_UNAVAILABLE\x10/\x12\x1f\n" +
 	"\x1bERROR_REASON_TASK_CANCELLED\x101\x12!\n" +
 	"\x1dERROR_REASON_STREAM_RESTARTED\x102\x12 \n" +
-	"\x1cERROR_REASON_PAYLOAD_INVALID\x103B\xb6\x01\n" +
+	"\x1cERROR_REASON_PAYLOAD_INVALID\x103\x12!\n" +
+	"\x1dERROR_REASON_TASK_TYPE_IN_USE\x104B\xb6\x01\n" +
 	"\x12com.warren.task.v1B\x10ErrorReasonProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
 var (

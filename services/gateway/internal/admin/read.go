@@ -10,6 +10,7 @@ import (
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
 )
@@ -21,7 +22,11 @@ func (s *Service) GetTaskType(ctx context.Context, r *adminv1.GetTaskTypeRequest
 	if err != nil {
 		return nil, err
 	}
-	return &adminv1.GetTaskTypeResponse{TaskType: typeToProto(&t)}, nil
+	schema, err := schemaOf(&t.TaskType)
+	if err != nil {
+		return nil, rpc.Internal(err)
+	}
+	return &adminv1.GetTaskTypeResponse{TaskType: typeToProto(&t), Schema: schema}, nil
 }
 
 // fresh gives a task type with the override that the store has now.
@@ -84,7 +89,16 @@ func typeToProto(t *tasktypes.Type) *adminv1.TaskType {
 	if t.Override.Version > 0 {
 		m.OverrideReason, m.OverrideTime = t.Override.Reason, timestamppb.New(t.Override.Time)
 	}
+	for _, source := range t.Sources() {
+		m.OptionSources = append(m.OptionSources, &adminv1.OptionSource{Path: source.Path, Origin: origins[source.Origin]})
+	}
 	return m
+}
+
+var origins = map[policy.Origin]adminv1.OptionOrigin{
+	policy.OriginDefault:  adminv1.OptionOrigin_OPTION_ORIGIN_DEFAULT,
+	policy.OriginDeclared: adminv1.OptionOrigin_OPTION_ORIGIN_PROTO,
+	policy.OriginOverride: adminv1.OptionOrigin_OPTION_ORIGIN_OPERATOR,
 }
 
 // etagOf changes with every override; there is one before the first, too.

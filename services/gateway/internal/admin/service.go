@@ -49,6 +49,7 @@ type Store interface {
 	Task(ctx context.Context, id string) (task.Task, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
 	Queued(ctx context.Context, taskType string) (retrying int64, oldest time.Time, known bool, err error)
+	CountUnended(ctx context.Context, taskType string) (map[task.State]int64, error)
 }
 
 // Workers tells all workers of a task type the policy in force.
@@ -79,6 +80,7 @@ type Config struct {
 	Queues          Queues
 	Status          StatusWriter
 	Schedules       Schedules
+	Retirer         Retirer
 	// OpenTaker opens a taker of a task type's queue, which ends with ctx.
 	OpenTaker func(ctx context.Context, taskType string) (Taker, error)
 	Logger    *slog.Logger

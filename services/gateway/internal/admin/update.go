@@ -61,6 +61,7 @@ func overridden(t *tasktypes.Type, r *adminv1.UpdateTaskTypeRequest) (*tasktypes
 	if next.Policy, err = policy.Compile(next.Effective); err != nil {
 		return nil, badOptions(err)
 	}
+	next.Overridden = len(paths) > 0
 	next.Override = tasktypes.Override{Version: t.Override.Version, Options: options, Paths: paths, Reason: t.Override.Reason, Time: t.Override.Time}
 	if !r.ValidateOnly {
 		next.Override.Version++

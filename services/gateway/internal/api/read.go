@@ -174,9 +174,13 @@ func (s *TaskService) addEnd(ctx context.Context, m *taskv1.Task, t *task.Task, 
 }
 
 // typeOf gives the type that an accepted task's messages have. It is unknown
-// only while the gateway can't load it from its store.
+// only while the gateway can't load it from its store. Of one that was retired there
+// are the names of its messages, which is all that a google.protobuf.Any needs.
 func (s *TaskService) typeOf(t *task.Task) (catalogue.TaskType, error) {
 	taskType, ok := s.cfg.Catalogue.Type(t.Type)
+	if !ok {
+		taskType, ok = s.cfg.Catalogue.Retired(t.Type)
+	}
 	if !ok {
 		return taskType, rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
 			"this gateway has not loaded the task type %s from its store, so that it can't show the task's messages; ask for the BASIC view, or call again", t.Type)

@@ -119,7 +119,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 		Logger: cfg.Logger, MaxMessageBytes: max(cfg.MaxPayloadBytes, api.MaxBatchBytes) + overhead, MaxPayloadBytes: cfg.MaxPayloadBytes,
 		LongCalls: []string{
 			taskv1.TaskService_WaitTask_FullMethodName, taskv1.TaskService_CancelTask_FullMethodName, taskv1.TaskService_CancelTasks_FullMethodName,
-			adminv1.AdminService_PurgeQueue_FullMethodName,
+			adminv1.AdminService_PurgeQueue_FullMethodName, adminv1.AdminService_RetireTaskType_FullMethodName,
 		},
 		Unknown: called.Handle, Known: called.Known, Stopping: g.stopping,
 	})
@@ -129,7 +129,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	taskv1.RegisterTaskServiceServer(g.server, g.tasks)
 	adminv1.RegisterAdminServiceServer(g.server, admin.New(admin.Config{
 		Types: g.types, CatalogueLoaded: g.registry.Loaded, Store: g.store, Workers: g.registry, Projection: g.projection, Topology: g.topology, Logger: cfg.Logger,
-		Schedules: g.adminSchedules(), Control: g.control, Queues: g.queues, Status: g.status, OpenTaker: g.openTaker,
+		Schedules: g.adminSchedules(), Control: g.control, Queues: g.queues, Status: g.status, OpenTaker: g.openTaker, Retirer: g.registry,
 	}))
 	g.health = health.New(cfg.Logger, "gateway",
 		health.Check{Service: taskv1.TaskService_ServiceDesc.ServiceName, Works: g.submits},

@@ -111,6 +111,21 @@ func (l lazyStore) Bundles(ctx context.Context) ([]store.BundleRecord, error) {
 	return lazy.Ask(l.Resource, func(s store.Store) ([]store.BundleRecord, error) { return s.Bundles(ctx) })
 }
 
+// RetireType implements [store.Store].
+func (l lazyStore) RetireType(ctx context.Context, r store.Retirement) error {
+	return lazy.Tell(l.Resource, func(s store.Store) error { return s.RetireType(ctx, r) })
+}
+
+// Retirements implements [store.Store].
+func (l lazyStore) Retirements(ctx context.Context) ([]store.Retirement, error) {
+	return lazy.Ask(l.Resource, func(s store.Store) ([]store.Retirement, error) { return s.Retirements(ctx) })
+}
+
+// CountUnended implements [store.Store].
+func (l lazyStore) CountUnended(ctx context.Context, taskType string) (map[task.State]int64, error) {
+	return lazy.Ask(l.Resource, func(s store.Store) (map[task.State]int64, error) { return s.CountUnended(ctx, taskType) })
+}
+
 // Check implements [store.Store].
 func (l lazyStore) Check(ctx context.Context) error {
 	return lazy.Tell(l.Resource, func(s store.Store) error { return s.Check(ctx) })

@@ -31,15 +31,17 @@ func startOf(w *brokerv1.WorkerIdentity, now time.Time) time.Time {
 	return start.UTC().Truncate(time.Microsecond)
 }
 
-// learn takes a bundle in, and stores it if that changed anything.
-func (r *Registry) learn(ctx context.Context, bundle *catalogue.Bundle, start time.Time) error {
+// learn takes a bundle in, to be stored if that changed anything.
+func (r *Registry) learn(bundle *catalogue.Bundle, start time.Time) error {
 	changed, err := r.cfg.Catalogue.Put(bundle, start)
 	if err != nil {
 		return fmt.Errorf("take in a bundle: %w", err)
 	}
-	if changed {
-		r.remember(record(bundle, start))
-		r.save(ctx)
+	names, isNew := r.accept(bundle, start)
+	if changed || isNew {
+		b := record(bundle, start)
+		b.Defines = append(b.Defines, names...)
+		r.remember(b)
 	}
 	return nil
 }
@@ -109,12 +111,17 @@ func (r *Registry) load(ctx context.Context) {
 		return
 	}
 	records, err := r.cfg.Store.Bundles(ctx)
+	defer r.setLoading(false)
 	if err != nil {
 		r.cfg.Logger.Warn("the catalogue can't be loaded yet, trying again", "error", err)
 		return
 	}
+	kept := stored(records)
 	for _, b := range records {
-		if err := r.restore(b); err != nil {
+		if r.recall(b); onlyRecalled(b) {
+			continue
+		}
+		if err := r.restore(b, kept); err != nil {
 			r.cfg.Logger.Error("a stored bundle is not usable, its services are unknown until a worker announces them", "services", b.Services, "error", err)
 		}
 	}
@@ -124,11 +131,12 @@ func (r *Registry) load(ctx context.Context) {
 	r.loaded = true
 }
 
-func (r *Registry) restore(b store.BundleRecord) error {
+// restore leaves out task types that are kept by no bundle: they were retired.
+func (r *Registry) restore(b store.BundleRecord, kept map[string]bool) error {
 	bundle, err := r.bundle(catalogue.Announcement{Services: b.Services, Files: b.Files})
 	if err != nil {
 		return err
 	}
-	_, err = r.cfg.Catalogue.Put(bundle, b.Time)
+	_, err = r.cfg.Catalogue.Put(bundle.Limited(kept), b.Time)
 	return err
 }

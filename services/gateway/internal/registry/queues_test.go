@@ -129,7 +129,7 @@ func TestQueueWithOtherArgumentsLetsTheGatewayStart(t *testing.T) {
 	records, err := s.Bundles(t.Context())
 	require.NoError(t, err)
 	for _, record := range records {
-		require.NoError(t, o.restore(record))
+		require.NoError(t, o.restore(record, stored(records)))
 	}
 	o.start(t)
 	require.NoError(t, o.consume.Do(t.Context(), func(*broker.Topology) error { return nil }))

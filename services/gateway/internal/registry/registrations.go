@@ -82,11 +82,19 @@ func (r *Registry) answerRegistration(ctx context.Context, request *brokerv1.Wor
 
 // take sees to the queues of a bundle's types before anyone can submit to them.
 func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, w *brokerv1.WorkerIdentity, answer *brokerv1.RegistrationAnswer) error {
+	// What does not fit in shall have no queues either; and it is looked at again
+	// once they are there, because others register meanwhile.
+	start := startOf(w, time.Now())
+	refused, err := r.compare(bundle, start)
+	if err != nil || refused != nil {
+		answer.Refusals = refused
+		return err
+	}
 	conflicts, err := r.declareTypes(ctx, bundle.TaskTypes())
 	if err != nil {
 		return err
 	}
-	if err := r.learn(ctx, bundle, startOf(w, time.Now())); err != nil {
+	if answer.Refusals, err = r.admit(ctx, bundle, start); err != nil || answer.Refusals != nil {
 		return err
 	}
 	for _, refusal := range bundle.Refusals() {

@@ -123,8 +123,15 @@ type Registry struct {
 	// undeclared asks Run to declare the queues of all known types.
 	undeclared chan struct{}
 
+	// taking lets no bundle be compared while another one is taken in.
+	taking sync.Mutex
+
 	mu     sync.Mutex
 	loaded bool
+	// loading is the first try to load, until it has ended.
+	loading bool
+	// accepted are the versions of each service that were let in.
+	accepted map[string][]version
 	// In the order in which they were announced.
 	unsaved []store.BundleRecord
 	// Task types whose queues exist with other arguments.
@@ -141,6 +148,7 @@ func New(cfg Config) *Registry {
 		cfg: cfg, undeclared: make(chan struct{}, 1), conflicts: map[string]bool{},
 		registrations: make(chan *brokerv1.WorkerRequest, maxRegistrations), registering: map[registrationKey]bool{},
 		full: rate.Sometimes{Interval: logPeriod}, syncs: make(chan *brokerv1.WorkerRequest, maxSyncs), syncing: map[string]bool{},
+		accepted: map[string][]version{},
 	}
 }
 
@@ -148,6 +156,7 @@ func New(cfg Config) *Registry {
 func (r *Registry) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
+	r.setLoading(!r.Loaded())
 	for range maxRegistering {
 		running.Go(func() { r.serveRegistrations(ctx) })
 	}
@@ -173,6 +182,12 @@ func (r *Registry) keep(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (r *Registry) setLoading(loading bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loading = loading
 }
 
 // Loaded says whether the task types of earlier days are known: until then an

@@ -58,6 +58,7 @@ type Store interface {
 	Scheduler
 	Controls
 	Keys
+	Retirer
 
 	// Apply joins events into their tasks, in the order given and in one
 	// transaction: all of them, durably, or none. For each event in turn:
@@ -180,7 +181,8 @@ type Store interface {
 	// bundle of a later time defines (of equal times, none of a greater digest);
 	// bundles that are kept for no name any more are forgotten. A bundle counts by
 	// the latest time that it was put with. So neither the order of calls nor
-	// repeating them matters. Errors: ErrUnavailable, the context's.
+	// repeating them matters. It ends retirements of what the bundle defines. Errors:
+	// ErrUnavailable, the context's.
 	PutBundle(ctx context.Context, b BundleRecord) error
 
 	// Bundles returns the bundles that are kept, ordered by time and digest.

@@ -42,7 +42,7 @@ func (t *Types) All() []Type {
 
 func (t *Types) inForce(taskType catalogue.TaskType) Type {
 	r := t.rulesOf(&taskType)
-	out := Type{TaskType: taskType, Effective: r.effective, Policy: r.policy}
+	out := Type{TaskType: taskType, Effective: r.effective, Policy: r.policy, Overridden: r.overridden}
 	if r.override != nil {
 		out.Override = *r.override
 	}
@@ -95,7 +95,7 @@ func (t *Types) compile(taskType *catalogue.TaskType, override *Override) *rules
 		r.effective = policy.Effective(taskType.Options, override.Options, override.Paths)
 		compiled, err := policy.Compile(r.effective)
 		if err == nil {
-			r.policy = compiled
+			r.policy, r.overridden = compiled, len(override.Paths) > 0
 			return r
 		}
 		t.log.Error("an override does not go with what the method declares now; the method's own options are in force until it is changed",

@@ -29,9 +29,10 @@ const (
 	logPeriod = 10 * time.Second
 )
 
-// Store keeps overrides.
+// Store keeps overrides, and which task types are retired.
 type Store interface {
 	Overrides(ctx context.Context) ([]store.Override, error)
+	Retirements(ctx context.Context) ([]store.Retirement, error)
 }
 
 // Override is what an operator has set of a task type's options.
@@ -52,6 +53,17 @@ type Type struct {
 	// Effective is what [policy.Effective] makes of what is declared and overridden.
 	Effective *taskv1.TaskOptions
 	Policy    policy.Policy
+	// Overridden says that the override is part of that. It is not if there is none, or
+	// if it does not go with what the method declares now.
+	Overridden bool
+}
+
+// Sources says where each of the options in force comes from.
+func (t *Type) Sources() []policy.Source {
+	if !t.Overridden {
+		return policy.Sources(t.Options, nil, nil)
+	}
+	return policy.Sources(t.Options, t.Override.Options, t.Override.Paths)
 }
 
 // Types are the task types. Its methods are safe for concurrent use and, but for
@@ -68,6 +80,9 @@ type Types struct {
 	overrides atomic.Pointer[map[string]*Override]
 	// rules has a *rules for each task type's name.
 	rules sync.Map
+	// retired has the times of the retirements that are known, by task type. Only
+	// Refresh uses it.
+	retired map[string]time.Time
 }
 
 // rules are what was made of one set of declared options and one override.
@@ -76,6 +91,8 @@ type rules struct {
 	override  *Override
 	effective *taskv1.TaskOptions
 	policy    policy.Policy
+	// overridden says that the override is part of that.
+	overridden bool
 }
 
 // New makes the types of a catalogue. Run reads the overrides; until then there
@@ -84,8 +101,8 @@ func New(c *catalogue.Catalogue, s Store, log *slog.Logger) *Types {
 	return &Types{catalogue: c, store: s, log: log, unread: rate.Sometimes{Interval: logPeriod}}
 }
 
-// Run reads overrides again and again until ctx ends. While the store does not
-// answer, those that were read last are in force.
+// Run reads overrides and retirements again and again until ctx ends. While the store
+// does not answer, those that were read last are in force.
 func (t *Types) Run(ctx context.Context) {
 	ticker := time.NewTicker(refreshPeriod)
 	defer ticker.Stop()
@@ -103,7 +120,8 @@ func (t *Types) Run(ctx context.Context) {
 	}
 }
 
-// Refresh reads the overrides now. Errors: those of store.Store's Overrides.
+// Refresh reads the overrides now, and takes task types out of the catalogue that were
+// retired. Errors: those of store.Store's Overrides and Retirements.
 func (t *Types) Refresh(ctx context.Context) error {
 	t.refreshing.Lock()
 	defer t.refreshing.Unlock()
@@ -121,7 +139,7 @@ func (t *Types) Refresh(ctx context.Context) error {
 		}
 	}
 	t.overrides.Store(&fresh)
-	return nil
+	return t.refreshRetired(ctx)
 }
 
 // decode keeps the version of one that can't be decoded, so that it can be

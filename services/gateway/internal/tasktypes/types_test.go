@@ -36,11 +36,16 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 
 // overrides stand for a store.
 type overrides struct {
-	stored []store.Override
-	err    error
-	reads  atomic.Int64
+	stored  []store.Override
+	retired []store.Retirement
+	err     error
+	reads   atomic.Int64
 	// read gets one for each read, unless it is nil.
 	read chan struct{}
+}
+
+func (o *overrides) Retirements(context.Context) ([]store.Retirement, error) {
+	return o.retired, o.err
 }
 
 func (o *overrides) Overrides(context.Context) ([]store.Override, error) {

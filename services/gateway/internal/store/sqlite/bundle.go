@@ -68,6 +68,9 @@ func putBundle(ctx context.Context, tx *sql.Tx, b store.BundleRecord) error {
 		if _, err := tx.ExecContext(ctx, upsertDefinition, name, b.Digest); err != nil {
 			return err
 		}
+		if _, err := tx.ExecContext(ctx, deleteRetirement, name); err != nil {
+			return err
+		}
 	}
 	for _, query := range []string{deleteBundles, deleteFiles} {
 		if _, err := tx.ExecContext(ctx, query); err != nil {

@@ -1,0 +1,173 @@
+package catalogue
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+const (
+	// maxViolations and maxViolationBytes bound what an answer names, which has to fit
+	// into trailers of 8 KiB, as message and once more as detail.
+	maxViolations     = 20
+	maxViolationBytes = 2048
+	// maxText is the longest text of one rule, in bytes.
+	maxText = 300
+	// maxListed is the largest payload whose violations are all looked for, by the
+	// number of its messages and elements: each costs a kilobyte.
+	maxListed = 5000
+	// maxSteps bounds what loops in loops may take to check one payload: about a
+	// second.
+	maxSteps = 20_000_000
+)
+
+// checkRules checks a payload by the rules of its input.
+func (t TaskType) checkRules(m protoreflect.Message) error {
+	meter := &meter{degrees: t.rules.degrees, left: maxSteps}
+	options := []protovalidate.ValidationOption{protovalidate.WithFailFast()}
+	if len(meter.degrees) > 0 {
+		options = append(options, protovalidate.WithFilter(meter))
+	}
+	err := check(t.rules.validator, m.Interface(), options...)
+	if err != nil && meter.left > 0 && sizeOf(m, maxListed) < maxListed {
+		// The answer shall name them all.
+		meter.left = maxSteps
+		err = check(t.rules.validator, m.Interface(), options[1:]...)
+	}
+	var broken *protovalidate.ValidationError
+	switch {
+	case meter.left <= 0:
+		return t.invalid(Violation{Field: "", Rule: "warren.steps", Message: fmt.Sprintf(
+			"checking the rules of %s would take too many steps: its loops go over too much, send less of it", meter.where)})
+	case err == nil:
+		return nil
+	case errors.As(err, &broken):
+		return t.invalid(violationsOf(broken)...)
+	default:
+		return t.invalid(Violation{Rule: "warren.rule", Message: "a rule can't be applied to it: " + cut(oneLine(err), maxText)})
+	}
+}
+
+func violationsOf(broken *protovalidate.ValidationError) []Violation {
+	out := make([]Violation, 0, len(broken.Violations))
+	for _, v := range broken.Violations {
+		message := v.Proto.GetMessage()
+		if message == "" {
+			message = "breaks the rule"
+		}
+		out = append(out, Violation{
+			Field: cut(protovalidate.FieldPathString(v.Proto.GetField()), maxText), Rule: cut(v.Proto.GetRuleId(), maxText), Message: cut(message, maxText),
+		})
+	}
+	return out
+}
+
+// invalid names as many violations as an answer can hold.
+func (t TaskType) invalid(all ...Violation) error {
+	var texts []string
+	size := 0
+	for _, v := range all {
+		text := v.String()
+		if size += len(text); len(texts) == maxViolations || size > maxViolationBytes {
+			break
+		}
+		texts = append(texts, text)
+	}
+	text := strings.Join(texts, "; ")
+	if more := len(all) - len(texts); more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return &PayloadError{
+		Type: t.Name, Input: t.Input.FullName(), Violations: all[:len(texts)], Err: fmt.Errorf("%w: %s", ErrPayloadInvalid, text),
+	}
+}
+
+// meter is asked before the rules of each message and field are applied, and lets
+// nothing be applied any more once that would take too many steps.
+type meter struct {
+	degrees map[protoreflect.FullName]int
+	left    float64
+	// What there were too few steps left for.
+	where protoreflect.FullName
+}
+
+// ShouldValidate implements [protovalidate.Filter].
+func (m *meter) ShouldValidate(holder protoreflect.Message, what protoreflect.Descriptor) bool {
+	if m.left <= 0 {
+		return false
+	}
+	degree := m.degrees[what.FullName()]
+	if degree < 2 {
+		return true
+	}
+	limit := int(m.left) + 1
+	var size int
+	if fd, ok := what.(protoreflect.FieldDescriptor); ok {
+		size = sizeOfValue(fd, holder.Get(fd), limit)
+	} else {
+		size = sizeOf(holder, limit)
+	}
+	steps := 1.0
+	for range degree {
+		steps *= float64(size)
+	}
+	if m.left -= steps; m.left <= 0 {
+		m.where = what.FullName()
+		return false
+	}
+	return true
+}
+
+// sizeOf counts what is in a message: values, and for text each 64 bytes. It stops
+// at the limit.
+func sizeOf(m protoreflect.Message, limit int) int {
+	size := 1
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		size += sizeOfValue(fd, v, limit-size)
+		return size < limit
+	})
+	return size
+}
+
+func sizeOfValue(fd protoreflect.FieldDescriptor, v protoreflect.Value, limit int) int {
+	size := 0
+	switch {
+	case fd.IsMap():
+		v.Map().Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
+			size += sizeOfOne(fd.MapKey(), key.Value(), limit-size) + sizeOfOne(fd.MapValue(), value, limit-size)
+			return size < limit
+		})
+	case fd.IsList():
+		for i := 0; i < v.List().Len() && size < limit; i++ {
+			size += sizeOfOne(fd, v.List().Get(i), limit-size)
+		}
+	default:
+		return sizeOfOne(fd, v, limit)
+	}
+	return size
+}
+
+func sizeOfOne(fd protoreflect.FieldDescriptor, v protoreflect.Value, limit int) int {
+	const chunk = 64
+	switch fd.Kind() {
+	case protoreflect.MessageKind, protoreflect.GroupKind:
+		return sizeOf(v.Message(), limit)
+	case protoreflect.StringKind:
+		return 1 + len(v.String())/chunk
+	case protoreflect.BytesKind:
+		return 1 + len(v.Bytes())/chunk
+	}
+	return 1
+}
+
+// cut shortens a text to so many bytes, between two characters, and makes it valid.
+func cut(text string, length int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= length {
+		return text
+	}
+	return strings.ToValidUTF8(text[:length], "") + "…"
+}
