@@ -122,9 +122,11 @@ func (g *gateway) awaitBeat(t testing.TB, w *Worker, wanted func(*brokerv1.Heart
 // cancelled up to a position.
 func (g *gateway) awaitEffect(t testing.TB, w *Worker, position int, ids ...string) {
 	t.Helper()
-	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
-		return b.CancelPosition >= int64(position) && !slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(b.Cancelling, id) })
-	})
+	g.awaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return inEffect(b, position, ids) })
+}
+
+func inEffect(b *brokerv1.Heartbeat, position int, ids []string) bool {
+	return b.CancelPosition >= int64(position) && !slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(b.Cancelling, id) })
 }
 
 // say tells the worker something.
