@@ -57,7 +57,7 @@ func TestConnectionIsReopenedAfterAnOperatorClosedIt(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	conn, p := connect(t, b.URL)
-	b.CloseConnections(t)
+	b.CloseConnections(t, 1)
 	brokertest.Eventually(t, within, func() error { return p.PublishTask(bounded(t), newTask(taskType)) })
 	assert.True(t, conn.Connected())
 }
@@ -115,7 +115,7 @@ func TestSilentConnectionIsGivenUp(t *testing.T) {
 	conn, p := connect(t, proxy.URL(), b.URL)
 	if proxy.Connections() == 0 {
 		// It began with the other address.
-		b.CloseConnections(t)
+		b.CloseConnections(t, 1)
 		brokertest.Eventually(t, within, func() bool { return proxy.Connections() == 1 && conn.Connected() })
 	}
 	require.NoError(t, p.AwaitReady(bounded(t)))

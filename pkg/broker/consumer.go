@@ -7,6 +7,8 @@ import (
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/warrenmq/warren/pkg/retry"
 )
 
 // Subscription consumes one queue over AMQP 0-9-1, in batches.
@@ -89,7 +91,7 @@ func (c *Connection) Subscribe(s Subscription) {
 			if worked {
 				backoff = minBackoff
 			}
-			pause(ctx, backoff)
+			retry.Pause(ctx, backoff)
 		}
 		return nil
 	})
@@ -110,7 +112,7 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 	if err := ch.Qos(s.Prefetch, 0, false); err != nil {
 		return false, errors.Join(fmt.Errorf("set the prefetch: %w", err), ch.Close())
 	}
-	deliveries, err := ch.Consume(queue, "", false, false, false, wait, nil)
+	deliveries, err := ch.Consume(queue, "", byHand, shared, false, wait, nil)
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("consume %s: %w", queue, err), ch.Close())
 	}
@@ -228,7 +230,6 @@ func (s *Subscription) handle(ctx context.Context, ch *amqp091.Channel, raw []am
 	if err := s.Handle(ctx, batch); err != nil {
 		return fmt.Errorf("handle %d messages: %w", len(batch), err)
 	}
-	const multiple = true
 	if err := ch.Ack(raw[len(raw)-1].DeliveryTag, multiple); err != nil {
 		return fmt.Errorf("acknowledge: %w", err)
 	}

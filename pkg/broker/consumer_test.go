@@ -40,7 +40,7 @@ func TestSubscriptionAcknowledgesWhatWasHandled(t *testing.T) {
 	}
 	requireCounts(t, b, inbox, 0, 0)
 	// Nothing is left with the consumer for the broker to deliver again.
-	b.CloseConnections(t)
+	b.CloseConnections(t, 2)
 	requireCounts(t, b, inbox, 0, 0)
 }
 

@@ -58,8 +58,8 @@ func (p *Publisher) publishProto(ctx context.Context, exchange, key string, mand
 }
 
 // PublishDead puts a task straight into the dead-letter queue, as if a worker
-// had given it up.
-func (p *Publisher) PublishDead(ctx context.Context, m *TaskMessage, death Death) error {
+// had given it up, if a check that is passed allows it.
+func (p *Publisher) PublishDead(ctx context.Context, m *TaskMessage, death Death, check ...Check) error {
 	msg, err := m.publishing()
 	if err != nil {
 		return err
@@ -73,7 +73,9 @@ func (p *Publisher) PublishDead(ctx context.Context, m *TaskMessage, death Death
 	}
 	msg.Expiration = ""
 	out := newOutgoing(p.names.Dead(), m.Type, true, msg)
-	out.check = m.Check
+	if len(check) > 0 {
+		out.check = check[0]
+	}
 	return p.send(ctx, out)
 }
 

@@ -101,7 +101,7 @@ type outgoing struct {
 	mandatory     bool
 	msg           amqp091.Publishing
 	// check is asked right before it is sent, nil is always.
-	check   func() error
+	check   Check
 	claimed atomic.Bool
 	// left says that the caller waits no more, though the message was claimed. Of
 	// sender and caller, one finds that sent has a value.

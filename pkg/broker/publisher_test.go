@@ -334,30 +334,29 @@ func TestAMessageThatMustNotBeSentAnyMore(t *testing.T) {
 	_, p := connect(t, b.URL)
 	over := errors.New("over")
 	refused := newTask(taskType)
-	refused.Check = func() error { return over }
+	refuse := func() error { return over }
 	for range broker.MaxInFlight + 1 {
-		err := p.PublishTask(bounded(t), refused)
-		require.ErrorIs(t, err, broker.ErrNotSent)
-		require.ErrorIs(t, err, over)
+		p.PublishTasks(bounded(t), []*broker.TaskMessage{refused}, func(_ int, err error) {
+			require.ErrorIs(t, err, broker.ErrNotSent)
+			require.ErrorIs(t, err, over)
+		}, refuse)
 	}
-	require.ErrorIs(t, p.PublishDead(bounded(t), refused, broker.Death{Cause: task.CauseQueueOverflow, Decision: "x"}), over)
+	require.ErrorIs(t, p.PublishDead(bounded(t), refused, broker.Death{Cause: task.CauseQueueOverflow, Decision: "x"}, refuse), over)
 	asked := 0
-	taken := newTask(taskType)
-	taken.Check = func() error {
+	taken, unchecked := newTask(taskType), newTask(taskType)
+	told := make([]error, 3)
+	p.PublishTasks(bounded(t), []*broker.TaskMessage{taken, refused, unchecked}, func(i int, err error) { told[i] = err }, func() error {
 		asked++
 		return nil
-	}
-	p.PublishTasks(bounded(t), []*broker.TaskMessage{taken, refused}, func(i int, err error) {
-		if i == 0 {
-			assert.NoError(t, err)
-		} else {
-			assert.ErrorIs(t, err, over)
-		}
-	})
+	}, refuse)
+	require.NoError(t, told[0])
+	require.ErrorIs(t, told[1], over)
+	require.NoError(t, told[2])
 	require.Equal(t, 1, asked)
 	messages := b.Drain(t, work)
-	require.Len(t, messages, 1)
+	require.Len(t, messages, 2)
 	require.Equal(t, taken.ID, messages[0].MessageId)
+	require.Equal(t, unchecked.ID, messages[1].MessageId)
 }
 
 // A publish that is larger than the sockets' buffers hangs in its write.

@@ -56,7 +56,7 @@ func TestRetryStartsTheCountOfFailedDeliveriesAnew(t *testing.T) {
 	b, p, next := workplace(t)
 	publishTask(t, p)
 	receiveTask(t, next())
-	b.CloseConnections(t)
+	b.CloseConnections(t, 2)
 
 	l := next()
 	d := receiveTask(t, l)

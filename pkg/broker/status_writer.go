@@ -10,7 +10,9 @@ import (
 	"github.com/google/uuid"
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
+	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/wake"
 )
 
 const (
@@ -107,10 +109,7 @@ func (w *StatusWriter) add(ctx context.Context, r *Receipt) (*Receipt, error) {
 			w.pending = append(w.pending, r)
 			w.bytes += len(r.event)
 			w.mu.Unlock()
-			select {
-			case w.wake <- struct{}{}:
-			default:
-			}
+			wake.Signal(w.wake)
 			return r, nil
 		}
 		w.mu.Unlock()
@@ -195,7 +194,7 @@ func (w *StatusWriter) commit(ctx context.Context, batch []*Receipt) error {
 		}
 		wait, cancel := context.WithTimeout(ctx, backoff)
 		if w.publisher.AwaitReady(wait) == nil {
-			pause(ctx, minBackoff)
+			retry.Pause(ctx, minBackoff)
 		}
 		cancel()
 		if ctx.Err() != nil {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/warrenmq/warren/pkg/retry"
 )
 
 // Bounds of the wait between two tries to connect.
@@ -40,7 +42,7 @@ func supervise(ctx context.Context, log *slog.Logger, urls []string, serve func(
 			backoff = afterwards(backoff, since)
 			logEnd(log, a, err, !since.IsZero())
 		}
-		pause(ctx, backoff/2+rand.N(backoff/2))
+		retry.Pause(ctx, backoff/2+rand.N(backoff/2))
 		backoff = min(backoff*2, maxBackoff)
 	}
 }
@@ -68,14 +70,4 @@ func logEnd(log *slog.Logger, a address, err error, worked bool) {
 		level = slog.LevelError
 	}
 	log.Log(context.Background(), level, text, "address", a.String(), "error", err)
-}
-
-// pause waits for d or for the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -113,7 +113,7 @@ func (t *Taker) Take(limit int) ([]ReadyTask, error) {
 	for i, ch := range t.channels {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 && errs[i] == nil {
-				d, ok, err := ch.Get(t.queue, false)
+				d, ok, err := ch.Get(t.queue, byHand)
 				if err == nil && !ok {
 					return
 				}
@@ -177,13 +177,12 @@ func (c *takerChannel) ack(tags []uint64) error {
 	}
 	together, _ := slices.BinarySearch(tags, kept)
 	if together > 0 {
-		const multiple = true
 		if err := c.Ack(tags[together-1], multiple); err != nil {
 			return err
 		}
 	}
 	for _, tag := range tags[together:] {
-		if err := c.Ack(tag, false); err != nil {
+		if err := c.Ack(tag, single); err != nil {
 			return err
 		}
 	}
@@ -196,7 +195,7 @@ func (t *Taker) Release(tasks []ReadyTask) error {
 	for i := range tasks {
 		r := &tasks[i]
 		delete(r.channel.open, r.tag)
-		if err := r.channel.Nack(r.tag, false, true); err != nil {
+		if err := r.channel.Nack(r.tag, single, requeue); err != nil {
 			return fmt.Errorf("release a message: %w", err)
 		}
 	}

@@ -4,6 +4,8 @@ package broker_test
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -219,29 +221,26 @@ func TestTakersCompete(t *testing.T) {
 	b := brokertest.VHost(t)
 	_, p := connect(t, b.URL)
 	ids := publishTasks(t, p, 400)
-	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for range 2 {
+	taken, errs := make([][]broker.ReadyTask, 2), make([]error, 2)
+	for i := range taken {
+		taker := openTaker(t, b.URL)
+		defer taker.Close()
 		wg.Go(func() {
-			taker := openTaker(t, b.URL)
-			defer taker.Close()
-			taken, err := taker.Take(500)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for i := range taken {
-				delete(ids, taken[i].Task.ID)
-			}
-			if err := taker.Accept(taken); err != nil {
-				t.Error(err)
+			if taken[i], errs[i] = taker.Take(500); errs[i] == nil {
+				errs[i] = taker.Accept(taken[i])
 			}
 		})
 	}
 	wg.Wait()
-	require.Empty(t, ids)
+	require.NoError(t, errors.Join(errs...))
+	times := map[string]int{}
+	for _, r := range slices.Concat(taken...) {
+		require.True(t, ids[r.Task.ID])
+		times[r.Task.ID]++
+		require.Equal(t, 1, times[r.Task.ID], "one of them has it, once")
+	}
+	require.Len(t, times, len(ids))
 	requireCounts(t, b, work, 0, 0)
 }
 

@@ -1,11 +1,9 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,6 +15,7 @@ import (
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
 // What a task's message carries besides its standard properties.
@@ -64,9 +63,6 @@ type TaskMessage struct {
 	// Committing says that an attempt of which a message of the response stream was
 	// sent is the last: a caller may have it.
 	Committing bool
-	// Check is asked right before the message is sent: its error has it not sent. It
-	// must not block. It is no part of the message; nil is always.
-	Check func() error `json:"-"`
 }
 
 // began is when the run was begun.
@@ -77,56 +73,12 @@ func (m *TaskMessage) began() time.Time {
 	return m.RunTime
 }
 
-// PublishTask puts a task into its queue. Errors: [ErrUnroutable] if its type
-// has none, [ErrNotSent], [ErrUnknown].
-func (p *Publisher) PublishTask(ctx context.Context, m *TaskMessage) error {
-	out, err := p.startTask(ctx, m)
-	if err != nil {
-		return err
+// Head is what status events tell of the task itself.
+func (m *TaskMessage) Head() *task.Head {
+	return &task.Head{
+		CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace),
+		ExpireTime: m.ExpireTime, ScheduleID: m.ScheduleID,
 	}
-	return out.await(ctx)
-}
-
-// PublishTasks puts tasks into their queues, those of one type in their order, with
-// one round of confirms. outcome is told of each as soon as it is known: its
-// position and its error, as of PublishTask. It is called by several goroutines,
-// all of which have ended when PublishTasks returns.
-func (p *Publisher) PublishTasks(ctx context.Context, ms []*TaskMessage, outcome func(i int, err error)) {
-	if len(ms) == 1 {
-		outcome(0, p.PublishTask(ctx, ms[0]))
-		return
-	}
-	byType := map[string][]int{}
-	for i, m := range ms {
-		byType[m.Type] = append(byType[m.Type], i)
-	}
-	var wg sync.WaitGroup
-	for _, positions := range byType {
-		// A queue that has no room makes those of other types wait for nothing.
-		wg.Go(func() {
-			for _, i := range positions {
-				out, err := p.startTask(ctx, ms[i])
-				if err != nil {
-					outcome(i, err)
-					continue
-				}
-				// What is confirmed makes room for what follows.
-				wg.Go(func() { outcome(i, out.await(ctx)) })
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// startTask hands a task to the sender.
-func (p *Publisher) startTask(ctx context.Context, m *TaskMessage) (*outgoing, error) {
-	msg, err := m.publishing()
-	if err != nil {
-		return nil, err
-	}
-	out := newOutgoing(p.names.Tasks(), m.Type, true, msg)
-	out.check = m.Check
-	return out, p.enqueue(ctx, out)
 }
 
 func (m *TaskMessage) publishing() (amqp091.Publishing, error) {

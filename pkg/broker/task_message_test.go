@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/assert"
@@ -55,6 +56,19 @@ func TestTaskMessageArrivesAsItWasSent(t *testing.T) {
 			require.NoError(t, d.Accept(bounded(t)))
 		})
 	}
+}
+
+func TestHeadOfATask(t *testing.T) {
+	t.Parallel()
+	m := newTask(taskType)
+	m.Labels, m.ExpireTime, m.ScheduleID = map[string]string{"a": "b"}, m.CreateTime.Add(time.Hour), "nightly"
+	m.Trace = map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+	require.Equal(t, &task.Head{
+		CreateTime: m.CreateTime, Priority: task.PriorityNormal, Labels: m.Labels, TraceID: "0af7651916cd43dd8448eb211c80319c",
+		ExpireTime: m.ExpireTime, ScheduleID: "nightly",
+	}, m.Head())
+	m.Trace = nil
+	require.Empty(t, m.Head().TraceID)
 }
 
 func TestTaskMessageWithEmptyPayload(t *testing.T) {

@@ -144,6 +144,10 @@ const (
 	exclusive  = true
 	shared     = false
 	wait       = false
+	single     = false
+	multiple   = true
+	requeue    = true
+	byHand     = false // settled by who consumes
 )
 
 func (t *Topology) exchange(x ExchangeSpec) error {

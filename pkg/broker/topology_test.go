@@ -386,6 +386,6 @@ func TestConsumersOfAControlQueue(t *testing.T) {
 	requireCount(1)
 	require.NoError(t, control.Credit(1))
 	requireCount(1)
-	b.CloseConnections(t)
+	b.CloseConnections(t, 2)
 	requireCount(0)
 }

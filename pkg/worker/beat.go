@@ -9,6 +9,8 @@ import (
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/retry"
+	"github.com/warrenmq/warren/pkg/wake"
 )
 
 const (
@@ -20,12 +22,7 @@ const (
 
 // beatSoon has a heartbeat be sent: gateways wait for what is in it. What asks for
 // one while it is on its way shares the next.
-func (w *Worker) beatSoon() {
-	select {
-	case w.beatAsked <- struct{}{}:
-	default:
-	}
-}
+func (w *Worker) beatSoon() { wake.Signal(w.beatAsked) }
 
 // beat sends heartbeats until ctx ends.
 func (w *Worker) beat(ctx context.Context) {
@@ -39,7 +36,7 @@ func (w *Worker) beat(ctx context.Context) {
 			return
 		}
 		w.sendBeat(ctx, false)
-		pause(ctx, beatPause)
+		retry.Pause(ctx, beatPause)
 	}
 }
 
@@ -88,6 +85,7 @@ func (w *Worker) heartbeat() *brokerv1.Heartbeat {
 			Type: name, Concurrency: int32(p.slots.size()), Running: p.running.Load(), Configured: int32(p.configured),
 			Paused:  p.suspended(&w.clock) > 0,
 			Started: p.started.Load(), Succeeded: p.succeeded.Load(), Failed: p.failed.Load(),
+			Policy: p.version.Load(),
 		})
 	}
 	return h

@@ -102,31 +102,40 @@ func TestConcurrencyFollowsTheGateway(t *testing.T) {
 // However the concurrency changes under load: each task is carried out once.
 func TestConcurrencyChangesUnderLoad(t *testing.T) {
 	t.Parallel()
-	const tasks = 3000
+	const tasks, top = 1500, 32
 	b := brokertest.VHost(t)
 	g := startGateway(t, b, typeDelay)
 	var running, most atomic.Int32
+	crowd := make(chan struct{})
 	c := &counted{starts: map[string]int{}}
 	w, stop := run(t, &faults{delay: func(ctx context.Context) error {
 		n := running.Add(1)
 		defer running.Add(-1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
+		<-crowd
 		return c.handle(ctx)
 	}}, Config{AMQPURLs: []string{b.URL}, Concurrency: 2})
-	steps := []int32{32, 1, 32, 31, 2, 16, 1, 32, 3}
+	steps := []int32{top, 1, top, top - 1, 2, top / 2, 1, top, 3}
 	var ids []string
 	for n := range tasks {
 		ids = append(ids, g.Submit(t, typeDelay))
+		if n == tasks/len(steps)+top {
+			// The first step is in effect: as many run as may, before any has ended.
+			brokertest.Eventually(t, patience, func() bool { return running.Load() == top })
+			close(crowd)
+		}
 		if every := tasks / len(steps); n%every == every-1 && n/every < len(steps) {
 			g.Control(t, w, typeDelay, func(p *brokerv1.TypePolicy) { p.Concurrency = steps[n/every] })
 		}
 	}
 	brokertest.Eventually(t, 4*patience, func() bool { return c.ended.Load() >= tasks })
+	last := steps[len(steps)-1]
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return slotsOf(b, typeDelay).Concurrency == last })
 	stop()
 	g.RequireSettled(t, typeDelay)
 	require.EqualValues(t, tasks, c.begun.Load())
-	require.LessOrEqual(t, most.Load(), int32(32))
+	require.EqualValues(t, top, most.Load())
 	for _, id := range ids {
 		require.Equal(t, 1, c.starts[id])
 		brokertest.Eventually(t, patience, func() bool { return len(g.Of(id, task.PhaseSucceeded)) == 1 })

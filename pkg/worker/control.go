@@ -65,19 +65,29 @@ func (w *Worker) applyPolicies(policies []*brokerv1.TypePolicy) {
 	}
 }
 
-// applyPolicy takes over what a gateway says of a type. What operators have set of
-// its consumption holds even if the policy can't be used.
-func (w *Worker) applyPolicy(p *pool, t *brokerv1.TypePolicy) error {
-	err := p.apply(t)
+// applyPolicy takes over what a gateway says of a type, but for what is older than what
+// was taken over before: answers may overtake each other, and of several gateways some
+// learn of a change later. What operators have set of its consumption holds even if
+// the policy can't be used.
+func (w *Worker) applyPolicy(p *pool, t *brokerv1.TypePolicy) (err error) {
+	p.taking.Lock()
+	defer p.taking.Unlock()
+	known := p.version.Load()
+	n := newsOf(t, known)
+	if n.options {
+		err = p.apply(t)
+	}
 	if !t.Provisional {
-		w.applyControl(p, t)
+		w.applyControl(p, t, n)
+		p.version.Store(after(t, known, err == nil))
 	}
 	return err
 }
 
-// applyControl takes over what operators have set of a type's consumption.
-func (w *Worker) applyControl(p *pool, t *brokerv1.TypePolicy) {
-	resized, suspended := p.resize(t.Concurrency), p.suspend(t.Pause)
+// applyControl takes over what operators have set of a type's consumption, as far as it
+// is news.
+func (w *Worker) applyControl(p *pool, t *brokerv1.TypePolicy, n news) {
+	resized, suspended := n.slots && p.resize(t.Concurrency), n.pause && p.suspend(t.Pause)
 	if !resized && !suspended {
 		return
 	}

@@ -201,10 +201,7 @@ func (x *execution) startSpan() (context.Context, trace.Span) {
 
 func (x *execution) startedEvent() *task.Event {
 	e := x.event(task.PhaseStarted)
-	e.Head = &task.Head{
-		CreateTime: x.msg.CreateTime, Priority: x.msg.Priority, Labels: x.msg.Labels,
-		TraceID: telemetry.TraceIDOf(x.msg.Trace), ExpireTime: x.msg.ExpireTime, ScheduleID: x.msg.ScheduleID,
-	}
+	e.Head = x.msg.Head()
 	e.Execution = &task.Execution{
 		Host: x.w.identity.Host, Version: x.w.identity.Version, Redelivered: x.maybeAgain(), Alone: x.alone,
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -82,27 +83,56 @@ func TestWhatShuts(t *testing.T) {
 
 func TestAwaitOpen(t *testing.T) {
 	t.Parallel()
-	c, g := opening(1)
-	g.blind()
-	require.True(t, g.pause("why"))
-	until := timestamppb.New(time.Now().Add(20 * time.Millisecond))
-	require.True(t, c.pool.suspend(&brokerv1.Pause{Reason: "a while", Until: until}))
-	require.False(t, c.pool.suspend(&brokerv1.Pause{Reason: "a while", Until: until}), "again")
-	opened := make(chan bool, 1)
-	go func() { opened <- c.awaitOpen(t.Context()) }()
-	g.see()
-	require.Equal(t, "the worker was paused", g.barred())
-	require.True(t, g.resume())
-	require.True(t, <-opened, "the type's pause has an end")
-	require.False(t, time.Now().Before(until.AsTime()))
+	synctest.Test(t, func(t *testing.T) {
+		c, g := opening(1)
+		opened := make(chan bool, 1)
+		waits := func() {
+			t.Helper()
+			synctest.Wait()
+			require.Empty(t, opened)
+		}
+		begin := func() {
+			t.Helper()
+			go func() { opened <- c.awaitOpen(t.Context()) }()
+			waits()
+		}
+		opens := func(at time.Time) {
+			t.Helper()
+			require.True(t, <-opened)
+			require.Equal(t, at, time.Now())
+		}
+		// Each change wakes who waits: none takes time.
+		for name, way := range map[string]struct{ shut, open func() }{
+			"a lost control queue":  {g.blind, g.see},
+			"a pause of the worker": {func() { g.pause("why") }, func() { g.resume() }},
+			"a pause of the type":   {func() { c.pool.suspend(&brokerv1.Pause{Reason: "for ever"}) }, func() { c.pool.suspend(nil) }},
+		} {
+			t.Log(name)
+			way.shut()
+			begin()
+			way.open()
+			opens(time.Now())
+		}
 
-	require.True(t, c.pool.suspend(&brokerv1.Pause{Reason: "for ever"}))
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.False(t, c.awaitOpen(ended))
-	go func() { opened <- c.awaitOpen(t.Context()) }()
-	require.True(t, c.pool.suspend(nil))
-	require.True(t, <-opened)
+		g.blind()
+		require.True(t, g.pause("why"))
+		until := time.Now().Add(20 * time.Second)
+		pause := &brokerv1.Pause{Reason: "a while", Until: timestamppb.New(until)}
+		require.True(t, c.pool.suspend(pause))
+		require.False(t, c.pool.suspend(pause), "again")
+		begin()
+		g.see()
+		waits()
+		require.Equal(t, "the worker was paused", g.barred())
+		require.True(t, g.resume())
+		waits()
+		opens(until)
+
+		require.True(t, c.pool.suspend(&brokerv1.Pause{Reason: "for ever"}))
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.False(t, c.awaitOpen(ended))
+	})
 }
 
 func TestNothingBeginsWhilePaused(t *testing.T) {

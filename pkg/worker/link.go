@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/retry"
 )
 
 const (
@@ -97,7 +98,7 @@ func (w *Worker) serveControl(ctx context.Context, l *broker.Link, control *brok
 			control = nil
 			w.goBlind()
 			w.cfg.Logger.Warn("the control queue is lost: starting nothing, attaching to another one", "error", err)
-			pause(ctx, reattachPeriod)
+			retry.Pause(ctx, reattachPeriod)
 		}
 	}
 }
@@ -137,7 +138,7 @@ func (w *Worker) consume(ctx context.Context, l *broker.Link, taskType string) e
 		default:
 		}
 		w.cfg.Logger.Warn("a queue is lost, attaching to it again", "type", taskType, "error", err)
-		pause(ctx, reattachPeriod)
+		retry.Pause(ctx, reattachPeriod)
 	}
 }
 
@@ -155,14 +156,4 @@ func (w *Worker) consumeOnce(link context.Context, l *broker.Link, taskType stri
 		lose: func(reason error) { lose(fmt.Errorf("%w: %w", broker.ErrDeliveryLost, reason)) },
 	}
 	return c.run()
-}
-
-// pause waits for d or for the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

@@ -35,6 +35,10 @@ type pool struct {
 	rules                      atomic.Pointer[rules]
 	suspension                 atomic.Pointer[suspension]
 
+	// taking is held while a policy is taken over, version that of what was.
+	taking  sync.Mutex
+	version atomic.Pointer[brokerv1.PolicyVersion]
+
 	mu sync.Mutex
 	// changed is closed, and made anew, when the slots or the suspension change.
 	changed chan struct{}

@@ -204,3 +204,13 @@ func TestEachWorkerHasAnIDOfItsOwn(t *testing.T) {
 	t.Parallel()
 	require.NotEqual(t, newWorker(t, Config{}).ID(), newWorker(t, Config{}).ID())
 }
+
+// Whatever gateways say after that is heard at once, also when it takes long.
+func TestToAnnounceAgainHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, Config{})
+	again := &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Heartbeat{Heartbeat: &brokerv1.HeartbeatAnswer{RegisterAgain: true}}}
+	w.hear(again) // nothing is published here: there is no publisher
+	w.hear(again)
+	require.Len(t, w.announceAsked, 1)
+}

@@ -6,13 +6,9 @@ import (
 	"time"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
-	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/wake"
 )
-
-// announcePeriod is the time between two tries to ask gateways for something while
-// no queue takes it.
-const announcePeriod = 200 * time.Millisecond
 
 // register announces the worker's services until a gateway has answered, and
 // gives the task types that may be consumed.
@@ -21,11 +17,7 @@ func (w *Worker) register(ctx context.Context) ([]string, error) {
 	answer := w.answers.expect(id)
 	defer w.answers.forget(id)
 	for try := 0; ; try++ {
-		again := broker.RequestTTL
-		if err := w.publisher.PublishRequest(ctx, w.registration(id)); err != nil && ctx.Err() == nil {
-			w.cfg.Logger.Debug("can't announce the services, trying again", "error", err)
-			again = announcePeriod
-		}
+		again := w.ask(ctx, w.registration(id), "the registration")
 		if try == 1 {
 			w.cfg.Logger.Info("waiting for a gateway to answer the registration")
 		}
@@ -86,12 +78,24 @@ func firstReason(refusals []*brokerv1.Refusal) string {
 	return fmt.Sprintf(": %s: %s%s", refusals[0].Name, refusals[0].Message, more)
 }
 
-// announceAgain tells a gateway that lost its catalogue; its answer is not
-// awaited, the next heartbeat shows whether it worked.
-func (w *Worker) announceAgain() {
-	ctx, cancel := context.WithTimeout(context.Background(), beatPeriod)
-	defer cancel()
-	if err := w.publisher.PublishRequest(ctx, w.registration(task.NewID())); err != nil {
-		w.cfg.Logger.Debug("can't announce the services again", "error", err)
+// announceAgain has a gateway that lost its catalogue be told the services.
+func (w *Worker) announceAgain() { wake.Signal(w.announceAsked) }
+
+// announce tells the services anew whenever that was asked for, until ctx ends. The
+// answer is not awaited: the next heartbeat shows whether it worked.
+func (w *Worker) announce(ctx context.Context) {
+	for {
+		select {
+		case <-w.announceAsked:
+			w.announceOnce(ctx)
+		case <-ctx.Done():
+			return
+		}
 	}
+}
+
+func (w *Worker) announceOnce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, beatPeriod)
+	defer cancel()
+	w.ask(ctx, w.registration(task.NewID()), "the registration, again")
 }

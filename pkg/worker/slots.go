@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/warrenmq/warren/pkg/wake"
 )
 
 // slots bound how many executions there are at once. The limit changes at any time:
@@ -89,11 +91,7 @@ func (s *slots) release() {
 
 // tell wakes one who waits if a slot is free.
 func (s *slots) tell() {
-	if s.waiting == 0 || s.used >= s.limit {
-		return
-	}
-	select {
-	case s.free <- struct{}{}:
-	default:
+	if s.waiting > 0 && s.used < s.limit {
+		wake.Signal(s.free)
 	}
 }

@@ -44,12 +44,7 @@ func (w *Worker) permit(ctx context.Context, r task.StartRequest) (task.StartAns
 		Request: &brokerv1.WorkerRequest_Start{Start: broker.StartRequestToProto(r)},
 	}
 	for {
-		again := broker.RequestTTL
-		if err := w.publisher.PublishRequest(ctx, request); err != nil && ctx.Err() == nil {
-			w.cfg.Logger.Debug("can't ask for a start, trying again", "task_id", r.TaskID, "error", err)
-			again = announcePeriod
-		}
-		timer := time.NewTimer(again)
+		timer := time.NewTimer(w.ask(ctx, request, "the start of task "+r.TaskID))
 		select {
 		case a := <-answer:
 			timer.Stop()

@@ -47,15 +47,10 @@ func (w *Worker) synchronize(ctx context.Context, types []string, enough <-chan 
 // askForAll asks for all that is cancelled, and gives the time after which to ask
 // again.
 func (w *Worker) askForAll(ctx context.Context, s syncState, types []string) (again time.Duration) {
-	err := w.publisher.PublishRequest(ctx, &brokerv1.WorkerRequest{
+	return w.ask(ctx, &brokerv1.WorkerRequest{
 		Worker: w.identity, RequestId: s.request,
 		Request: &brokerv1.WorkerRequest_Sync{Sync: &brokerv1.SyncRequest{Types: types, Control: int32(s.control)}},
-	})
-	if err != nil && ctx.Err() == nil {
-		w.cfg.Logger.Debug("can't ask what is cancelled, trying again", "error", err)
-		return announcePeriod
-	}
-	return broker.RequestTTL
+	}, "what is cancelled")
 }
 
 // keepSynchronized asks again whenever the control queue was lost, until ctx ends. A

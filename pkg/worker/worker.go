@@ -48,6 +48,8 @@ type Worker struct {
 	cancelled  *cancellations
 	executions *executions
 	beatAsked  chan struct{}
+	// announceAsked has a value when a gateway asks for the services anew.
+	announceAsked chan struct{}
 	// drainAsked is closed when a gateway asks the worker to drain.
 	drainAsked chan struct{}
 	drainOnce  sync.Once
@@ -97,7 +99,7 @@ func New(cfg Config) (*Worker, error) {
 			WorkerId: id, Host: valid(hostname()), Pid: int64(os.Getpid()), Version: valid(cfg.Version), StartTime: timestamppb.Now(),
 		},
 		idle: make(chan struct{}), gate: newGate(), tooManyStuck: make(chan struct{}),
-		cancelled: newCancellations(), executions: newExecutions(), beatAsked: make(chan struct{}, 1), drainAsked: make(chan struct{}),
+		cancelled: newCancellations(), executions: newExecutions(), beatAsked: make(chan struct{}, 1), announceAsked: make(chan struct{}, 1), drainAsked: make(chan struct{}),
 		patience: ignoresItsEnd, startTimeout: startTimeout,
 	}
 	w.giveUp = sync.OnceFunc(func() { close(w.tooManyStuck) })
@@ -158,6 +160,7 @@ func (w *Worker) run(ctx context.Context) {
 	connection := start(background, w.conn.Run)
 	status := start(background, w.status.Run)
 	beats := start(background, w.beat)
+	announcing := start(background, w.announce)
 	links := start(background, func(ctx context.Context) { broker.RunLinks(ctx, w.broker, w.serveLink) })
 	select {
 	case <-ctx.Done():
@@ -169,6 +172,7 @@ func (w *Worker) run(ctx context.Context) {
 		within(links.done, settleTimeout)
 	}
 	links.stop()
+	announcing.stop()
 	beats.stop()
 	w.goodbye(background)
 	status.stop()

@@ -4,6 +4,7 @@ package brokertest
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"testing"
 	"time"
@@ -78,8 +79,8 @@ func (b Broker) Bindings(t testing.TB) []BindingInfo {
 const connectionPatience = 10 * time.Second
 
 // CloseConnections makes the broker close every connection to the virtual host, as an administrator would, and returns
-// how many there were. It waits for the first to appear; none at all fails the test.
-func (b Broker) CloseConnections(t testing.TB) int {
+// how many there were. It waits until that many appear which the test has opened; fewer fail it.
+func (b Broker) CloseConnections(t testing.TB, opened int) int {
 	t.Helper()
 	var connections []struct {
 		Name string `json:"name"`
@@ -88,8 +89,8 @@ func (b Broker) CloseConnections(t testing.TB) int {
 		if err := b.api.get(&connections, "vhosts", b.VHost, "connections"); err != nil {
 			return err
 		}
-		if len(connections) == 0 {
-			return errors.New("there is no connection to " + b.VHost)
+		if len(connections) < opened {
+			return fmt.Errorf("there are %d connections to %s, not %d", len(connections), b.VHost, opened)
 		}
 		return nil
 	})

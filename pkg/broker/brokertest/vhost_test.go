@@ -112,7 +112,7 @@ func TestCloseConnectionsClosesThoseOfTheVHost(t *testing.T) {
 	closed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	spared := other.Channel(t)
 
-	assert.Equal(t, 1, b.CloseConnections(t))
+	assert.Equal(t, 1, b.CloseConnections(t, 1))
 	select {
 	case reason := <-closed:
 		require.NotNil(t, reason)

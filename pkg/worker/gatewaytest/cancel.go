@@ -124,9 +124,13 @@ func (g *Gateway) AwaitBeat(t testing.TB, w Worker, wanted func(*brokerv1.Heartb
 // cancelled up to a position.
 func (g *Gateway) AwaitEffect(t testing.TB, w Worker, position int, ids ...string) {
 	t.Helper()
-	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool {
-		return b.CancelPosition >= int64(position) && !slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(b.Cancelling, id) })
-	})
+	g.AwaitBeat(t, w, func(b *brokerv1.Heartbeat) bool { return InEffect(b, position, ids) })
+}
+
+// InEffect says whether a heartbeat shows that nothing of these tasks runs and all
+// cancellations up to a position are known.
+func InEffect(b *brokerv1.Heartbeat, position int, ids []string) bool {
+	return b.CancelPosition >= int64(position) && !slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(b.Cancelling, id) })
 }
 
 // Say tells the worker something.

@@ -95,8 +95,8 @@ type AdminServiceClient interface {
 	// CreateSchedule makes a schedule, which submits a task again and again.
 	//
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST (a cron expression or time zone that is
-	// none, with its position), PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; NOT_FOUND
-	// TASK_TYPE_NOT_FOUND; ALREADY_EXISTS SCHEDULE_EXISTS; UNAVAILABLE STORE_UNAVAILABLE.
+	// none, with its position), PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE,
+	// PAYLOAD_INVALID; NOT_FOUND TASK_TYPE_NOT_FOUND; ALREADY_EXISTS SCHEDULE_EXISTS; UNAVAILABLE STORE_UNAVAILABLE.
 	CreateSchedule(ctx context.Context, in *CreateScheduleRequest, opts ...grpc.CallOption) (*CreateScheduleResponse, error)
 	// GetSchedule shows a schedule, its last firings and its next times.
 	//
@@ -467,8 +467,8 @@ type AdminServiceServer interface {
 	// CreateSchedule makes a schedule, which submits a task again and again.
 	//
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST (a cron expression or time zone that is
-	// none, with its position), PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE; NOT_FOUND
-	// TASK_TYPE_NOT_FOUND; ALREADY_EXISTS SCHEDULE_EXISTS; UNAVAILABLE STORE_UNAVAILABLE.
+	// none, with its position), PAYLOAD_TYPE_MISMATCH, PAYLOAD_UNDECODABLE,
+	// PAYLOAD_INVALID; NOT_FOUND TASK_TYPE_NOT_FOUND; ALREADY_EXISTS SCHEDULE_EXISTS; UNAVAILABLE STORE_UNAVAILABLE.
 	CreateSchedule(context.Context, *CreateScheduleRequest) (*CreateScheduleResponse, error)
 	// GetSchedule shows a schedule, its last firings and its next times.
 	//

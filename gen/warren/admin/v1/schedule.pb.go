@@ -28,7 +28,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What a schedule does when its last task has not ended at its next time.
+// What a schedule does when a task of it has not ended at its next time, whenever and
+// however that was fired.
 type OverlapPolicy int32
 
 const (
@@ -143,7 +144,7 @@ const (
 	FiringOutcome_FIRING_OUTCOME_UNSPECIFIED FiringOutcome = 0
 	// A task was submitted.
 	FiringOutcome_FIRING_OUTCOME_FIRED FiringOutcome = 1
-	// The task before had not ended, see OverlapPolicy.
+	// A task of an earlier firing had not ended, see OverlapPolicy.
 	FiringOutcome_FIRING_OUTCOME_SKIPPED FiringOutcome = 2
 	// Its time passed while it could not fire, see CatchUpPolicy.
 	FiringOutcome_FIRING_OUTCOME_MISSED FiringOutcome = 3
@@ -458,7 +459,7 @@ type Firing struct {
 	// What became of it.
 	Outcome FiringOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=warren.admin.v1.FiringOutcome" json:"outcome,omitempty"`
 	// The task: of FIRED that of this time of this schedule, always the same one; of
-	// SKIPPED the one that had not ended.
+	// SKIPPED the newest one that had not ended.
 	TaskId string `protobuf:"bytes,3,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// It was triggered.
 	Triggered bool `protobuf:"varint,4,opt,name=triggered,proto3" json:"triggered,omitempty"`
@@ -540,7 +541,9 @@ type CreateScheduleRequest struct {
 	// What to make.
 	Schedule *Schedule `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// Check and show, change nothing (AIP-163).
-	ValidateOnly  bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Why. It is in the gateway's log.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -587,6 +590,13 @@ func (x *CreateScheduleRequest) GetValidateOnly() bool {
 		return x.ValidateOnly
 	}
 	return false
+}
+
+func (x *CreateScheduleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // CreateScheduleResponse shows the schedule.
@@ -845,7 +855,9 @@ type UpdateScheduleRequest struct {
 	Schedule *Schedule `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	// Which fields to take: `cron`, `interval`, `time_zone`, `start_time`, `end_time`,
 	// `jitter`, `overlap`, `catch_up`, `task`, `expire_after`. Required.
-	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// Why. It is in the gateway's log.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -892,6 +904,13 @@ func (x *UpdateScheduleRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 		return x.UpdateMask
 	}
 	return nil
+}
+
+func (x *UpdateScheduleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // UpdateScheduleResponse shows the schedule.
@@ -946,7 +965,9 @@ type DeleteScheduleRequest struct {
 	// The schedule.
 	ScheduleId string `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
 	// If set, the call fails with ABORTED unless it is the schedule's own.
-	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Why. It is in the gateway's log.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -991,6 +1012,13 @@ func (x *DeleteScheduleRequest) GetScheduleId() string {
 func (x *DeleteScheduleRequest) GetEtag() string {
 	if x != nil {
 		return x.Etag
+	}
+	return ""
+}
+
+func (x *DeleteScheduleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1137,7 +1165,9 @@ func (x *PauseScheduleResponse) GetSchedule() *Schedule {
 type ResumeScheduleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The schedule.
-	ScheduleId    string `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	ScheduleId string `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
+	// Why. It is in the gateway's log.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1175,6 +1205,13 @@ func (*ResumeScheduleRequest) Descriptor() ([]byte, []int) {
 func (x *ResumeScheduleRequest) GetScheduleId() string {
 	if x != nil {
 		return x.ScheduleId
+	}
+	return ""
+}
+
+func (x *ResumeScheduleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1231,7 +1268,9 @@ type TriggerScheduleRequest struct {
 	// The schedule.
 	ScheduleId string `protobuf:"bytes,1,opt,name=schedule_id,json=scheduleId,proto3" json:"schedule_id,omitempty"`
 	// A UUID that makes repeated calls one; empty for none.
-	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Why. It is in the gateway's log.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1276,6 +1315,13 @@ func (x *TriggerScheduleRequest) GetScheduleId() string {
 func (x *TriggerScheduleRequest) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *TriggerScheduleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
 	}
 	return ""
 }
@@ -1366,10 +1412,11 @@ const file_warren_admin_v1_schedule_proto_rawDesc = "" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x1e.warren.admin.v1.FiringOutcomeR\aoutcome\x12\x17\n" +
 	"\atask_id\x18\x03 \x01(\tR\x06taskId\x12\x1c\n" +
 	"\ttriggered\x18\x04 \x01(\bR\ttriggered\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem\"{\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x9d\x01\n" +
 	"\x15CreateScheduleRequest\x12=\n" +
 	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleB\x06\xbaH\x03\xc8\x01\x01R\bschedule\x12#\n" +
-	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"O\n" +
+	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\x12 \n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"O\n" +
 	"\x16CreateScheduleResponse\x125\n" +
 	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleR\bschedule\"a\n" +
 	"\x12GetScheduleRequest\x12K\n" +
@@ -1383,17 +1430,19 @@ const file_warren_admin_v1_schedule_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"x\n" +
 	"\x15ListSchedulesResponse\x127\n" +
 	"\tschedules\x18\x01 \x03(\v2\x19.warren.admin.v1.ScheduleR\tschedules\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9b\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbd\x01\n" +
 	"\x15UpdateScheduleRequest\x12=\n" +
 	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleB\x06\xbaH\x03\xc8\x01\x01R\bschedule\x12C\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\n" +
-	"updateMask\"O\n" +
+	"updateMask\x12 \n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"O\n" +
 	"\x16UpdateScheduleResponse\x125\n" +
-	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleR\bschedule\"\x81\x01\n" +
+	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleR\bschedule\"\xa3\x01\n" +
 	"\x15DeleteScheduleRequest\x12K\n" +
 	"\vschedule_id\x18\x01 \x01(\tB*\xbaH'r%\x18d2!^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$R\n" +
 	"scheduleId\x12\x1b\n" +
-	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"\x18\n" +
+	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\x12 \n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x18\n" +
 	"\x16DeleteScheduleResponse\"\x87\x01\n" +
 	"\x14PauseScheduleRequest\x12K\n" +
 	"\vschedule_id\x18\x01 \x01(\tB*\xbaH'r%\x18d2!^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$R\n" +
@@ -1401,17 +1450,19 @@ const file_warren_admin_v1_schedule_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"N\n" +
 	"\x15PauseScheduleResponse\x125\n" +
-	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleR\bschedule\"d\n" +
+	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleR\bschedule\"\x86\x01\n" +
 	"\x15ResumeScheduleRequest\x12K\n" +
 	"\vschedule_id\x18\x01 \x01(\tB*\xbaH'r%\x18d2!^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$R\n" +
-	"scheduleId\"O\n" +
+	"scheduleId\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"O\n" +
 	"\x16ResumeScheduleResponse\x125\n" +
-	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleR\bschedule\"\x91\x01\n" +
+	"\bschedule\x18\x01 \x01(\v2\x19.warren.admin.v1.ScheduleR\bschedule\"\xb3\x01\n" +
 	"\x16TriggerScheduleRequest\x12K\n" +
 	"\vschedule_id\x18\x01 \x01(\tB*\xbaH'r%\x18d2!^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$R\n" +
 	"scheduleId\x12*\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"J\n" +
+	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12 \n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"J\n" +
 	"\x17TriggerScheduleResponse\x12/\n" +
 	"\x06firing\x18\x01 \x01(\v2\x17.warren.admin.v1.FiringR\x06firing*b\n" +
 	"\rOverlapPolicy\x12\x1e\n" +

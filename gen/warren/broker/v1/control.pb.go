@@ -1070,7 +1070,9 @@ type TypeLoad struct {
 	// Handlers that have answered OK, since the process was started.
 	Succeeded int64 `protobuf:"varint,7,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
 	// Handlers that have failed, since the process was started.
-	Failed        int64 `protobuf:"varint,8,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed int64 `protobuf:"varint,8,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of each part the version that it has applied; unset for none.
+	Policy        *PolicyVersion `protobuf:"bytes,9,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1159,6 +1161,13 @@ func (x *TypeLoad) GetFailed() int64 {
 		return x.Failed
 	}
 	return 0
+}
+
+func (x *TypeLoad) GetPolicy() *PolicyVersion {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
 }
 
 // ControlMessage is what a gateway tells workers, through the control exchange.
@@ -1455,7 +1464,15 @@ type TypePolicy struct {
 	// Slots that the worker is to have for this type; 0 is as it is configured.
 	Concurrency int32 `protobuf:"varint,6,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	// Set while operators have the type paused: no task of it is started.
-	Pause         *Pause `protobuf:"bytes,7,opt,name=pause,proto3" json:"pause,omitempty"`
+	Pause *Pause `protobuf:"bytes,7,opt,name=pause,proto3" json:"pause,omitempty"`
+	// Of what the rest was made; unset if `provisional`. Of what is older than what it
+	// has applied, a worker keeps what it has: `pause` goes by `control`, `concurrency`
+	// by `control` and `worker`, `options` and the limits by `override`.
+	Version *PolicyVersion `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	// Set to the version that the worker has shown in a heartbeat if the store does not
+	// have that, e.g. because it is new, or a backup: the worker takes this policy
+	// though it looks older, if that is still its version.
+	Corrects      *PolicyVersion `protobuf:"bytes,9,opt,name=corrects,proto3" json:"corrects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1539,6 +1556,86 @@ func (x *TypePolicy) GetPause() *Pause {
 	return nil
 }
 
+func (x *TypePolicy) GetVersion() *PolicyVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *TypePolicy) GetCorrects() *PolicyVersion {
+	if x != nil {
+		return x.Corrects
+	}
+	return nil
+}
+
+// PolicyVersion says of what a policy was made: each part grows by one with each
+// change of what the store keeps, whichever gateway makes it.
+type PolicyVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What operators have set of the type's consumption for all workers; 0 is nothing.
+	Control int64 `protobuf:"varint,1,opt,name=control,proto3" json:"control,omitempty"`
+	// What they have set for this worker alone; 0 is nothing, or that the policy was
+	// told to all workers.
+	Worker int64 `protobuf:"varint,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	// What they have overridden of the type's options; 0 is nothing.
+	Override      int64 `protobuf:"varint,3,opt,name=override,proto3" json:"override,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyVersion) Reset() {
+	*x = PolicyVersion{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyVersion) ProtoMessage() {}
+
+func (x *PolicyVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyVersion.ProtoReflect.Descriptor instead.
+func (*PolicyVersion) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PolicyVersion) GetControl() int64 {
+	if x != nil {
+		return x.Control
+	}
+	return 0
+}
+
+func (x *PolicyVersion) GetWorker() int64 {
+	if x != nil {
+		return x.Worker
+	}
+	return 0
+}
+
+func (x *PolicyVersion) GetOverride() int64 {
+	if x != nil {
+		return x.Override
+	}
+	return 0
+}
+
 // Pause of a task type.
 type Pause struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1552,7 +1649,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1661,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1674,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Pause) GetReason() string {
@@ -1612,7 +1709,7 @@ type TypeControl struct {
 
 func (x *TypeControl) Reset() {
 	*x = TypeControl{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1721,7 @@ func (x *TypeControl) String() string {
 func (*TypeControl) ProtoMessage() {}
 
 func (x *TypeControl) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1734,7 @@ func (x *TypeControl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypeControl.ProtoReflect.Descriptor instead.
 func (*TypeControl) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TypeControl) GetConcurrency() int32 {
@@ -1681,7 +1778,7 @@ type Autoscale struct {
 
 func (x *Autoscale) Reset() {
 	*x = Autoscale{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1790,7 @@ func (x *Autoscale) String() string {
 func (*Autoscale) ProtoMessage() {}
 
 func (x *Autoscale) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1803,7 @@ func (x *Autoscale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Autoscale.ProtoReflect.Descriptor instead.
 func (*Autoscale) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Autoscale) GetMin() int32 {
@@ -1738,7 +1835,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1847,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1860,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refusal) GetName() string {
@@ -1871,7 +1968,7 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\x03run\x18\x03 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x04 \x01(\x05R\aattempt\x129\n" +
 	"\n" +
-	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xe2\x01\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\x9b\x02\n" +
 	"\bTypeLoad\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12 \n" +
 	"\vconcurrency\x18\x02 \x01(\x05R\vconcurrency\x12\x18\n" +
@@ -1882,7 +1979,8 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\x06paused\x18\x05 \x01(\bR\x06paused\x12\x18\n" +
 	"\astarted\x18\x06 \x01(\x03R\astarted\x12\x1c\n" +
 	"\tsucceeded\x18\a \x01(\x03R\tsucceeded\x12\x16\n" +
-	"\x06failed\x18\b \x01(\x03R\x06failed\"\xb2\x03\n" +
+	"\x06failed\x18\b \x01(\x03R\x06failed\x127\n" +
+	"\x06policy\x18\t \x01(\v2\x1f.warren.broker.v1.PolicyVersionR\x06policy\"\xb2\x03\n" +
 	"\x0eControlMessage\x12\x1d\n" +
 	"\n" +
 	"gateway_id\x18\x01 \x01(\tR\tgatewayId\x12.\n" +
@@ -1900,7 +1998,7 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\brefusals\x18\x03 \x03(\v2\x19.warren.broker.v1.RefusalR\brefusals\"l\n" +
 	"\x0fHeartbeatAnswer\x122\n" +
 	"\x05types\x18\x01 \x03(\v2\x1c.warren.broker.v1.TypePolicyR\x05types\x12%\n" +
-	"\x0eregister_again\x18\x02 \x01(\bR\rregisterAgain\"\xa9\x02\n" +
+	"\x0eregister_again\x18\x02 \x01(\bR\rregisterAgain\"\xa1\x03\n" +
 	"\n" +
 	"TypePolicy\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x123\n" +
@@ -1909,7 +2007,13 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\aoptions\x18\x04 \x01(\v2\x1b.warren.task.v1.TaskOptionsR\aoptions\x12 \n" +
 	"\vprovisional\x18\x05 \x01(\bR\vprovisional\x12 \n" +
 	"\vconcurrency\x18\x06 \x01(\x05R\vconcurrency\x12-\n" +
-	"\x05pause\x18\a \x01(\v2\x17.warren.broker.v1.PauseR\x05pause\"Q\n" +
+	"\x05pause\x18\a \x01(\v2\x17.warren.broker.v1.PauseR\x05pause\x129\n" +
+	"\aversion\x18\b \x01(\v2\x1f.warren.broker.v1.PolicyVersionR\aversion\x12;\n" +
+	"\bcorrects\x18\t \x01(\v2\x1f.warren.broker.v1.PolicyVersionR\bcorrects\"]\n" +
+	"\rPolicyVersion\x12\x18\n" +
+	"\acontrol\x18\x01 \x01(\x03R\acontrol\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\x03R\x06worker\x12\x1a\n" +
+	"\boverride\x18\x03 \x01(\x03R\boverride\"Q\n" +
 	"\x05Pause\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xd4\x01\n" +
@@ -1947,7 +2051,7 @@ func file_warren_broker_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_warren_broker_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_warren_broker_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_warren_broker_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_warren_broker_v1_control_proto_goTypes = []any{
 	(StartVerdict)(0),             // 0: warren.broker.v1.StartVerdict
 	(*WorkerIdentity)(nil),        // 1: warren.broker.v1.WorkerIdentity
@@ -1966,17 +2070,18 @@ var file_warren_broker_v1_control_proto_goTypes = []any{
 	(*RegistrationAnswer)(nil),    // 14: warren.broker.v1.RegistrationAnswer
 	(*HeartbeatAnswer)(nil),       // 15: warren.broker.v1.HeartbeatAnswer
 	(*TypePolicy)(nil),            // 16: warren.broker.v1.TypePolicy
-	(*Pause)(nil),                 // 17: warren.broker.v1.Pause
-	(*TypeControl)(nil),           // 18: warren.broker.v1.TypeControl
-	(*Autoscale)(nil),             // 19: warren.broker.v1.Autoscale
-	(*Refusal)(nil),               // 20: warren.broker.v1.Refusal
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*StatusEvent)(nil),           // 22: warren.broker.v1.StatusEvent
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*v1.TaskOptions)(nil),        // 24: warren.task.v1.TaskOptions
+	(*PolicyVersion)(nil),         // 17: warren.broker.v1.PolicyVersion
+	(*Pause)(nil),                 // 18: warren.broker.v1.Pause
+	(*TypeControl)(nil),           // 19: warren.broker.v1.TypeControl
+	(*Autoscale)(nil),             // 20: warren.broker.v1.Autoscale
+	(*Refusal)(nil),               // 21: warren.broker.v1.Refusal
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*StatusEvent)(nil),           // 23: warren.broker.v1.StatusEvent
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*v1.TaskOptions)(nil),        // 25: warren.task.v1.TaskOptions
 }
 var file_warren_broker_v1_control_proto_depIdxs = []int32{
-	21, // 0: warren.broker.v1.WorkerIdentity.start_time:type_name -> google.protobuf.Timestamp
+	22, // 0: warren.broker.v1.WorkerIdentity.start_time:type_name -> google.protobuf.Timestamp
 	1,  // 1: warren.broker.v1.WorkerRequest.worker:type_name -> warren.broker.v1.WorkerIdentity
 	9,  // 2: warren.broker.v1.WorkerRequest.registration:type_name -> warren.broker.v1.Registration
 	7,  // 3: warren.broker.v1.WorkerRequest.start:type_name -> warren.broker.v1.StartRequest
@@ -1984,34 +2089,37 @@ var file_warren_broker_v1_control_proto_depIdxs = []int32{
 	4,  // 5: warren.broker.v1.CancellationBatch.entries:type_name -> warren.broker.v1.Cancellation
 	4,  // 6: warren.broker.v1.CancellationBatch.forget:type_name -> warren.broker.v1.Cancellation
 	0,  // 7: warren.broker.v1.StartAnswer.verdict:type_name -> warren.broker.v1.StartVerdict
-	22, // 8: warren.broker.v1.StartAnswer.outcome:type_name -> warren.broker.v1.StatusEvent
-	22, // 9: warren.broker.v1.StartAnswer.crashed:type_name -> warren.broker.v1.StatusEvent
+	23, // 8: warren.broker.v1.StartAnswer.outcome:type_name -> warren.broker.v1.StatusEvent
+	23, // 9: warren.broker.v1.StartAnswer.crashed:type_name -> warren.broker.v1.StatusEvent
 	1,  // 10: warren.broker.v1.Heartbeat.worker:type_name -> warren.broker.v1.WorkerIdentity
-	21, // 11: warren.broker.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
+	22, // 11: warren.broker.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
 	12, // 12: warren.broker.v1.Heartbeat.types:type_name -> warren.broker.v1.TypeLoad
 	11, // 13: warren.broker.v1.Heartbeat.running:type_name -> warren.broker.v1.RunningTask
-	21, // 14: warren.broker.v1.RunningTask.start_time:type_name -> google.protobuf.Timestamp
-	21, // 15: warren.broker.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
-	14, // 16: warren.broker.v1.ControlMessage.registration:type_name -> warren.broker.v1.RegistrationAnswer
-	15, // 17: warren.broker.v1.ControlMessage.heartbeat:type_name -> warren.broker.v1.HeartbeatAnswer
-	8,  // 18: warren.broker.v1.ControlMessage.start:type_name -> warren.broker.v1.StartAnswer
-	5,  // 19: warren.broker.v1.ControlMessage.cancellations:type_name -> warren.broker.v1.CancellationBatch
-	6,  // 20: warren.broker.v1.ControlMessage.drain:type_name -> warren.broker.v1.DrainRequest
-	16, // 21: warren.broker.v1.RegistrationAnswer.types:type_name -> warren.broker.v1.TypePolicy
-	20, // 22: warren.broker.v1.RegistrationAnswer.refusals:type_name -> warren.broker.v1.Refusal
-	16, // 23: warren.broker.v1.HeartbeatAnswer.types:type_name -> warren.broker.v1.TypePolicy
-	23, // 24: warren.broker.v1.TypePolicy.timeout:type_name -> google.protobuf.Duration
-	24, // 25: warren.broker.v1.TypePolicy.options:type_name -> warren.task.v1.TaskOptions
-	17, // 26: warren.broker.v1.TypePolicy.pause:type_name -> warren.broker.v1.Pause
-	21, // 27: warren.broker.v1.Pause.until:type_name -> google.protobuf.Timestamp
-	19, // 28: warren.broker.v1.TypeControl.autoscale:type_name -> warren.broker.v1.Autoscale
-	17, // 29: warren.broker.v1.TypeControl.pause:type_name -> warren.broker.v1.Pause
-	21, // 30: warren.broker.v1.TypeControl.pause_time:type_name -> google.protobuf.Timestamp
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	22, // 14: warren.broker.v1.RunningTask.start_time:type_name -> google.protobuf.Timestamp
+	17, // 15: warren.broker.v1.TypeLoad.policy:type_name -> warren.broker.v1.PolicyVersion
+	22, // 16: warren.broker.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
+	14, // 17: warren.broker.v1.ControlMessage.registration:type_name -> warren.broker.v1.RegistrationAnswer
+	15, // 18: warren.broker.v1.ControlMessage.heartbeat:type_name -> warren.broker.v1.HeartbeatAnswer
+	8,  // 19: warren.broker.v1.ControlMessage.start:type_name -> warren.broker.v1.StartAnswer
+	5,  // 20: warren.broker.v1.ControlMessage.cancellations:type_name -> warren.broker.v1.CancellationBatch
+	6,  // 21: warren.broker.v1.ControlMessage.drain:type_name -> warren.broker.v1.DrainRequest
+	16, // 22: warren.broker.v1.RegistrationAnswer.types:type_name -> warren.broker.v1.TypePolicy
+	21, // 23: warren.broker.v1.RegistrationAnswer.refusals:type_name -> warren.broker.v1.Refusal
+	16, // 24: warren.broker.v1.HeartbeatAnswer.types:type_name -> warren.broker.v1.TypePolicy
+	24, // 25: warren.broker.v1.TypePolicy.timeout:type_name -> google.protobuf.Duration
+	25, // 26: warren.broker.v1.TypePolicy.options:type_name -> warren.task.v1.TaskOptions
+	18, // 27: warren.broker.v1.TypePolicy.pause:type_name -> warren.broker.v1.Pause
+	17, // 28: warren.broker.v1.TypePolicy.version:type_name -> warren.broker.v1.PolicyVersion
+	17, // 29: warren.broker.v1.TypePolicy.corrects:type_name -> warren.broker.v1.PolicyVersion
+	22, // 30: warren.broker.v1.Pause.until:type_name -> google.protobuf.Timestamp
+	20, // 31: warren.broker.v1.TypeControl.autoscale:type_name -> warren.broker.v1.Autoscale
+	18, // 32: warren.broker.v1.TypeControl.pause:type_name -> warren.broker.v1.Pause
+	22, // 33: warren.broker.v1.TypeControl.pause_time:type_name -> google.protobuf.Timestamp
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_control_proto_init() }
@@ -2038,7 +2146,7 @@ func file_warren_broker_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_broker_v1_control_proto_rawDesc), len(file_warren_broker_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

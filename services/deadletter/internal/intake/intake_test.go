@@ -136,6 +136,7 @@ func TestWhatTheBrokerGaveUp(t *testing.T) {
 			require.Equal(t, d.Failure, e.Failure)
 			require.Equal(t, d.Decision, e.Decision)
 			require.Equal(t, m.Labels, e.Head.Labels)
+			require.Equal(t, m.ScheduleID, e.Head.ScheduleID)
 		})
 	}
 }

@@ -41,11 +41,12 @@ type waiting struct {
 	// often that is written.
 	Key        task.Key
 	ExpireTime time.Time
+	ScheduleID string `json:",omitempty"`
 }
 
 func waitingOf(a store.Arrival, x *broker.DeadLetter) *waiting {
 	return &waiting{
-		Arrival: a, ExpireTime: x.Task.ExpireTime,
+		Arrival: a, ExpireTime: x.Task.ExpireTime, ScheduleID: x.Task.ScheduleID,
 		Key: task.Key{
 			// After all that a worker can have said of a delivery.
 			Run: x.Task.Run, Attempt: max(x.Attempt, 1), Delivery: x.Acquired + 1,
@@ -71,7 +72,8 @@ func (w *waiting) event() *task.Event {
 	return &task.Event{
 		TaskID: a.ID, Type: a.Type, Key: w.Key, Time: at,
 		Head: &task.Head{
-			CreateTime: a.CreateTime, Priority: a.Priority, Labels: a.Labels, TraceID: a.Occurrence.TraceID, ExpireTime: w.ExpireTime,
+			CreateTime: a.CreateTime, Priority: a.Priority, Labels: a.Labels, TraceID: a.Occurrence.TraceID,
+			ExpireTime: w.ExpireTime, ScheduleID: w.ScheduleID,
 		},
 		Failure: a.Occurrence.Failure, Cause: a.Occurrence.Cause, Decision: a.Occurrence.Decision,
 	}

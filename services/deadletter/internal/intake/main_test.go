@@ -162,7 +162,7 @@ func newTask() *broker.TaskMessage {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return &broker.TaskMessage{
 		ID: task.NewID(), Type: taskType, Payload: []byte("payload"), Run: 1, Copy: task.NewCopy(),
-		CreateTime: now, RunTime: now, Priority: task.PriorityNormal, Labels: map[string]string{"k": "v"},
+		CreateTime: now, RunTime: now, Priority: task.PriorityNormal, Labels: map[string]string{"k": "v"}, ScheduleID: "nightly",
 		Trace: map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 	}
 }

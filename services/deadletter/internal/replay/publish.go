@@ -216,10 +216,11 @@ func (r *Replayer) write(ctx context.Context, e *task.Event) error {
 }
 
 func eventOf(m *broker.TaskMessage, phase task.Phase, traceID string) *task.Event {
+	head := m.Head()
+	head.TraceID = traceID
 	return &task.Event{
-		TaskID: m.ID, Type: m.Type, Time: m.RunTime,
-		Key:  task.Key{Run: m.Run, Attempt: 1, Phase: phase, Copy: m.Copy},
-		Head: &task.Head{CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: traceID},
+		TaskID: m.ID, Type: m.Type, Time: m.RunTime, Head: head,
+		Key: task.Key{Run: m.Run, Attempt: 1, Phase: phase, Copy: m.Copy},
 	}
 }
 

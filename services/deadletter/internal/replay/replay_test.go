@@ -51,6 +51,7 @@ func TestReplayRebuildsTheMessage(t *testing.T) {
 		CreateTime: now.Add(-time.Hour), RunTime: now.Add(-time.Hour), ExpireTime: now.Add(time.Hour), Priority: task.PriorityHigh,
 		Labels: map[string]string{"customer": "Müller"}, Metadata: map[string][][]byte{"x-bin": {{0xff}}},
 		Trace: map[string]string{"traceparent": deadTrace}, Timeout: durationpb.New(time.Minute), Retry: &taskv1.RetryPolicy{MaxAttempts: 3},
+		ScheduleID: "nightly",
 	}
 	w.die(t, m)
 	ctx, call := w.tracer.Tracer("test").Start(t.Context(), "operator")
@@ -82,11 +83,13 @@ func TestReplayRebuildsTheMessage(t *testing.T) {
 	require.Equal(t, m.Metadata["x-bin"], got.Metadata[0].Values)
 	require.Equal(t, m.Timeout.AsDuration(), got.Timeout.AsDuration())
 	require.True(t, proto.Equal(m.Retry, got.Retry))
+	require.Equal(t, m.ScheduleID, got.ScheduleId)
 
 	events := w.awaitEvents(t, 1)
 	require.Equal(t, task.Key{Run: 2, Attempt: 1, Phase: task.PhaseQueued, Copy: task.Copy(got.Copy)}, events[0].Key)
 	require.Equal(t, m.Payload, events[0].Payload.Bytes)
 	require.Equal(t, "0af7651916cd43dd8448eb211c80319c", events[0].Head.TraceID, "that of the submission")
+	require.Equal(t, m.ScheduleID, events[0].Head.ScheduleID)
 
 	brokertest.Eventually(t, patience, func() bool { return len(w.spans.GetSpans()) == 1 })
 	span := w.spans.GetSpans()[0]

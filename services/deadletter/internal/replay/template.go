@@ -26,12 +26,13 @@ type template struct {
 	Trace   map[string]string `json:",omitempty"`
 	Timeout *time.Duration    `json:",omitempty"`
 	// Retry is an encoded warren.task.v1.RetryPolicy.
-	Retry []byte `json:",omitempty"`
+	Retry      []byte `json:",omitempty"`
+	ScheduleID string `json:",omitempty"`
 }
 
 // EncodeTemplate is the template for replays of a task.
 func EncodeTemplate(m *broker.TaskMessage) []byte {
-	t := template{Priority: m.Priority, CreateTime: m.CreateTime, Metadata: m.Metadata, Trace: m.Trace}
+	t := template{Priority: m.Priority, CreateTime: m.CreateTime, Metadata: m.Metadata, Trace: m.Trace, ScheduleID: m.ScheduleID}
 	if m.Timeout != nil {
 		d := m.Timeout.AsDuration()
 		t.Timeout = &d
@@ -57,7 +58,7 @@ func rebuild(d *store.DeadLetter, run int, now time.Time) (*broker.TaskMessage, 
 	}
 	m := &broker.TaskMessage{
 		ID: d.ID, Type: d.Type, Payload: d.Message.Body, Run: run, Labels: d.Labels, Metadata: t.Metadata,
-		Priority: t.Priority, CreateTime: t.CreateTime, RunTime: now,
+		Priority: t.Priority, CreateTime: t.CreateTime, RunTime: now, ScheduleID: t.ScheduleID,
 	}
 	if m.Priority < 1 || m.Priority > 9 {
 		m.Priority = task.PriorityNormal

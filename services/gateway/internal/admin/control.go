@@ -69,7 +69,7 @@ func (s *Service) UpdateConcurrency(ctx context.Context, r *adminv1.UpdateConcur
 	set, err := s.cfg.Control.SetConcurrency(ctx, t.Name, r.WorkerId, int(r.GetConcurrency()), scale, r.Reason)
 	switch {
 	case errors.Is(err, control.ErrNoWorker):
-		return nil, s.noWorker(r.WorkerId)
+		return nil, s.notLive(r.WorkerId)
 	case err != nil:
 		return nil, controlError(t.Name, err)
 	}

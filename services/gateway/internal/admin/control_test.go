@@ -76,6 +76,11 @@ func TestConcurrencyIsSet(t *testing.T) {
 	s.err = control.ErrNoWorker
 	_, err = set(func(r *adminv1.UpdateConcurrencyRequest) { r.WorkerId = workerID(2) })
 	requireReason(t, err, codes.NotFound, noWorker)
+	require.ErrorContains(t, err, "no such worker has been heard of")
+	s.workers = []control.Worker{workerOf(2, hasGone, typeDelay)}
+	_, err = set(func(r *adminv1.UpdateConcurrencyRequest) { r.WorkerId = workerID(2) })
+	requireReason(t, err, codes.NotFound, noWorker)
+	require.ErrorContains(t, err, workerID(2)+" is gone")
 }
 
 func TestControlOfUnknownTypesAndWithoutAStore(t *testing.T) {

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func (s *steered) Loaded() bool              { return !s.unloaded }
 func (s *steered) Workers() []control.Worker { return s.workers }
 
 func (s *steered) Worker(id string) (control.Worker, bool) {
-	i := slices.IndexFunc(s.workers, func(w control.Worker) bool { return w.Identity.WorkerId == id })
+	i := slices.IndexFunc(s.workers, func(w control.Worker) bool { return w.Identity.WorkerId == strings.ToLower(id) })
 	if i < 0 {
 		return control.Worker{}, false
 	}

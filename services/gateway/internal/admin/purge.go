@@ -106,7 +106,7 @@ func (s *Service) purgeReady(ctx context.Context, taskType, reason string, limit
 		return 0, fmt.Errorf("%w: %w", errBroker, err)
 	}
 	defer taker.Close()
-	p := &purge{Service: s, taker: taker, reason: reason, life: life}
+	p := &purge{service: s, taker: taker, reason: reason}
 	defer p.release()
 	for p.purged < limit && ctx.Err() == nil {
 		asked := min(limit-p.purged, purgeBatch)
@@ -117,7 +117,7 @@ func (s *Service) purgeReady(ctx context.Context, taskType, reason string, limit
 		case err != nil:
 			return p.purged, fmt.Errorf("%w: %w", errBroker, err)
 		}
-		if err := p.end(ctx, taken); err != nil {
+		if err := p.end(ctx, life, taken); err != nil {
 			return p.purged, err
 		}
 		if int64(len(taken)) < asked {

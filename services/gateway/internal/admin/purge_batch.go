@@ -9,7 +9,6 @@ import (
 
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
-	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -40,11 +39,9 @@ type Taker interface {
 // releases returns as a failed delivery, which a worker asks for a permit for: so no
 // task starts whose end was told, whatever happens in between.
 type purge struct {
-	*Service
-	taker  Taker
-	reason string
-	// life outlives the caller.
-	life context.Context //nolint:containedctx // it is that of one call
+	service *Service
+	taker   Taker
+	reason  string
 	// purged counts the tasks that were cancelled.
 	purged int64
 	// kept are the messages that are none of its business: they return in the end, as
@@ -56,10 +53,11 @@ type purge struct {
 func (p *purge) release() { _ = p.taker.Release(p.kept) }
 
 // end ends tasks that were taken: their cancellations are put on record, then their
-// ends confirmed, then they are accepted. Of several messages of a task, only the one that holds the run ends it.
-func (p *purge) end(ctx context.Context, taken []broker.ReadyTask) error {
+// ends confirmed, then they are accepted. Of several messages of a task, only the one
+// that holds the run ends it. What is begun goes on in life, which outlives ctx.
+func (p *purge) end(ctx, life context.Context, taken []broker.ReadyTask) error {
 	if slices.ContainsFunc(taken, needsClaim) {
-		if err := p.awaitProjection(ctx); err != nil {
+		if err := p.service.awaitProjection(ctx); err != nil {
 			p.kept = append(p.kept, taken...)
 			return err
 		}
@@ -85,11 +83,11 @@ func (p *purge) end(ctx context.Context, taken []broker.ReadyTask) error {
 			ending = append(ending, taken[i])
 		}
 	}
-	if err := p.record(ending); err != nil {
+	if err := p.record(life, ending); err != nil {
 		p.kept = slices.Concat(p.kept, ending, dropped, done)
 		return err
 	}
-	told, err := p.tell(slices.Concat(ending, done))
+	told, err := p.tell(life, slices.Concat(ending, done))
 	p.purged += int64(min(told, len(ending)))
 	if failed := p.taker.Accept(slices.Concat(dropped, slices.Concat(ending, done)[:told])); failed != nil {
 		err = errors.Join(err, fmt.Errorf("%w: %w", errBroker, failed))
@@ -101,7 +99,7 @@ func (p *purge) end(ctx context.Context, taken []broker.ReadyTask) error {
 // message that returns because the gateway ends in between is known to be cancelled,
 // also to workers that start it without a permit. Where as many cancellations are kept
 // as can be, that a failed delivery asks for a permit has to do.
-func (p *purge) record(ending []broker.ReadyTask) error {
+func (p *purge) record(ctx context.Context, ending []broker.ReadyTask) error {
 	if len(ending) == 0 {
 		return nil
 	}
@@ -109,9 +107,9 @@ func (p *purge) record(ending []broker.ReadyTask) error {
 	for i := range ending {
 		ids[i] = ending[i].Task.ID
 	}
-	_, err := p.cfg.Control.Cancel(p.life, ids, p.reason)
+	_, err := p.service.cfg.Control.Cancel(ctx, ids, p.reason)
 	if errors.Is(err, store.ErrTooMany) {
-		p.cfg.Logger.WarnContext(p.life, "a purge goes on without records of its cancellations, as many are outstanding as can be", "tasks", len(ids))
+		p.service.cfg.Logger.WarnContext(ctx, "a purge goes on without records of its cancellations, as many are outstanding as can be", "tasks", len(ids))
 		return nil
 	}
 	return err
@@ -119,16 +117,16 @@ func (p *purge) record(ending []broker.ReadyTask) error {
 
 // tell has the ends of tasks confirmed, and says of how many they are, from the
 // first.
-func (p *purge) tell(ending []broker.ReadyTask) (int, error) {
+func (p *purge) tell(ctx context.Context, ending []broker.ReadyTask) (int, error) {
 	receipts := make([]*broker.Receipt, len(ending))
 	for i := range ending {
 		var err error
-		if receipts[i], err = p.cfg.Status.Write(p.life, p.event(&ending[i])); err != nil {
+		if receipts[i], err = p.service.cfg.Status.Write(ctx, p.event(&ending[i])); err != nil {
 			return 0, fmt.Errorf("%w: %w", errBroker, err)
 		}
 	}
 	for i, receipt := range receipts {
-		if err := receipt.Wait(p.life); err != nil {
+		if err := receipt.Wait(ctx); err != nil {
 			return i, fmt.Errorf("%w: %w", errBroker, err)
 		}
 	}
@@ -162,7 +160,7 @@ func (p *purge) judge(ctx context.Context, r *broker.ReadyTask) (verdict, error)
 	if !needsClaim(*r) {
 		return verdictCancel, nil
 	}
-	held, ended, err := p.cfg.Store.ClaimRun(ctx, r.Task.ID, r.Task.Run, r.Task.Copy)
+	held, ended, err := p.service.cfg.Store.ClaimRun(ctx, r.Task.ID, r.Task.Run, r.Task.Copy)
 	switch {
 	case err != nil:
 		return verdictKeep, err
@@ -171,7 +169,7 @@ func (p *purge) judge(ctx context.Context, r *broker.ReadyTask) (verdict, error)
 	case !ended:
 		return verdictDrop, nil
 	}
-	t, err := p.cfg.Store.Task(ctx, r.Task.ID)
+	t, err := p.service.cfg.Store.Task(ctx, r.Task.ID)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return verdictDrop, nil
@@ -191,11 +189,8 @@ func (p *purge) event(r *broker.ReadyTask) *task.Event {
 	m := &r.Task
 	return &task.Event{
 		TaskID: m.ID, Type: m.Type, Time: time.Now().UTC().Truncate(time.Microsecond), Reason: p.reason,
-		Key: task.Key{Run: m.Run, Attempt: r.Attempt, Delivery: r.Acquired, Phase: task.PhaseCancelled, Copy: m.Copy},
-		Head: &task.Head{
-			CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace),
-			ExpireTime: m.ExpireTime, ScheduleID: m.ScheduleID,
-		},
+		Key:  task.Key{Run: m.Run, Attempt: r.Attempt, Delivery: r.Acquired, Phase: task.PhaseCancelled, Copy: m.Copy},
+		Head: m.Head(),
 	}
 }
 

@@ -136,32 +136,45 @@ func (p *purged) publish(t testing.TB, ms ...*broker.TaskMessage) {
 func (p *purged) write(t testing.TB, events ...*task.Event) {
 	t.Helper()
 	for _, e := range events {
-		receipt, err := p.status.Write(t.Context(), e)
-		require.NoError(t, err)
-		require.NoError(t, receipt.Wait(t.Context()))
+		require.NoError(t, p.tell(t.Context(), e))
 	}
 }
 
-// work has a worker take n tasks and do something with each.
-func (p *purged) work(ctx context.Context, n int, do func(context.Context, *broker.WorkDelivery)) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// tell has a status event confirmed.
+func (p *purged) tell(ctx context.Context, e *task.Event) error {
+	receipt, err := p.status.Write(ctx, e)
+	if err != nil {
+		return err
+	}
+	return receipt.Wait(ctx)
+}
+
+// work has a worker take n tasks, as many ahead as prefetch says, and do something with
+// each. When ctx ends it takes no more, but ends what it does.
+func (p *purged) work(ctx context.Context, n, prefetch int, do func(context.Context, *broker.WorkDelivery)) {
+	life, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	broker.RunLinks(ctx, p.cfg, func(ctx context.Context, l *broker.Link, up func()) error {
+	broker.RunLinks(life, p.cfg, func(life context.Context, l *broker.Link, up func()) error {
 		up()
 		defer cancel()
-		r, err := l.Work(ctx, typeDelay)
+		r, err := l.Work(life, typeDelay)
 		if err != nil {
 			return err
 		}
-		if err := r.Credit(n); err != nil {
+		if err := r.Credit(prefetch); err != nil {
 			return err
 		}
-		for range n {
+		for i := range n {
+			if i >= prefetch {
+				if err := r.Credit(1); err != nil {
+					return err
+				}
+			}
 			d, err := r.Receive(ctx)
 			if err != nil {
 				return err
 			}
-			do(ctx, d)
+			do(life, d)
 		}
 		return nil
 	})
@@ -220,7 +233,7 @@ func TestAQueueIsPurged(t *testing.T) {
 	const ordinary, retried, waiting, later = 900, 70, 30, time.Hour
 	due, putOff := map[string]bool{}, map[string]bool{}
 	p.submit(t, retried+waiting)
-	p.work(t.Context(), retried+waiting, func(ctx context.Context, d *broker.WorkDelivery) {
+	p.work(t.Context(), retried+waiting, retried+waiting, func(ctx context.Context, d *broker.WorkDelivery) {
 		m, err := d.Task(typeDelay)
 		require.NoError(t, err)
 		at := time.Now()
@@ -280,7 +293,8 @@ func TestAQueueIsPurged(t *testing.T) {
 	require.Zero(t, answer.Ready+answer.Retrying)
 }
 
-// A worker takes tasks at the same time: none is both purged and worked on.
+// A worker takes tasks at the same time: none is both purged and worked on, and none is
+// lost.
 func TestAPurgeAndAWorkerShareAQueue(t *testing.T) {
 	t.Parallel()
 	p := newPurged(t)
@@ -288,31 +302,36 @@ func TestAPurgeAndAWorkerShareAQueue(t *testing.T) {
 	ms := p.submit(t, n)
 	p.awaitReady(t, n)
 	taken := map[string]bool{}
+	started := make(chan struct{})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		p.work(ctx, worked, func(ctx context.Context, d *broker.WorkDelivery) {
+		p.work(ctx, worked, 1, func(ctx context.Context, d *broker.WorkDelivery) {
 			m, err := d.Task(typeDelay)
-			if err != nil {
-				t.Error(err)
-				return
+			if err == nil {
+				err = p.tell(ctx, &task.Event{TaskID: m.ID, Type: m.Type, Time: time.Now(), Key: task.Key{
+					Run: 1, Attempt: 1, Delivery: d.Acquired(), Phase: task.PhaseSucceeded, Copy: m.Copy,
+				}})
 			}
-			p.write(t, &task.Event{TaskID: m.ID, Type: m.Type, Time: time.Now(), Key: task.Key{
-				Run: 1, Attempt: 1, Delivery: d.Acquired(), Phase: task.PhaseSucceeded, Copy: m.Copy,
-			}})
-			taken[m.ID] = true
-			// It may be lost with the link: then the message comes again, though its run
-			// has ended.
-			_ = d.Accept(ctx)
+			if err = errors.Join(err, d.Accept(ctx)); err != nil {
+				t.Error(err)
+			}
+			if taken[m.ID] = true; len(taken) == 1 {
+				close(started)
+			}
 		})
 	})
+	select {
+	case <-started:
+	case <-time.After(patience):
+		t.Fatal("the worker gets nothing")
+	}
 	answer, err := p.purge(t, n)
 	require.NoError(t, err)
 	stop() // it has got what was left to it
 	wg.Wait()
-	require.NotEmpty(t, taken)
-	cancelled := 0
+	cancelled, queued := 0, []string{}
 	for _, m := range ms {
 		switch found := p.task(t, m.ID); {
 		case taken[m.ID]:
@@ -321,10 +340,18 @@ func TestAPurgeAndAWorkerShareAQueue(t *testing.T) {
 			cancelled++
 		default:
 			require.Equal(t, task.StateQueued, found.State)
+			queued = append(queued, m.ID)
 		}
 	}
+	require.Positive(t, cancelled)
 	require.EqualValues(t, answer.Ready, cancelled)
-	require.LessOrEqual(t, cancelled+len(taken), n)
+	p.awaitReady(t, len(queued))
+	left := []string{}
+	for _, message := range p.broker.Drain(t, p.names.Work(typeDelay)) {
+		left = append(left, message.MessageId)
+	}
+	require.ElementsMatch(t, queued, left, "each that is QUEUED has its message, and no other")
+	t.Logf("%d worked on, %d purged, %d left", len(taken), cancelled, len(queued))
 }
 
 // deaf is a status writer whose events are not confirmed.
@@ -351,7 +378,7 @@ func TestNothingIsLostWhereAPurgeBreaks(t *testing.T) {
 	for _, m := range ms {
 		brokertest.Eventually(t, patience, func() bool { return p.task(t, m.ID).State == task.StateCancelled })
 	}
-	p.work(t.Context(), 20, func(ctx context.Context, d *broker.WorkDelivery) {
+	p.work(t.Context(), 20, 20, func(ctx context.Context, d *broker.WorkDelivery) {
 		require.EqualValues(t, 1, d.Failed(), "so that a worker asks before it starts it")
 		require.NoError(t, d.Release(ctx))
 	})

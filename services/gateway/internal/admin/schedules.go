@@ -13,6 +13,7 @@ import (
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/services/gateway/internal/schedules"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -75,7 +76,7 @@ func (s *Service) CreateSchedule(ctx context.Context, r *adminv1.CreateScheduleR
 	case err != nil:
 		return nil, storeError(err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has made a schedule", "schedule", kept.ID, "type", spec.Task.Type, "next", kept.Next)
+	s.cfg.Logger.InfoContext(ctx, "an operator has made a schedule", "schedule", kept.ID, "type", spec.Task.Type, "next", kept.Next, "reason", r.Reason)
 	shown, err := showSchedule(&kept, spec, shownTimes, store.MaxFirings)
 	return &adminv1.CreateScheduleResponse{Schedule: shown}, err
 }
@@ -103,14 +104,10 @@ func (s *Service) DeleteSchedule(ctx context.Context, r *adminv1.DeleteScheduleR
 		}
 		version = kept.Version
 	}
-	err := s.cfg.Schedules.Store.DeleteSchedule(ctx, r.ScheduleId, version)
-	switch {
-	case errors.Is(err, store.ErrChanged):
-		return nil, scheduleChanged(r.ScheduleId, err)
-	case err != nil:
+	if err := s.cfg.Schedules.Store.DeleteSchedule(ctx, r.ScheduleId, version); err != nil {
 		return nil, scheduleError(r.ScheduleId, err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has deleted a schedule", "schedule", r.ScheduleId)
+	s.cfg.Logger.InfoContext(ctx, "an operator has deleted a schedule", "schedule", r.ScheduleId, "reason", r.Reason)
 	return &adminv1.DeleteScheduleResponse{}, nil
 }
 
@@ -123,7 +120,7 @@ func (s *Service) TriggerSchedule(ctx context.Context, r *adminv1.TriggerSchedul
 		}
 		return nil, scheduleError(r.ScheduleId, err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has triggered a schedule", "schedule", r.ScheduleId, "task", f.TaskId)
+	s.cfg.Logger.InfoContext(ctx, "an operator has triggered a schedule", "schedule", r.ScheduleId, "task", f.TaskId, "reason", r.Reason)
 	return &adminv1.TriggerScheduleResponse{Firing: f}, nil
 }
 
@@ -138,8 +135,8 @@ func (s *Service) readSchedule(ctx context.Context, id string) (store.Schedule, 
 }
 
 func decodeSchedule(kept *store.Schedule) (*adminv1.Schedule, error) {
-	spec := new(adminv1.Schedule)
-	if err := proto.Unmarshal(kept.Spec, spec); err != nil {
+	spec, err := schedules.Decode(kept)
+	if err != nil {
 		return nil, rpc.Internal(err)
 	}
 	return spec, nil

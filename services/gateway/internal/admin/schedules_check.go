@@ -40,12 +40,15 @@ func (s *Service) checkSchedule(spec *adminv1.Schedule) (*schedules.Timetable, e
 	if size := len(spec.Task.Payload.GetValue()); size > maxSchedulePayload {
 		return nil, badArgument("schedule.task.payload", fmt.Sprintf("has %d bytes, that of a schedule can have %d; send a reference to large data instead", size, maxSchedulePayload))
 	}
-	for name, set := range map[string]bool{
-		"task_id": spec.Task.TaskId != "", "idempotency_key": spec.Task.IdempotencyKey != "", "delay": spec.Task.Delay != nil,
-		"schedule_time": spec.Task.ScheduleTime != nil, "expire_time": spec.Task.ExpireTime != nil,
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"task_id", spec.Task.TaskId != ""}, {"idempotency_key", spec.Task.IdempotencyKey != ""}, {"delay", spec.Task.Delay != nil},
+		{"schedule_time", spec.Task.ScheduleTime != nil}, {"expire_time", spec.Task.ExpireTime != nil},
 	} {
-		if set {
-			return nil, badArgument("schedule.task."+name, "must not be set: it differs from firing to firing")
+		if f.set {
+			return nil, badArgument("schedule.task."+f.name, "must not be set: it differs from firing to firing")
 		}
 	}
 	if spec.ExpireAfter != nil && spec.ExpireAfter.AsDuration() <= spec.Jitter.AsDuration() {

@@ -70,12 +70,13 @@ func showSchedule(kept *store.Schedule, spec *adminv1.Schedule, times, firings i
 	for _, at := range nextTimes(kept, spec, times) {
 		m.NextTimes = append(m.NextTimes, timestamppb.New(at))
 	}
-	for _, encoded := range kept.Firings[:min(firings, len(kept.Firings))] {
-		f := new(adminv1.Firing)
-		if err := proto.Unmarshal(encoded.Encoded, f); err != nil {
+	for f, err := range schedules.Firings(kept) {
+		if err != nil {
 			return nil, rpc.Internal(err)
 		}
-		m.Firings = append(m.Firings, f)
+		if m.Firings = append(m.Firings, f); len(m.Firings) == firings {
+			break
+		}
 	}
 	return m, nil
 }

@@ -220,6 +220,9 @@ func TestSchedulesThatMakeNoSense(t *testing.T) {
 		"delay":     {func(s *adminv1.Schedule) { s.Task.Delay = durationpb.New(1) }, "schedule.task.delay"},
 		"time":      {func(s *adminv1.Schedule) { s.Task.ScheduleTime = timestamppb.Now() }, "schedule.task.schedule_time"},
 		"expire at": {func(s *adminv1.Schedule) { s.Task.ExpireTime = timestamppb.Now() }, "schedule.task.expire_time"},
+		"several": {func(s *adminv1.Schedule) {
+			s.Task.ExpireTime, s.Task.ScheduleTime, s.Task.Delay, s.Task.IdempotencyKey = timestamppb.Now(), timestamppb.Now(), durationpb.New(1), "x"
+		}, "schedule.task.idempotency_key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := daily(t, "bad")

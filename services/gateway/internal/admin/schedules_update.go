@@ -44,7 +44,7 @@ func (s *Service) UpdateSchedule(ctx context.Context, r *adminv1.UpdateScheduleR
 	if err != nil {
 		return nil, err
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has changed a schedule", "schedule", shown.ScheduleId, "paths", paths)
+	s.cfg.Logger.InfoContext(ctx, "an operator has changed a schedule", "schedule", shown.ScheduleId, "paths", paths, "reason", r.Reason)
 	return &adminv1.UpdateScheduleResponse{Schedule: shown}, nil
 }
 
@@ -82,7 +82,7 @@ func (s *Service) ResumeSchedule(ctx context.Context, r *adminv1.ResumeScheduleR
 	if err != nil {
 		return nil, err
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has resumed a schedule", "schedule", r.ScheduleId)
+	s.cfg.Logger.InfoContext(ctx, "an operator has resumed a schedule", "schedule", r.ScheduleId, "reason", r.Reason)
 	return &adminv1.ResumeScheduleResponse{Schedule: shown}, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -58,7 +57,7 @@ func (s *Service) GetWorker(_ context.Context, r *adminv1.GetWorkerRequest) (*ad
 
 // worker shows a worker and what it runs.
 func (s *Service) worker(id string) (*adminv1.Worker, error) {
-	w, ok := s.cfg.Control.Worker(strings.ToLower(id))
+	w, ok := s.cfg.Control.Worker(id)
 	if !ok {
 		return nil, s.noWorker(id)
 	}
@@ -89,7 +88,7 @@ func (s *Service) DrainWorker(ctx context.Context, r *adminv1.DrainWorkerRequest
 	err = s.cfg.Control.Drain(ctx, w.WorkerId, r.Reason)
 	switch {
 	case errors.Is(err, control.ErrNoWorker):
-		return nil, gone(w.WorkerId)
+		return nil, s.notLive(w.WorkerId)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return nil, err
 	case err != nil:
@@ -100,7 +99,11 @@ func (s *Service) DrainWorker(ctx context.Context, r *adminv1.DrainWorkerRequest
 	return &adminv1.DrainWorkerResponse{Worker: w}, nil
 }
 
-func gone(id string) error {
+// notLive says that nothing can be asked of a worker, because it is gone or not known.
+func (s *Service) notLive(id string) error {
+	if _, known := s.cfg.Control.Worker(id); !known {
+		return s.noWorker(id)
+	}
 	return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_WORKER_NOT_FOUND, "worker %s is gone", id).
 		Field("worker_id", "the worker is gone")
 }

@@ -130,7 +130,8 @@ func (s *TaskService) basic(t *task.Task) *taskv1.Task {
 func cancelError(err error) error {
 	if errors.Is(err, store.ErrTooMany) {
 		return rpc.Errorf(codes.ResourceExhausted, taskv1.ErrorReason_ERROR_REASON_TOO_MANY_CANCELLATIONS,
-			"nothing was cancelled: %d cancellations are outstanding, as many as can be; let workers meet their tasks, or purge the queue", store.MaxCancellations).Because(err)
+			"no more can be cancelled now: %d cancellations are kept at most, each until two hours after its task's message was taken from its queue; "+
+				"let workers go through the queues and call again later, or have a narrower filter select fewer tasks", store.MaxCancellations).Because(err)
 	}
 	return readError(err)
 }

@@ -227,6 +227,7 @@ func TestCancelThatFails(t *testing.T) {
 			apply(t, s, event(id, 1, 0, task.PhaseQueued))
 			_, err := service.CancelTask(t.Context(), &taskv1.CancelTaskRequest{TaskId: id})
 			requireReason(t, err, c.code, c.reason)
+			require.NotContains(t, err.Error(), "purge", "purged tasks are cancelled too")
 			_, err = service.CancelTasks(t.Context(), &taskv1.CancelTasksRequest{Filter: "task_id = *", Reason: "a test"})
 			requireReason(t, err, c.code, c.reason)
 		})

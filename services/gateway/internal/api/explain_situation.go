@@ -3,6 +3,8 @@ package api
 import (
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/task"
@@ -152,6 +154,26 @@ func (s *situation) due() (at time.Time, ahead bool) {
 func (s *situation) overdue() bool {
 	_, ahead := s.due()
 	return s.task.State == task.StateScheduled && !ahead
+}
+
+// startNotBefore is the earliest time at which it starts, nil if that is not known.
+func (s *situation) startNotBefore() *timestamppb.Timestamp {
+	at, ahead := s.due()
+	if !ahead {
+		at = s.now
+	}
+	switch until := s.control.GetPauseUntil(); {
+	case s.task.State.Terminal(), s.task.State == task.StateRunning, s.cancellation != nil, s.expired():
+		return nil
+	case s.paused() && until == nil:
+		return nil
+	case s.paused() && until.AsTime().After(at):
+		at, ahead = until.AsTime(), true
+	}
+	if !ahead || !s.task.ExpireTime.IsZero() && !at.Before(s.task.ExpireTime) {
+		return nil
+	}
+	return timestamp(at)
 }
 
 // present are the executions of the present run.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // group lets calls that come while one is under way go together with the next one: the
@@ -14,6 +15,8 @@ type group[Q, A any] struct {
 	do func(context.Context, []Q) ([]A, error)
 	// most bounds the questions that go together; more of one call are not parted.
 	most int
+	// within bounds one call of do.
+	within time.Duration
 
 	mu sync.Mutex
 	// busy says that one of the calls has the turn.
@@ -69,7 +72,7 @@ func (g *group[Q, A]) passOn() {
 // turn is the first of them.
 func (g *group[Q, A]) work(ctx context.Context) {
 	together, questions := g.take()
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxSettle)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.within)
 	defer cancel()
 	answers, err := g.do(bounded, questions)
 	for _, a := range together {

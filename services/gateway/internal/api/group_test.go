@@ -6,7 +6,9 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -16,9 +18,13 @@ func TestWhatWaitsGoesTogether(t *testing.T) {
 		var calls [][]int
 		goOn := make(chan struct{})
 		var fail error
-		g := &group[int, int]{most: 5, do: func(_ context.Context, questions []int) ([]int, error) {
+		g := &group[int, int]{most: 5, within: time.Minute, do: func(ctx context.Context, questions []int) ([]int, error) {
 			calls = append(calls, questions)
-			<-goOn
+			select {
+			case <-goOn:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 			answers := make([]int, len(questions))
 			for i, q := range questions {
 				answers[i] = 10 * q
@@ -29,20 +35,23 @@ func TestWhatWaitsGoesTogether(t *testing.T) {
 		ask := func(ctx context.Context, want error, questions ...int) {
 			wg.Go(func() {
 				answers, err := g.ask(ctx, questions)
-				require.ErrorIs(t, err, want)
-				require.Equal(t, want == nil, err == nil)
-				for i, a := range answers {
-					require.Equal(t, 10*questions[i], a)
+				assert.ErrorIs(t, err, want)
+				var all []int
+				for _, q := range questions {
+					all = append(all, 10*q)
 				}
-				if err == nil {
-					require.Len(t, answers, len(questions))
+				if want != nil {
+					all = nil
 				}
+				assert.Equal(t, all, answers)
 			})
 			synctest.Wait()
 		}
 		gone, leave := context.WithCancel(t.Context())
-		ask(t.Context(), nil, 1)
-		ask(t.Context(), nil, 2, 3)
+		// Whoever has the turn may leave too: the others have their answers all the same.
+		ask(gone, nil, 1)
+		leading, leaveLead := context.WithCancel(t.Context())
+		ask(leading, nil, 2, 3)
 		ask(gone, context.Canceled, 99)
 		ask(t.Context(), nil, 4)
 		ask(t.Context(), nil, 5, 6, 7)
@@ -50,7 +59,11 @@ func TestWhatWaitsGoesTogether(t *testing.T) {
 		require.Equal(t, [][]int{{1}}, calls)
 		leave()
 		synctest.Wait()
-		for range 4 {
+		goOn <- struct{}{}
+		synctest.Wait()
+		leaveLead()
+		synctest.Wait()
+		for range 3 {
 			goOn <- struct{}{}
 		}
 		wg.Wait()
@@ -67,30 +80,48 @@ func TestWhatWaitsGoesTogether(t *testing.T) {
 		ask(t.Context(), nil, 3)
 		goOn <- struct{}{}
 		wg.Wait()
+
+		// So is the end of its time.
+		ask(t.Context(), context.DeadlineExceeded, 1)
+		ask(t.Context(), nil, 2)
+		began := time.Now()
+		time.AfterFunc(g.within+time.Second, func() { goOn <- struct{}{} })
+		wg.Wait()
+		require.Equal(t, g.within+time.Second, time.Since(began))
 	})
 }
 
 // Calls come and go at any time; each that stays has its own answers.
 func TestAGroupLosesNobody(t *testing.T) {
 	t.Parallel()
-	g := &group[int, int]{most: 7, do: func(_ context.Context, questions []int) ([]int, error) {
-		return append([]int{}, questions...), nil
+	const calls = 300
+	ctxs, leave := make([]context.Context, calls), make([]context.CancelFunc, calls)
+	for n := range calls {
+		ctxs[n], leave[n] = context.WithCancel(t.Context())
+		defer leave[n]()
+	}
+	g := &group[int, int]{most: 7, within: time.Minute, do: func(ctx context.Context, questions []int) ([]int, error) {
+		// Some leave at this moment, who has the turn among them.
+		for _, n := range questions {
+			if n >= 0 && n%3 == 0 {
+				leave[n]()
+			}
+		}
+		return append([]int{}, questions...), ctx.Err()
 	}}
 	var wg sync.WaitGroup
-	for n := range 200 {
-		ctx, cancel := context.WithCancel(t.Context())
+	for n := range calls {
 		wg.Go(func() {
-			answers, err := g.ask(ctx, []int{n, -n})
-			if err == nil {
-				require.Equal(t, []int{n, -n}, answers)
-			} else {
-				require.ErrorIs(t, err, context.Canceled)
+			answers, err := g.ask(ctxs[n], []int{n, -n})
+			if stays := n%3 > 0; !stays && err != nil {
+				assert.ErrorIs(t, err, context.Canceled)
+				return
 			}
+			assert.NoError(t, err)
+			assert.Equal(t, []int{n, -n}, answers)
 		})
-		if n%3 == 0 {
-			wg.Go(cancel)
-		} else {
-			t.Cleanup(cancel)
+		if n%6 == 0 {
+			wg.Go(leave[n])
 		}
 	}
 	wg.Wait()

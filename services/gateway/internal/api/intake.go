@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/wake"
 )
 
 // received is a request that was read.
@@ -88,7 +89,7 @@ func (in *intake) awaitRoom(ctx context.Context) bool {
 func (in *intake) add(r received, err error) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	defer signal(in.more)
+	defer wake.Signal(in.more)
 	switch {
 	case in.end != nil && err == nil:
 		in.all.Release(int64(r.size))
@@ -143,7 +144,7 @@ func (in *intake) stop() {
 	defer in.mu.Unlock()
 	if in.end == nil {
 		in.end = shuttingDown()
-		signal(in.room)
+		wake.Signal(in.room)
 	}
 }
 
@@ -166,13 +167,5 @@ func (in *intake) answered(size int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.unanswered, in.bytes = in.unanswered-1, in.bytes-size
-	signal(in.room)
-}
-
-// signal leaves a value in a channel that has room for one.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	wake.Signal(in.room)
 }

@@ -72,12 +72,7 @@ func unknownWithKey(sub *submission) error {
 }
 
 func keysUnavailable(err error) error {
-	switch {
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
-			"nothing was submitted: the gateway's store, which idempotency keys need, does not answer; call again").Because(err)
-	}
-	return rpc.Internal(fmt.Errorf("claim idempotency keys: %w", err))
+	return nothingWithoutStore(err, "idempotency keys", "claim idempotency keys")
 }
 
 func keyBusy(k *submissionKey, until time.Time) error {

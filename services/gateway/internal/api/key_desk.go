@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -27,6 +28,7 @@ type keyEnd struct {
 func newKeyDesk(cfg *Config) *keyDesk {
 	d := &keyDesk{}
 	d.claims.most, d.ends.most = maxKeys, maxKeys
+	d.claims.within, d.ends.within = maxClaim, maxSettle
 	d.claims.do = func(ctx context.Context, claims []store.KeyClaim) ([]store.KeyAnswer, error) {
 		return cfg.Store.ClaimKeys(ctx, time.Now(), claims)
 	}
@@ -96,10 +98,7 @@ func (w *keyWaits) wake(subs []*submission) {
 	defer w.mu.Unlock()
 	for _, sub := range subs {
 		for c := range w.of[sub.key.keyName] {
-			select {
-			case c <- struct{}{}:
-			default: // it is awake
-			}
+			wake.Signal(c)
 		}
 	}
 }

@@ -19,6 +19,8 @@ const (
 	// firstPoll and lastPoll bound the time between two looks at a key that another
 	// process is submitting with; one of this process says when it is done.
 	firstPoll, lastPoll = 50 * time.Millisecond, 500 * time.Millisecond
+	// maxClaim bounds claiming keys: what it takes is missing from their lease.
+	maxClaim = 3 * time.Second
 	// maxSettle bounds the end of a claim: the answer waits for it.
 	maxSettle = 3 * time.Second
 )
@@ -182,7 +184,7 @@ func (s *TaskService) submitClaimed(ctx context.Context, c *claimed) {
 	for _, sub := range c.mine {
 		if !sub.message.Resend || !s.resubmitted(held, sub) {
 			// Others of the batch may be long on their way.
-			sub.message.Check = l.check
+			sub.check = l.check
 			unknown = append(unknown, sub)
 		}
 	}

@@ -47,13 +47,13 @@ type recorder struct {
 	messages []broker.TaskMessage
 }
 
-func (p *recorder) PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(int, error)) {
+func (p *recorder) PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(int, error), checks ...broker.Check) {
 	p.mu.Lock()
 	for _, m := range ms {
 		p.messages = append(p.messages, *m)
 	}
 	p.mu.Unlock()
-	p.Publisher.PublishTasks(ctx, ms, outcome)
+	p.Publisher.PublishTasks(ctx, ms, outcome, checks...)
 }
 
 // catchUp is a projection that does what it is told.
@@ -399,14 +399,14 @@ type slowPublisher struct {
 	before func(context.Context) error
 }
 
-func (p *slowPublisher) PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(int, error)) {
+func (p *slowPublisher) PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(int, error), checks ...broker.Check) {
 	if err := p.before(ctx); err != nil {
 		for i := range ms {
 			outcome(i, err)
 		}
 		return
 	}
-	p.fakes.PublishTasks(ctx, ms, outcome)
+	p.fakes.PublishTasks(ctx, ms, outcome, checks...)
 }
 
 func TestAKeyIsHeldAsLongAsItsPublisherWorks(t *testing.T) {
@@ -482,7 +482,7 @@ func TestNothingIsPublishedAfterTheLease(t *testing.T) {
 	require.True(t, l.holds())
 	// Whoever was suspended meanwhile has not seen the time go by.
 	l.until = time.Now().Add(-time.Millisecond)
-	sub.message.Check = l.check
+	sub.check = l.check
 	service.publish(t.Context(), []*submission{sub})
 	requireReason(t, sub.err, codes.Unavailable, notSubmittedReason)
 	require.ErrorIs(t, sub.err, errLeaseEnded)

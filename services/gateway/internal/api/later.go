@@ -33,11 +33,10 @@ func scheduleTime(r *taskv1.SubmitTaskRequest, now time.Time) (time.Time, error)
 
 // timeAhead is a time that was asked for; zero if it has passed.
 func timeAhead(field string, asked *timestamppb.Timestamp, now time.Time) (time.Time, error) {
-	if asked.CheckValid() != nil {
-		return time.Time{}, badField(&policy.FieldError{Field: field, Problem: "must be a valid google.protobuf.Timestamp"})
-	}
-	at := asked.AsTime().Truncate(time.Microsecond)
+	at, err := timeOf(field, asked)
 	switch {
+	case err != nil:
+		return time.Time{}, err
 	case !at.After(now):
 		return time.Time{}, nil
 	case at.Sub(now) > maxAhead:
@@ -172,10 +171,16 @@ func (s *TaskService) knownAs(ctx context.Context, m *broker.TaskMessage) (*task
 
 // notKept says that the store has not taken a task for later.
 func notKept(err error) error {
+	return nothingWithoutStore(err, "tasks for later", "keep a task for later")
+}
+
+// nothingWithoutStore says that nothing was submitted, because the store has not done
+// what who needs it for.
+func nothingWithoutStore(err error, who, what string) error {
 	switch {
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
-			"nothing was submitted: the gateway's store, which tasks for later need, does not answer; call again").Because(err)
+			"nothing was submitted: the gateway's store, which %s need, does not answer; call again", who).Because(err)
 	}
-	return rpc.Internal(fmt.Errorf("keep a task for later: %w", err))
+	return rpc.Internal(fmt.Errorf("%s: %w", what, err))
 }

@@ -47,7 +47,7 @@ func (s *TaskService) overflowOne(ctx context.Context, sub *submission) (*taskv1
 		Cause: task.CauseQueueOverflow, Failure: full.Failure(),
 		Decision: fmt.Sprintf("never queued: the queue was at its limit of %d waiting tasks, and its overflow is DEAD_LETTER", limit),
 	}
-	if err := s.cfg.Publisher.PublishDead(ctx, m, death); nothingSent(err) {
+	if err := s.cfg.Publisher.PublishDead(ctx, m, death, sub.check); nothingSent(err) {
 		return nil, notSubmitted(err)
 	} else if err != nil {
 		return nil, submissionUnknown(codes.Unavailable, m.ID, err)

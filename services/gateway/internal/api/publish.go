@@ -50,15 +50,15 @@ func (s *TaskService) publishOnce(ctx context.Context, subs []*submission) []err
 	if len(subs) == 0 {
 		return nil
 	}
-	messages, errs := make([]*broker.TaskMessage, len(subs)), make([]error, len(subs))
+	messages, checks, errs := make([]*broker.TaskMessage, len(subs)), make([]broker.Check, len(subs)), make([]error, len(subs))
 	for i, sub := range subs {
-		messages[i] = sub.message
+		messages[i], checks[i] = sub.message, sub.check
 	}
 	s.cfg.Publisher.PublishTasks(ctx, messages, func(i int, err error) {
 		if errs[i] = err; !errors.Is(err, broker.ErrUnroutable) {
 			s.published(ctx, subs[i], err)
 		}
-	})
+	}, checks...)
 	return errs
 }
 

@@ -9,7 +9,6 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
-	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
 // queued is the event that tells of a submission.
@@ -21,11 +20,8 @@ func queued(m *broker.TaskMessage) *task.Event {
 	}
 	return &task.Event{
 		TaskID: m.ID, Type: m.Type, Time: m.RunTime,
-		Key: task.Key{Run: m.Run, Attempt: 1, Phase: task.PhaseQueued, Copy: m.Copy},
-		Head: &task.Head{
-			CreateTime: m.CreateTime, Priority: m.Priority, Labels: m.Labels, TraceID: telemetry.TraceIDOf(m.Trace),
-			ExpireTime: m.ExpireTime, ScheduleID: m.ScheduleID,
-		},
+		Key:     task.Key{Run: m.Run, Attempt: 1, Phase: task.PhaseQueued, Copy: m.Copy},
+		Head:    m.Head(),
 		Payload: payload,
 	}
 }

@@ -30,8 +30,8 @@ const scope = "github.com/warrenmq/warren/services/gateway"
 type Publisher interface {
 	Ready() error
 	AwaitReady(ctx context.Context) error
-	PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(i int, err error))
-	PublishDead(ctx context.Context, m *broker.TaskMessage, death broker.Death) error
+	PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(i int, err error), checks ...broker.Check)
+	PublishDead(ctx context.Context, m *broker.TaskMessage, death broker.Death, check ...broker.Check) error
 }
 
 // Types says what is in force for a task type; false for one that is not known.

@@ -72,10 +72,10 @@ func (f *fakes) AwaitReady(context.Context) error { return f.notReady }
 
 func (f *fakes) Ready() error { return f.notReady }
 
-func (f *fakes) PublishTasks(_ context.Context, ms []*broker.TaskMessage, outcome func(int, error)) {
+func (f *fakes) PublishTasks(_ context.Context, ms []*broker.TaskMessage, outcome func(int, error), checks ...broker.Check) {
 	for i, m := range ms {
-		if m.Check != nil {
-			if err := m.Check(); err != nil {
+		if i < len(checks) && checks[i] != nil {
+			if err := checks[i](); err != nil {
 				outcome(i, fmt.Errorf("%w: %w", broker.ErrNotSent, err))
 				continue
 			}
@@ -89,7 +89,7 @@ func (f *fakes) PublishTasks(_ context.Context, ms []*broker.TaskMessage, outcom
 	}
 }
 
-func (f *fakes) PublishDead(_ context.Context, m *broker.TaskMessage, death broker.Death) error {
+func (f *fakes) PublishDead(_ context.Context, m *broker.TaskMessage, death broker.Death, _ ...broker.Check) error {
 	f.published, f.dead = append(f.published, m), append(f.dead, death)
 	return f.deadErr
 }

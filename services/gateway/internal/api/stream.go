@@ -32,7 +32,8 @@ func (s *TaskService) SubmitTasks(stream grpc.BidiStreamingServer[taskv1.SubmitT
 	}
 	in := newIntake(s.intake)
 	defer in.close()
-	// A stream is read until its handler has returned: this ends right after that.
+	// gRPC ends a stream with its handler, and with the stream what receives and sends
+	// on it, in goroutines of their own too: this returns right after the handler.
 	go in.read(ctx, stream.Recv)
 	out := &answers{stream: stream, in: in}
 	for {
@@ -74,7 +75,8 @@ type answers struct {
 // error nothing can be sent any more.
 func (a *answers) send(sizes []int, results []*taskv1.BatchSubmitTasksResult, stopping <-chan struct{}) error {
 	sent := make(chan error, 1)
-	// Like its reader it ends right after the handler has returned.
+	// Where the client does not read, this ends like the reader; nobody else looks at
+	// what it has then.
 	go func() { sent <- a.sendAll(sizes, results) }()
 	select {
 	case err := <-sent:

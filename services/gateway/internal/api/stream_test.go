@@ -186,9 +186,9 @@ type gate struct {
 	before func()
 }
 
-func (g *gate) PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(int, error)) {
+func (g *gate) PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(int, error), checks ...broker.Check) {
 	g.before()
-	g.Publisher.PublishTasks(ctx, ms, outcome)
+	g.Publisher.PublishTasks(ctx, ms, outcome, checks...)
 }
 
 func TestAStreamEndsWithAMessageThatIsTooLarge(t *testing.T) {

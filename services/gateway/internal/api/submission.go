@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
@@ -33,6 +34,8 @@ type submission struct {
 	limit *taskv1.QueueLimit
 	leave func(published bool)
 	span  trace.Span
+	// check is asked right before the message is sent, nil is always.
+	check broker.Check
 	// receipt is for the QUEUED event, once the message is in its queue.
 	receipt *broker.Receipt
 
@@ -111,11 +114,20 @@ func expireTime(r *taskv1.SubmitTaskRequest, options *taskv1.TaskOptions, now, a
 		return time.Time{}, nil
 	case r.ExpireTime == nil:
 		return latest(now, at).Add(options.GetExpiry().AsDuration()), nil
-	case r.ExpireTime.CheckValid() != nil:
-		return time.Time{}, badField(&policy.FieldError{Field: "expire_time", Problem: "must be a valid google.protobuf.Timestamp"})
 	}
-	expire := r.ExpireTime.AsTime().Truncate(time.Microsecond)
+	expire, err := timeOf("expire_time", r.ExpireTime)
+	if err != nil {
+		return time.Time{}, err
+	}
 	return expire, badExpiry(expire, now, at)
+}
+
+// timeOf is the time that a field asks for, as the store keeps it.
+func timeOf(field string, asked *timestamppb.Timestamp) (time.Time, error) {
+	if asked.CheckValid() != nil {
+		return time.Time{}, badField(&policy.FieldError{Field: field, Problem: "must be a valid google.protobuf.Timestamp"})
+	}
+	return asked.AsTime().Truncate(time.Microsecond), nil
 }
 
 // badExpiry says why a task can't expire at a time.

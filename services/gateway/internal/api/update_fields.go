@@ -88,13 +88,10 @@ func (s *TaskService) shiftExpiry(m *broker.TaskMessage, was, at time.Time) {
 
 // updatedExpiry is the time that was asked for, zero is never.
 func updatedExpiry(asked *timestamppb.Timestamp) (time.Time, error) {
-	switch {
-	case asked == nil:
+	if asked == nil {
 		return time.Time{}, nil
-	case asked.CheckValid() != nil:
-		return time.Time{}, badField(&policy.FieldError{Field: "update.expire_time", Problem: "must be a valid google.protobuf.Timestamp"})
 	}
-	return asked.AsTime().Truncate(time.Microsecond), nil
+	return timeOf("update.expire_time", asked)
 }
 
 // badUpdatedExpiry says which of the fields that change makes a task expire before

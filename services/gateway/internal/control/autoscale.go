@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
@@ -119,9 +120,7 @@ func (c *Control) scale(ctx context.Context, taskType string) error {
 	}
 	l.ready = ready
 	slots, samples := l.next()
-	c.mu.Lock()
-	c.streaks[taskType] = samples
-	c.mu.Unlock()
+	c.noteStreak(taskType, samples)
 	if slots == l.slots {
 		return nil
 	}
@@ -137,17 +136,42 @@ func (c *Control) scale(ctx context.Context, taskType string) error {
 	return err
 }
 
+// noteStreak notes the samples of a type that still is scaled.
+func (c *Control) noteStreak(taskType string, samples streak) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.autoscale(taskType) != nil {
+		c.streaks[taskType] = samples
+	}
+}
+
+// dropStreaks forgets the samples of types that are not scaled any more: one that is
+// scaled anew begins without any.
+func (c *Control) dropStreaks() {
+	maps.DeleteFunc(c.streaks, func(taskType string, _ streak) bool { return c.autoscale(taskType) == nil })
+}
+
+// autoscale has the bounds between which the slots of a type follow its backlog; nil if
+// they do not.
+func (c *Control) autoscale(taskType string) *brokerv1.Autoscale {
+	if s := c.settings[settingKey{taskType: taskType}]; s != nil {
+		return s.value.Autoscale
+	}
+	return nil
+}
+
 // loadOf is the load without the backlog, of workers that take tasks; false if the type
 // is not scaled.
 func (c *Control) loadOf(taskType string, now time.Time) (load, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.settings[settingKey{taskType: taskType}]
-	if s == nil || s.value.Autoscale == nil {
+	bounds := c.autoscale(taskType)
+	if bounds == nil {
 		return load{}, false
 	}
 	l := load{
-		min: int(s.value.Autoscale.Min), max: int(s.value.Autoscale.Max), slots: int(s.value.Concurrency), streak: c.streaks[taskType],
+		min: int(bounds.Min), max: int(bounds.Max), slots: int(c.settings[settingKey{taskType: taskType}].value.Concurrency),
+		streak: c.streaks[taskType],
 	}
 	for _, w := range c.workers {
 		if !w.gone.IsZero() || !w.types[taskType] || w.beat.GetDraining() || w.silentFor(now) > maxSilence {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -34,6 +35,11 @@ func (e *entry) cancellation() store.Cancellation {
 		TaskID: e.task.String(), Run: int(e.run), Type: e.shelf.taskType, Position: e.position,
 		Reason: e.reason, Time: time.UnixMicro(e.at).UTC(),
 	}
+}
+
+// proto is the entry as workers are told it. It shares memory with it.
+func (e *entry) proto() *brokerv1.Cancellation {
+	return &brokerv1.Cancellation{TaskId: e.task[:], Run: e.run, Reason: e.reason}
 }
 
 // shelf has the cancellations of one task type.
@@ -130,7 +136,7 @@ func (b *book) entry(taskID string, run int) *entry {
 
 // forget forgets cancellations that the store has no more, and returns them. One that
 // has not taken effect stays until it has.
-func (b *book) forget(gone []store.Cancellation) []store.Cancellation {
+func (b *book) forget(gone []store.Cancellation) []*entry {
 	dropped := map[*entry]bool{}
 	for i := range gone {
 		e := b.entry(gone[i].TaskID, gone[i].Run)
@@ -145,17 +151,17 @@ func (b *book) forget(gone []store.Cancellation) []store.Cancellation {
 	return b.remove(dropped)
 }
 
-// remove takes entries that have taken effect out.
-func (b *book) remove(dropped map[*entry]bool) []store.Cancellation {
+// remove takes entries that have taken effect out, and returns them.
+func (b *book) remove(dropped map[*entry]bool) []*entry {
 	shelves := map[*shelf]bool{}
-	var out []store.Cancellation
+	out := make([]*entry, 0, len(dropped))
 	for e := range dropped {
 		delete(b.runs, runOf{e.task, e.run})
 		if b.latest[e.task] == e {
 			delete(b.latest, e.task)
 		}
 		shelves[e.shelf] = true
-		out = append(out, e.cancellation())
+		out = append(out, e)
 	}
 	for s := range shelves {
 		s.entries = slices.DeleteFunc(s.entries, func(e *entry) bool { return dropped[e] })

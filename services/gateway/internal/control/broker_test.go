@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	_ "github.com/warrenmq/warren/gen/demo/v1" // its descriptors make the catalogue
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) { brokertest.Main(m) }
 
 const (
 	patience = 40 * time.Second
-	resize   = "acme.v1.ImageService.Resize"
+	delay    = "demo.v1.FaultService.Delay"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -57,45 +58,63 @@ type gateway struct {
 
 func startGateway(t testing.TB, b brokertest.Broker, s store.Store) *gateway {
 	t.Helper()
+	return startGatewayThat(t, b, s, true)
+}
+
+// startGatewayThat starts a gateway that may hear no heartbeats, and thus answers none.
+func startGatewayThat(t testing.TB, b brokertest.Broker, s store.Store, hearsBeats bool) *gateway {
+	t.Helper()
 	cfg := configOf(t, b)
 	g := &gateway{store: s}
 	var r *registry.Registry
 	consume := broker.NewConnection(cfg, "consume", func(topology *broker.Topology) error { return r.Declare(topology) })
+	life, end := context.WithCancel(context.Background())
 	publish := broker.NewConnection(cfg, "publish", func(*broker.Topology) error {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(life, patience)
 		defer cancel()
 		return consume.Do(ctx, func(*broker.Topology) error { return nil })
 	})
 	g.publisher = broker.NewPublisher(publish)
 	status := broker.NewStatusWriter(g.publisher)
 	projected := projection.New(s, watch.NewHub(), g.publisher, status, quiet())
-	known, id := catalogue.New(), task.NewID()
+	known, id := catalogueOf(t), task.NewID()
 	types := tasktypes.New(known, s, quiet())
 	g.Control = control.New(control.Config{
 		GatewayID: id, Store: s, Controller: g.publisher, Topology: consume, Projection: projected,
-		// The catalogue is empty.
-		Policies: func(worker string, types []string) []*brokerv1.TypePolicy {
-			var out []*brokerv1.TypePolicy
-			for _, name := range types {
-				p := &brokerv1.TypePolicy{Type: name}
-				g.Decorate(worker, p)
-				out = append(out, p)
-			}
-			return out
-		},
-		Tell:    func(ctx context.Context, taskType string) error { return r.TellWorkers(ctx, taskType) },
-		Backlog: func(context.Context, string) (int64, bool) { return 0, false },
-		Logger:  quiet(),
+		Policies: func(worker string, types []string) []*brokerv1.TypePolicy { return r.Policies(worker, types) },
+		Tell:     func(ctx context.Context, taskType string) error { return r.TellWorkers(ctx, taskType) },
+		Backlog:  func(context.Context, string) (int64, bool) { return 0, false },
+		Logger:   quiet(),
 	})
 	r = registry.New(registry.Config{
 		GatewayID: id, Names: cfg.Names(), Catalogue: known, Types: types, Control: g.Control,
 		Store: s, Controller: g.publisher, Topology: consume, Logger: quiet(),
 	})
-	for _, sub := range []broker.Subscription{projected.Subscription(cfg.Names()), r.Requests(), r.Beats()} {
-		consume.Subscribe(sub)
+	consume.Subscribe(projected.Subscription(cfg.Names()))
+	consume.Subscribe(r.Requests())
+	if hearsBeats {
+		consume.Subscribe(r.Beats())
 	}
-	g.stop = run(t, consume.Run, publish.Run, status.Run, r.Run, types.Run, g.Run)
+	stop := run(t, consume.Run, publish.Run, status.Run, r.Run, types.Run, g.Run)
+	g.stop = func() {
+		end()
+		stop()
+	}
+	t.Cleanup(g.stop)
 	return g
+}
+
+// catalogueOf has the task type.
+func catalogueOf(t testing.TB) *catalogue.Catalogue {
+	t.Helper()
+	known := catalogue.New()
+	a, err := catalogue.Collect(nil, "demo.v1.FaultService")
+	require.NoError(t, err)
+	bundle, err := catalogue.Build(a, catalogue.Limits{})
+	require.NoError(t, err)
+	_, err = known.Put(bundle, time.Now())
+	require.NoError(t, err)
+	return known
 }
 
 // run runs until stop, which waits for the end, is called or the test ends.
@@ -127,7 +146,7 @@ func queued(t testing.TB, s store.Store) string {
 	t.Helper()
 	id, now := task.NewID(), time.Now()
 	_, err := s.Apply(t.Context(), []task.Event{{
-		TaskID: id, Type: resize, Time: now, Key: task.Key{Run: 1, Attempt: 1, Phase: task.PhaseQueued, Copy: task.NewCopy()},
+		TaskID: id, Type: delay, Time: now, Key: task.Key{Run: 1, Attempt: 1, Phase: task.PhaseQueued, Copy: task.NewCopy()},
 		Head: &task.Head{CreateTime: now, Priority: task.PriorityNormal}, Payload: &task.Payload{SHA256: []byte{1}},
 	}})
 	require.NoError(t, err)
@@ -169,15 +188,17 @@ type worker struct {
 	publisher *broker.Publisher
 	stop      func()
 
-	mu         sync.Mutex
-	request    string
-	synced     bool
-	position   int64
-	known      map[string]string
-	policies   int
-	deaf       bool
-	cancelling []string
-	heard      chan struct{}
+	mu       sync.Mutex
+	request  string
+	synced   bool
+	position int64
+	known    map[string]string
+	policies int
+	// pause is the reason of the pause that it was told last, drain that of a drain.
+	pause, drain string
+	deaf         bool
+	cancelling   []string
+	heard        chan struct{}
 }
 
 func startWorker(t testing.TB, b brokertest.Broker) *worker {
@@ -189,7 +210,7 @@ func startWorker(t testing.TB, b brokertest.Broker) *worker {
 	w.publisher = broker.NewPublisher(publish)
 	consume.Subscribe(broker.Subscription{
 		Queue:    cfg.Names().ControlQueue(w.id, 1),
-		Declare:  func(topology *broker.Topology) error { return topology.DeclareControl(w.id, 1, []string{resize}) },
+		Declare:  func(topology *broker.Topology) error { return topology.DeclareControl(w.id, 1, []string{delay}) },
 		Prefetch: 100, MaxBatch: 100, Handle: w.hear,
 	})
 	w.stop = run(t, consume.Run, publish.Run, w.work)
@@ -204,8 +225,12 @@ func (w *worker) hear(_ context.Context, batch []broker.Delivery) error {
 		if err := proto.Unmarshal(d.Body, m); err != nil {
 			return err
 		}
-		if m.GetHeartbeat() != nil {
+		for _, p := range m.GetHeartbeat().GetTypes() {
 			w.policies++
+			w.pause = p.GetPause().GetReason()
+		}
+		if d := m.GetDrain(); d != nil {
+			w.drain = d.Reason
 		}
 		w.learn(m.GetCancellations())
 	}
@@ -232,7 +257,7 @@ func (w *worker) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		w.mu.Lock()
 		h := &brokerv1.Heartbeat{
-			Worker: identity, Time: timestamppb.Now(), Control: 1, Types: []*brokerv1.TypeLoad{{Type: resize, Configured: 4, Concurrency: 4}},
+			Worker: identity, Time: timestamppb.Now(), Control: 1, Types: []*brokerv1.TypeLoad{{Type: delay, Configured: 4, Concurrency: 4}},
 			Cancelling: slices.Clone(w.cancelling),
 		}
 		synced := w.synced
@@ -245,7 +270,7 @@ func (w *worker) work(ctx context.Context) {
 		if !synced {
 			_ = w.publisher.PublishRequest(ctx, &brokerv1.WorkerRequest{
 				Worker: identity, RequestId: w.request,
-				Request: &brokerv1.WorkerRequest_Sync{Sync: &brokerv1.SyncRequest{Types: []string{resize}, Control: 1}},
+				Request: &brokerv1.WorkerRequest_Sync{Sync: &brokerv1.SyncRequest{Types: []string{delay}, Control: 1}},
 			})
 		}
 		select {
@@ -258,10 +283,15 @@ func (w *worker) work(ctx context.Context) {
 
 func (w *worker) awaitSynced(t testing.TB) {
 	t.Helper()
+	w.await(t, func() bool { return w.synced })
+}
+
+func (w *worker) await(t testing.TB, ok func() bool) {
+	t.Helper()
 	brokertest.Eventually(t, patience, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return w.synced
+		return ok()
 	})
 }
 
@@ -321,11 +351,11 @@ func TestCancelOfAWorkerThatIsLost(t *testing.T) {
 	w.set(func() { w.deaf = true })
 	id := queued(t, s)
 	g.cancel(t, id)
-	brokertest.Eventually(t, patience, func() bool { return len(w.knows()) == 0 && len(g.WaitingFor(resize, 1)) > 0 })
+	brokertest.Eventually(t, patience, func() bool { return len(w.knows()) == 0 && len(g.WaitingFor(delay, 1)) > 0 })
 	w.stop()
 	begin := time.Now()
 	require.Equal(t, task.StateQueued, stateOf(t, s, id))
-	require.Contains(t, g.WaitingFor(resize, 1)[0], "worker "+w.id+" on host-3")
+	require.Contains(t, g.WaitingFor(delay, 1)[0], "worker "+w.id+" on host-3")
 	g.await(t, id)
 	require.Greater(t, time.Since(begin), 14*time.Second)
 	brokertest.Eventually(t, patience, func() bool {
@@ -361,18 +391,23 @@ func TestCancelAcrossARestart(t *testing.T) {
 func TestPauseOverABroker(t *testing.T) {
 	t.Parallel()
 	b, s := brokertest.VHost(t), newStore(t)
-	g := startGateway(t, b, s)
+	// So that nothing of it is an answer to a heartbeat.
+	g := startGatewayThat(t, b, s, false)
 	w := startWorker(t, b)
 	w.awaitSynced(t)
-	w.mu.Lock()
-	policies := w.policies
-	w.mu.Unlock()
-	require.NotZero(t, policies, "it has the policies before it takes tasks")
-	_, err := g.SetPause(t.Context(), resize, &brokerv1.Pause{Reason: "a test"}, "a test")
-	require.NoError(t, err)
-	require.NoError(t, g.Drain(t.Context(), w.id, "a test"))
+	w.set(func() {
+		require.NotZero(t, w.policies, "it has the policies before it takes tasks")
+		require.Empty(t, w.pause)
+	})
+	require.NoError(t, g.Drain(t.Context(), w.id, "an update"))
+	w.await(t, func() bool { return w.drain == "an update" })
+	for _, p := range []*brokerv1.Pause{{Reason: "a test"}, nil, {Reason: "another"}} {
+		_, err := g.SetPause(t.Context(), delay, p, "a test")
+		require.NoError(t, err)
+		w.await(t, func() bool { return w.pause == p.GetReason() })
+	}
 	g.stop()
 	again := startGateway(t, b, s)
 	brokertest.Eventually(t, patience, again.Loaded)
-	require.True(t, again.TypeControl(resize, "").Paused)
+	require.True(t, again.TypeControl(delay, "").Paused)
 }

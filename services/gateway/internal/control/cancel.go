@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -38,7 +39,7 @@ func (c *Control) Cancel(ctx context.Context, taskIDs []string, reason string) (
 	}
 	// They are on record, whatever becomes of the call.
 	if err := c.refreshCancellations(ctx); err != nil {
-		wake(c.keepNow)
+		wake.Signal(c.keepNow)
 		c.warn(ctx, "the store does not say now what is cancelled", err)
 	}
 	return answers, nil

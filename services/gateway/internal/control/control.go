@@ -17,8 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
@@ -37,8 +35,6 @@ const (
 	storeTimeout = 10 * time.Second
 	// maxTelling bounds the messages on their way at once.
 	maxTelling = 16
-	// logPeriod is the time between two log lines about the same trouble.
-	logPeriod = 10 * time.Second
 )
 
 // Store is what control needs of store.Store.
@@ -47,10 +43,9 @@ type Store interface {
 	Task(ctx context.Context, id string) (task.Task, error)
 }
 
-// Controller tells workers something: one, or all of a task type.
+// Controller tells a worker something.
 type Controller interface {
 	PublishControl(ctx context.Context, workerID string, m *brokerv1.ControlMessage) error
-	PublishControlType(ctx context.Context, taskType string, m *brokerv1.ControlMessage) error
 }
 
 // Topology asks the broker on an open connection.
@@ -94,10 +89,12 @@ type Control struct {
 	loadedOnce chan struct{}
 	// keepNow, tellNow and settleNow wake the loops of those names.
 	keepNow, tellNow, settleNow chan struct{}
-	trouble                     rate.Sometimes
+	troubles                    troubles
 
 	// refreshing has a value while cancellations are read.
 	refreshing chan struct{}
+	// setting has a value while what operators have set is read or changed.
+	setting chan struct{}
 
 	mu     sync.Mutex
 	loaded time.Time
@@ -123,7 +120,7 @@ type Control struct {
 // New makes a control. Run does its work.
 func New(cfg Config) *Control {
 	c := &Control{
-		cfg: cfg, refreshing: make(chan struct{}, 1), loadedOnce: make(chan struct{}), ended: make(chan struct{}), trouble: rate.Sometimes{Interval: logPeriod},
+		cfg: cfg, refreshing: make(chan struct{}, 1), setting: make(chan struct{}, 1), loadedOnce: make(chan struct{}), ended: make(chan struct{}),
 		keepNow: make(chan struct{}, 1), tellNow: make(chan struct{}, 1), settleNow: make(chan struct{}, 1),
 		book: newBook(), settings: map[settingKey]*setting{}, workers: map[string]*worker{}, streaks: map[string]streak{},
 	}
@@ -166,13 +163,6 @@ func every(ctx context.Context, period time.Duration, wake <-chan struct{}, do f
 	}
 }
 
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
 // Loaded says whether what is cancelled and what operators have set is known.
 func (c *Control) Loaded() bool {
 	c.mu.Lock()
@@ -198,11 +188,4 @@ func (c *Control) quietUntil() (time.Time, bool) {
 		begin = c.listening
 	}
 	return begin.Add(quietTime), true
-}
-
-// warn logs, now and then, what does not work for now.
-func (c *Control) warn(ctx context.Context, text string, err error) {
-	if ctx.Err() == nil {
-		c.trouble.Do(func() { c.cfg.Logger.WarnContext(ctx, text, "error", err) })
-	}
 }

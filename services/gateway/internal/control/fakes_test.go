@@ -39,6 +39,9 @@ type memory struct {
 	beforePut func()
 	// pause takes as long as an answer may be on its way.
 	pause func()
+	// hangPut has the next put of what operators have set wait until its context ends,
+	// hangRead the next read. stale has the next put refused, and the read after it hang.
+	hangPut, hangRead, stale bool
 	// reads is how many pages of cancellations are read before err; 0 for no such bound.
 	reads int
 }
@@ -188,9 +191,32 @@ func (m *memory) see(id string, at time.Time) {
 	}
 }
 
-func (m *memory) PutControl(_ context.Context, c store.Control) error {
+// once says whether something is set, and unsets it.
+func (m *memory) once(what *bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was := *what
+	*what = false
+	return was
+}
+
+func (m *memory) set(what *bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*what = true
+}
+
+func (m *memory) PutControl(ctx context.Context, c store.Control) error {
 	if m.beforePut != nil {
 		m.beforePut()
+	}
+	if m.once(&m.hangPut) {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if m.once(&m.stale) {
+		m.set(&m.hangRead)
+		return store.ErrChanged
 	}
 	unlock, err := m.lock()
 	defer unlock()
@@ -205,7 +231,11 @@ func (m *memory) PutControl(_ context.Context, c store.Control) error {
 	return nil
 }
 
-func (m *memory) Controls(context.Context) ([]store.Control, error) {
+func (m *memory) Controls(ctx context.Context) ([]store.Control, error) {
+	if m.once(&m.hangRead) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	unlock, err := m.lock()
 	defer unlock()
 	var out []store.Control
@@ -358,10 +388,6 @@ func (b *bench) PublishControl(_ context.Context, workerID string, m *brokerv1.C
 		p.hear(m)
 	}
 	return nil
-}
-
-func (b *bench) PublishControlType(context.Context, string, *brokerv1.ControlMessage) error {
-	return fmt.Errorf("not used here")
 }
 
 // lookAtFakes has a consumer at each queue, but for those that are unread.

@@ -10,20 +10,11 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/wake"
 )
 
-const (
-	// maxSilence is after how long without a heartbeat a worker counts as silent.
-	maxSilence = 10 * time.Second
-	// cutOff is how long a worker's control queue has had no consumer when the worker
-	// is known to start nothing: five seconds more than a link may be silent.
-	cutOff = 15 * time.Second
-	// outOfReach is how long a worker has been silent, and its control queue on a node
-	// that can't be reached, when the worker is known to start nothing: one that lives
-	// has noticed by then that its link is dead or hears nothing, and has attached to
-	// another control queue or starts nothing until it has.
-	outOfReach = time.Minute
-)
+// maxSilence is after how long without a heartbeat a worker counts as silent.
+const maxSilence = 10 * time.Second
 
 // worker is what is known of one.
 type worker struct {
@@ -94,10 +85,10 @@ func (c *Control) Beat(h *brokerv1.Heartbeat, now time.Time) {
 		c.cfg.Logger.Info("a worker has stopped", "worker_id", id, "host", h.Worker.Host)
 	}
 	if w.unsaved {
-		wake(c.keepNow)
+		wake.Signal(c.keepNow)
 	}
 	if c.book.waits() {
-		wake(c.settleNow)
+		wake.Signal(c.settleNow)
 	}
 }
 
@@ -162,6 +153,16 @@ func typesOf(h *brokerv1.Heartbeat) map[string]bool {
 	return out
 }
 
+// addTypes adds to a heartbeat the types that it lacks.
+func addTypes(h *brokerv1.Heartbeat, types map[string]bool) {
+	known := typesOf(h)
+	for _, name := range slices.Sorted(maps.Keys(types)) {
+		if !known[name] {
+			h.Types = append(h.Types, &brokerv1.TypeLoad{Type: name})
+		}
+	}
+}
+
 func ids(texts []string) map[uuid.UUID]bool {
 	out := make(map[uuid.UUID]bool, len(texts))
 	for _, text := range texts {
@@ -193,12 +194,7 @@ func (c *Control) join(r *brokerv1.WorkerRequest, now time.Time) *worker {
 	for _, t := range sync.Types {
 		w.synced[t] = true
 	}
-	known := typesOf(beat)
-	for _, t := range slices.Sorted(maps.Keys(w.synced)) {
-		if !known[t] {
-			beat.Types = append(beat.Types, &brokerv1.TypeLoad{Type: t})
-		}
-	}
+	addTypes(beat, w.synced)
 	w.take(beat, now)
 	w.read()
 	w.position, w.told, w.unsaved = 0, 0, true

@@ -35,12 +35,14 @@ func (c *Control) look(ctx context.Context) {
 	if len(targets) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	looking, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	for len(targets) > 0 {
-		done, err := c.lookAt(ctx, targets)
+		done, err := c.lookAt(looking, targets)
 		if err != nil {
-			return // the next look begins with those that are left
+			// The next look begins with those that are left.
+			c.warn(ctx, "control queues can't be looked at now: cancellations wait for workers of which nothing is heard", err)
+			return
 		}
 		targets = targets[done:]
 	}
@@ -170,64 +172,4 @@ func (s *shelf) highestWaiting() (highest int64, ok bool) {
 		highest, ok = max(highest, e.position), true
 	}
 	return highest, ok
-}
-
-// saw notes how many consume a control queue. Time in which it could not be looked at
-// counts: whoever lost a control queue reads one with another number next.
-func (c *Control) saw(at target, consumers int, now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w := c.workers[at.workerID]
-	if w == nil || w.control != at.control {
-		return
-	}
-	w.looked, w.away = now, time.Time{}
-	if consumers > 0 {
-		w.read()
-		return
-	}
-	if w.unread.IsZero() {
-		w.unread = now
-	}
-	if now.Sub(w.unread) < cutOff {
-		return
-	}
-	if !w.cut {
-		w.cut = true
-		c.cfg.Logger.Warn("a worker's control queue has had no consumer for a while, it counts as cut off and to start nothing",
-			"worker_id", w.id, "host", w.host(), "since", w.unread)
-	}
-	if w.silentFor(now) > maxSilence {
-		c.giveUp(w, now)
-	}
-	wake(c.settleNow)
-}
-
-// missed notes that a control queue is out of reach, which says nothing of who
-// consumes it.
-func (c *Control) missed(at target, now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w := c.workers[at.workerID]
-	if w == nil || w.control != at.control {
-		return
-	}
-	w.looked = now
-	if w.away.IsZero() {
-		w.away = now
-	}
-	if now.Sub(w.away) >= outOfReach && w.silentFor(now) >= outOfReach {
-		c.giveUp(w, now)
-		wake(c.settleNow)
-	}
-}
-
-// giveUp takes a worker for gone.
-func (c *Control) giveUp(w *worker, now time.Time) {
-	if !w.gone.IsZero() {
-		return
-	}
-	w.gone, w.unsaved = now, true
-	c.cfg.Logger.Warn("a worker is gone", "worker_id", w.id, "host", w.host(), "last_seen", w.seen)
-	wake(c.keepNow)
 }

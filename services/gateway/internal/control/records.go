@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -19,19 +18,12 @@ const (
 	goneFor = time.Hour
 )
 
-func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
-
 // record is the worker as it is stored: without the tasks that run, which would be
 // the most of it.
 func (w *worker) record() store.WorkerRecord {
 	kept := proto.CloneOf(w.beat)
 	kept.Running = nil
-	known := typesOf(kept)
-	for _, name := range w.sortedTypes() {
-		if !known[name] {
-			kept.Types = append(kept.Types, &brokerv1.TypeLoad{Type: name})
-		}
-	}
+	addTypes(kept, w.types)
 	kept.Control, kept.CancelPosition = w.control, w.position
 	// A heartbeat always can be encoded: its texts were decoded.
 	encoded, _ := proto.Marshal(kept)
@@ -89,9 +81,8 @@ func (c *Control) refreshWorkers(ctx context.Context) error {
 		r := &records[i]
 		beat := &brokerv1.Heartbeat{}
 		if err := proto.Unmarshal(r.Heartbeat, beat); err != nil || beat.Worker == nil {
-			c.trouble.Do(func() {
-				c.cfg.Logger.Error("a stored worker can't be decoded, it is passed over", "worker_id", r.ID, "error", err)
-			})
+			const text = "a stored worker can't be decoded, it is passed over"
+			c.troubles.of(text).Do(func() { c.cfg.Logger.ErrorContext(ctx, text, "worker_id", r.ID, "error", err) })
 			continue
 		}
 		switch w := c.workers[r.ID]; {

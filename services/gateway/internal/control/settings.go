@@ -31,7 +31,28 @@ type setting struct {
 	at      time.Time
 }
 
-// refreshSettings reads what is set.
+// Reread reads what is set now. Errors: as of store.Store's Controls.
+func (c *Control) Reread(ctx context.Context) error {
+	unlock, err := c.lockSettings(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return c.refreshSettings(ctx)
+}
+
+// lockSettings keeps others from reading and from changing what is set, so that what was
+// read earlier does not come later.
+func (c *Control) lockSettings(ctx context.Context) (unlock func(), err error) {
+	select {
+	case c.setting <- struct{}{}:
+		return func() { <-c.setting }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for who reads or changes what operators have set: %w", context.Cause(ctx))
+	}
+}
+
+// refreshSettings reads what is set. The caller has locked the settings.
 func (c *Control) refreshSettings(ctx context.Context) error {
 	rows, err := c.cfg.Store.Controls(ctx)
 	if err != nil {
@@ -43,7 +64,7 @@ func (c *Control) refreshSettings(ctx context.Context) error {
 	for i := range rows {
 		r := &rows[i]
 		key := settingKey{r.TaskType, r.WorkerID}
-		if known := c.settings[key]; known != nil && known.version >= r.Version {
+		if known := c.settings[key]; known != nil && known.version == r.Version {
 			fresh[key] = known
 			continue
 		}
@@ -55,36 +76,49 @@ func (c *Control) refreshSettings(ctx context.Context) error {
 		fresh[key] = &setting{version: r.Version, value: value, reason: r.Reason, at: r.Time}
 	}
 	c.settings = fresh
+	c.dropStreaks()
 	return nil
 }
 
 // change changes what is set, and tells it to the workers: those that can't be told
 // now learn it with their next heartbeats. An empty reason leaves the last one.
 func (c *Control) change(ctx context.Context, key settingKey, reason string, edit func(*brokerv1.TypeControl)) (*setting, error) {
+	s, err := c.set(ctx, key, reason, edit)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.cfg.Tell(ctx, key.taskType); err != nil {
+		c.warn(ctx, "workers can't be told now what was set, they learn it with their heartbeats", err)
+	}
+	return s, nil
+}
+
+// set stores a change of what is set, anew if somebody else has changed it meanwhile.
+func (c *Control) set(ctx context.Context, key settingKey, reason string, edit func(*brokerv1.TypeControl)) (*setting, error) {
+	unlock, err := c.lockSettings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	for range maxRaces {
 		c.mu.Lock()
 		known := c.settings[key]
 		c.mu.Unlock()
 		next := edited(known, reason, time.Now(), edit)
-		err := c.put(ctx, key, next)
-		if errors.Is(err, store.ErrChanged) {
-			if err := c.refreshSettings(ctx); err != nil {
-				return nil, err
-			}
-			continue
+		err := bounded(ctx, func(ctx context.Context) error { return c.put(ctx, key, next) })
+		if err == nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.settings[key] = next
+			c.dropStreaks()
+			return next, nil
 		}
-		if err != nil {
+		if !errors.Is(err, store.ErrChanged) {
 			return nil, err
 		}
-		c.mu.Lock()
-		if known := c.settings[key]; known == nil || known.version < next.version {
-			c.settings[key] = next
+		if err := bounded(ctx, c.refreshSettings); err != nil {
+			return nil, err
 		}
-		c.mu.Unlock()
-		if err := c.cfg.Tell(ctx, key.taskType); err != nil {
-			c.warn(ctx, "workers can't be told now what was set, they learn it with their heartbeats", err)
-		}
-		return next, nil
 	}
 	return nil, fmt.Errorf("set control of %s: %w", key.taskType, store.ErrChanged)
 }
@@ -133,8 +167,8 @@ func (c *Control) SetPause(ctx context.Context, taskType string, p *brokerv1.Pau
 
 // SetConcurrency sets the slots of each worker for a task type, 0 for as each is
 // configured, or two bounds between which they follow the backlog. With a worker it
-// is for that alone, as long as it lives, and takes no bounds. Errors: [ErrNoWorker];
-// as of store.Store's PutControl.
+// is for that alone, as long as it lives, and there must be no bounds. Errors:
+// [ErrNoWorker]; as of store.Store's PutControl.
 func (c *Control) SetConcurrency(ctx context.Context, taskType, workerID string, n int, a *brokerv1.Autoscale, reason string) (*adminv1.TypeControl, error) {
 	key := settingKey{taskType, spelled(workerID)}
 	if key.workerID != "" {
@@ -145,7 +179,6 @@ func (c *Control) SetConcurrency(ctx context.Context, taskType, workerID string,
 		if !live {
 			return nil, ErrNoWorker
 		}
-		a = nil
 	}
 	s, err := c.change(ctx, key, reason, func(v *brokerv1.TypeControl) {
 		v.Concurrency, v.Autoscale = int32(n), a
@@ -191,20 +224,21 @@ func inForce(p *brokerv1.Pause, now time.Time) bool {
 	return p != nil && (p.Until == nil || p.Until.AsTime().After(now))
 }
 
-// Decorate adds what operators have set to a worker's policy; without a worker,
-// what is for all.
+// Decorate adds what operators have set to a worker's policy, and the versions of that;
+// without a worker, what is for all.
 func (c *Control) Decorate(workerID string, p *brokerv1.TypePolicy) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p.Concurrency, p.Pause = 0, nil
+	p.Version = &brokerv1.PolicyVersion{Override: p.GetVersion().GetOverride()}
 	if s := c.settings[settingKey{taskType: p.Type}]; s != nil {
-		p.Concurrency = s.value.Concurrency
+		p.Concurrency, p.Version.Control = s.value.Concurrency, s.version
 		if inForce(s.value.Pause, time.Now()) {
 			p.Pause = s.value.Pause
 		}
 	}
 	if s := c.settings[settingKey{p.Type, workerID}]; s != nil && workerID != "" {
-		p.Concurrency = s.value.Concurrency
+		p.Concurrency, p.Version.Worker = s.value.Concurrency, s.version
 	}
 }
 

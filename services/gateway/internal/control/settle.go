@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -69,7 +70,7 @@ func (c *Control) settleSome(ctx context.Context) (more bool, err error) {
 
 // settled notes what has taken effect, and returns what of it need not be known any
 // more.
-func (c *Control) settled(batch []*entry) []store.Cancellation {
+func (c *Control) settled(batch []*entry) []*entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	forgotten := map[*entry]bool{}
@@ -98,7 +99,7 @@ func (c *Control) end(ctx context.Context, batch []*entry) error {
 	var events []task.Event
 	for _, e := range open {
 		t, err := c.cfg.Store.Task(ctx, e.task.String())
-		if isNotFound(err) {
+		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
 		if err != nil {
@@ -164,9 +165,7 @@ func (c *Control) hold(batch []*entry) []*entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range batch {
-		if !e.settled {
-			e.shelf.held = append(e.shelf.held, e)
-		}
+		e.shelf.held = append(e.shelf.held, e)
 	}
 	return batch
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -47,7 +48,7 @@ func (c *Control) refresh(ctx context.Context) error {
 	if err := c.refreshCancellations(ctx); err != nil {
 		return err
 	}
-	if err := bounded(ctx, c.refreshSettings); err != nil {
+	if err := bounded(ctx, c.Reread); err != nil {
 		return err
 	}
 	if err := bounded(ctx, c.refreshWorkers); err != nil {
@@ -125,8 +126,8 @@ func (c *Control) readPage(ctx context.Context) (more bool, err error) {
 func (c *Control) know(position int64) {
 	if position > c.known {
 		c.known = position
-		wake(c.tellNow)
-		wake(c.settleNow)
+		wake.Signal(c.tellNow)
+		wake.Signal(c.settleNow)
 	}
 }
 
@@ -153,15 +154,15 @@ func (c *Control) forget(ctx context.Context) error {
 
 func (c *Control) forgetCancellations(ctx context.Context, now time.Time) error {
 	for {
-		gone, err := c.forgetPage(ctx, now)
+		page, err := c.forgetPage(ctx, now)
 		if err != nil {
 			return fmt.Errorf("forget cancellations: %w", err)
 		}
-		if len(gone) == 0 {
+		if len(page) == 0 {
 			return nil
 		}
 		c.mu.Lock()
-		gone = c.book.forget(gone)
+		gone := c.book.forget(page)
 		c.mu.Unlock()
 		c.tellForgotten(ctx, gone)
 	}

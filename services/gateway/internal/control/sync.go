@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
-
-	"github.com/google/uuid"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
@@ -108,7 +104,7 @@ func (c *Control) tellAll(ctx context.Context, w *worker, requestID string) (ent
 		b := c.batch(w.types, after)
 		c.mu.Unlock()
 		b.RequestId = requestID
-		if err := c.send(ctx, w.id, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Cancellations{Cancellations: b}}); err != nil {
+		if err := c.sendCancellations(ctx, w.id, b); err != nil {
 			return entries, err
 		}
 		entries, after = entries+len(b.Entries), b.Position
@@ -121,14 +117,3 @@ func (c *Control) tellAll(ctx context.Context, w *worker, requestID string) (ent
 		return entries, nil
 	}
 }
-
-func cancellationToProto(c *store.Cancellation) *brokerv1.Cancellation {
-	id, err := uuid.Parse(c.TaskID)
-	if err != nil {
-		return &brokerv1.Cancellation{Run: int32(c.Run)}
-	}
-	return &brokerv1.Cancellation{TaskId: id[:], Run: int32(c.Run), Reason: c.Reason}
-}
-
-// sortedTypes are the types that a worker serves.
-func (w *worker) sortedTypes() []string { return slices.Sorted(maps.Keys(w.types)) }

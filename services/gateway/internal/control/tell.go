@@ -10,7 +10,6 @@ import (
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
-	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 const (
@@ -37,7 +36,7 @@ func (c *Control) batch(types map[string]bool, after int64) *brokerv1.Cancellati
 	entries, more := c.book.since(types, after-1, c.known, maxEntries)
 	b := &brokerv1.CancellationBatch{After: after, Position: wire(c.known), Complete: !more}
 	for _, e := range entries {
-		b.Entries = append(b.Entries, &brokerv1.Cancellation{TaskId: e.task[:], Run: e.run, Reason: e.reason})
+		b.Entries = append(b.Entries, e.proto())
 	}
 	if more {
 		b.Position = wire(entries[len(entries)-1].position)
@@ -110,7 +109,7 @@ func (c *Control) tellNews(ctx context.Context, id string) {
 		if b == nil {
 			return
 		}
-		if err := c.send(ctx, id, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Cancellations{Cancellations: b}}); err != nil {
+		if err := c.sendCancellations(ctx, id, b); err != nil {
 			c.untell(id)
 			c.warn(ctx, "a worker can't be told now what is cancelled", err)
 			return
@@ -151,12 +150,12 @@ func (c *Control) untell(id string) {
 
 // tellForgotten tells workers which entries they need not keep. One that has gone
 // on meanwhile keeps them until it syncs again.
-func (c *Control) tellForgotten(ctx context.Context, gone []store.Cancellation) {
+func (c *Control) tellForgotten(ctx context.Context, gone []*entry) {
 	var telling errgroup.Group
 	telling.SetLimit(maxTelling)
 	for id, b := range c.forgotten(gone) {
 		telling.Go(func() error {
-			if err := c.send(ctx, id, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Cancellations{Cancellations: b}}); err != nil {
+			if err := c.sendCancellations(ctx, id, b); err != nil {
 				c.warn(ctx, "a worker can't be told now what it need not know any more", err)
 			}
 			return nil
@@ -165,10 +164,10 @@ func (c *Control) tellForgotten(ctx context.Context, gone []store.Cancellation) 
 	_ = telling.Wait()
 }
 
-func (c *Control) forgotten(gone []store.Cancellation) map[string]*brokerv1.CancellationBatch {
+func (c *Control) forgotten(gone []*entry) map[string]*brokerv1.CancellationBatch {
 	byType := map[string][]*brokerv1.Cancellation{}
-	for i := range gone {
-		byType[gone[i].Type] = append(byType[gone[i].Type], cancellationToProto(&gone[i]))
+	for _, e := range gone {
+		byType[e.shelf.taskType] = append(byType[e.shelf.taskType], e.proto())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,6 +186,10 @@ func (c *Control) forgotten(gone []store.Cancellation) map[string]*brokerv1.Canc
 		}
 	}
 	return out
+}
+
+func (c *Control) sendCancellations(ctx context.Context, workerID string, b *brokerv1.CancellationBatch) error {
+	return c.send(ctx, workerID, &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Cancellations{Cancellations: b}})
 }
 
 // send tells a worker something.

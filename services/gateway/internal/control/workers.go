@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -62,7 +63,7 @@ func (c *Control) show(w *worker, now time.Time) Worker {
 	for _, l := range w.beat.Types {
 		loads[l.Type] = l
 	}
-	for _, name := range w.sortedTypes() {
+	for _, name := range slices.Sorted(maps.Keys(w.types)) {
 		l, r := loads[name], w.rates.of(name)
 		slots, by := c.desired(w.id, name, int(l.GetConfigured()))
 		out.Types = append(out.Types, &adminv1.WorkerType{

@@ -49,6 +49,11 @@ func (l lazyStore) DeleteSchedule(ctx context.Context, id string, version int64)
 	return lazy.Tell(l.Resource, func(s store.Store) error { return s.DeleteSchedule(ctx, id, version) })
 }
 
+// Unended implements [store.Store].
+func (l lazyStore) Unended(ctx context.Context, scheduleID string) (string, error) {
+	return lazy.Ask(l.Resource, func(s store.Store) (string, error) { return s.Unended(ctx, scheduleID) })
+}
+
 // Fire implements [store.Store].
 func (l lazyStore) Fire(ctx context.Context, f store.Fire) ([]store.Change, error) {
 	return lazy.Ask(l.Resource, func(s store.Store) ([]store.Change, error) { return s.Fire(ctx, f) })

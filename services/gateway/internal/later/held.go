@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -71,7 +72,7 @@ func (l *Loop) release(ids ...string) {
 			delete(l.held, id)
 		}
 	}
-	signal(l.freed)
+	wake.Signal(l.freed)
 	l.reopen()
 }
 
@@ -149,7 +150,7 @@ func (l *Loop) reopen() {
 		if l.room(in) > 0 {
 			clear(l.closed)
 			l.next = l.cfg.Clock()
-			signal(l.wake)
+			wake.Signal(l.wake)
 			return
 		}
 	}

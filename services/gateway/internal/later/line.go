@@ -175,13 +175,17 @@ func (l *Loop) over(ctx context.Context, h *held) (bool, error) {
 // is set aside first: of a crash in between two of them are left, not none.
 func (l *Loop) giveUp(ctx context.Context, h *held, t *task.Task) error {
 	problem := fmt.Sprintf("the message of task %s, which was kept until its time, can't be decoded: %v", h.TaskID, h.problem)
-	l.cfg.Logger.ErrorContext(ctx, "a task whose time has come can't be published, it becomes a dead letter", "task", h.TaskID, "type", t.Type, "error", h.problem)
 	if err := l.cfg.Publisher.PublishParked(ctx, h.Message, problem); err != nil {
 		return fmt.Errorf("set its message aside: %w", err)
 	}
-	return l.cfg.Publisher.Tell(ctx, &task.Event{
+	err := l.cfg.Publisher.Tell(ctx, &task.Event{
 		TaskID: t.ID, Type: t.Type, Time: time.Now(), Cause: task.CauseUndecodable, Decision: "never queued: " + problem,
 		Key:     task.Key{Run: max(1, t.Run), Attempt: 1, Phase: task.PhaseDeadLettered, Copy: task.NewCopy()},
 		Failure: &task.Failure{Kind: task.KindError, Code: int(codes.Internal), Message: problem},
 	})
+	if err != nil {
+		return fmt.Errorf("tell that it is a dead letter: %w", err)
+	}
+	l.cfg.Logger.ErrorContext(ctx, "a task whose time has come can't be published, it is a dead letter", "task", h.TaskID, "type", t.Type, "error", h.problem)
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -139,15 +140,7 @@ func (l *Loop) Wake(at time.Time) {
 		return
 	}
 	l.next = at
-	signal(l.wake)
-}
-
-// signal never blocks: one value says as much as many.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	wake.Signal(l.wake)
 }
 
 // Run publishes until ctx ends. Then it takes nothing any more, and what is being

@@ -1,11 +1,13 @@
 package later
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 	"github.com/warrenmq/warren/services/gateway/internal/store/sqlite"
 )
@@ -31,6 +34,10 @@ type fakes struct {
 	mu      sync.Mutex
 	answers map[string]func(Task) error
 	away    chan struct{}
+	// asked has a value when it was waited for what is away.
+	asked chan struct{}
+	// untold is how often telling fails.
+	untold int
 	// published counts publishes by task, again those of which others may have been,
 	// and at has their times.
 	published, again map[string]int
@@ -40,12 +47,13 @@ type fakes struct {
 }
 
 func newFakes() *fakes {
-	f := &fakes{answers: map[string]func(Task) error{}, away: make(chan struct{}), published: map[string]int{}, again: map[string]int{}, at: map[string]time.Time{}}
+	f := &fakes{answers: map[string]func(Task) error{}, away: make(chan struct{}), asked: make(chan struct{}, 1), published: map[string]int{}, again: map[string]int{}, at: map[string]time.Time{}}
 	close(f.away)
 	return f
 }
 
 func (f *fakes) AwaitReady(ctx context.Context) error {
+	wake.Signal(f.asked)
 	select {
 	case <-f.away:
 		return nil
@@ -91,6 +99,10 @@ func (f *fakes) PublishParked(_ context.Context, body []byte, problem string) er
 func (f *fakes) Tell(_ context.Context, e *task.Event) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.untold > 0 {
+		f.untold--
+		return broker.ErrUnknown
+	}
 	f.told = append(f.told, *e)
 	return nil
 }
@@ -175,12 +187,12 @@ func TestTasksArePublishedInTime(t *testing.T) {
 	begin := time.Now()
 	far := schedule(t, s, "a", begin.Add(time.Hour), 1)
 	l, _ := run(t, Config{Store: s, Publisher: f})
-	soon := begin.Add(400 * time.Millisecond)
-	ids := schedule(t, s, "a", soon, 3)
-	l.Wake(soon)
+	due := begin.Add(400 * time.Millisecond)
+	ids := schedule(t, s, "a", due, 3)
+	l.Wake(due)
 	eventually(t, "published and forgotten", func() bool { return f.count(ids...) == 3 && left(t, s) == 1 })
 	for _, id := range ids {
-		require.WithinRange(t, f.at[id], soon, soon.Add(time.Second))
+		require.WithinRange(t, f.at[id], due, due.Add(soon))
 		require.Equal(t, 1, f.published[id])
 		require.Zero(t, f.again[id])
 	}
@@ -213,15 +225,50 @@ func TestAClockThatJumps(t *testing.T) {
 	t.Parallel()
 	s, f := newStore(t), newFakes()
 	c := &clock{}
-	ids := schedule(t, s, "a", time.Now().Add(time.Hour), 1)
-	later := schedule(t, s, "a", time.Now().Add(2*time.Hour), 1)
-	run(t, Config{Store: s, Publisher: f, Clock: c.Now})
+	first := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+	second := first.Add(time.Hour)
+	ids := schedule(t, s, "a", first, 1)
+	later := schedule(t, s, "a", second, 1)
+	taking := &takes{Store: s}
+	run(t, Config{Store: taking, Publisher: f, Clock: c.Now})
+	eventually(t, "it waits for the first", func() bool { return taking.awaits(first) })
 	c.turn(90 * time.Minute)
 	eventually(t, "forwards", func() bool { return f.count(ids...) == 1 })
+	eventually(t, "it waits for the second", func() bool { return taking.awaits(second) })
 	c.turn(-80 * time.Minute)
+	eventually(t, "it sees that", func() bool { return taking.latest().Before(first) })
+	require.Zero(t, f.count(later...))
 	c.turn(115 * time.Minute)
 	eventually(t, "back and forwards", func() bool { return f.count(later...) == 1 })
 	require.Equal(t, 1, f.published[ids[0]])
+}
+
+// takes is a store that knows by which time tasks were last taken, and when the next
+// ones are to be.
+type takes struct {
+	Store
+	mu         sync.Mutex
+	last, next time.Time
+}
+
+func (s *takes) TakeDue(ctx context.Context, now time.Time, lease time.Duration, limit int, most map[string]int) ([]store.Due, time.Time, error) {
+	due, next, err := s.Store.TakeDue(ctx, now, lease, limit, most)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.next = now, next
+	return due, next, err
+}
+
+func (s *takes) awaits(next time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next.Equal(next)
+}
+
+func (s *takes) latest() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
 }
 
 // scheduleMany is schedule for more tasks than go into a transaction.
@@ -279,11 +326,11 @@ func TestAQueueThatTakesNothingHoldsUpNoOther(t *testing.T) {
 	})
 	past := time.Now().Add(-time.Minute)
 	stuckOnes := scheduleMany(t, s, "full", past, many)
-	scheduleMany(t, s, "hangs", past, 3000)
-	slowOnes := schedule(t, s, "slow", past, 3000)
+	schedule(t, s, "hangs", past, several)
+	slowOnes := schedule(t, s, "slow", past, several)
 	c := &counting{Store: s, taskType: "full"}
 	l, _ := run(t, Config{Store: c, Publisher: f})
-	ids := schedule(t, s, "many", past.Add(time.Second), 2000)
+	ids := schedule(t, s, "many", past.Add(time.Second), several)
 	begin := time.Now()
 	for i := 0; time.Since(begin) < lease+2*time.Second; i++ {
 		reached(t, l, s, f, "moves")
@@ -317,7 +364,7 @@ func TestManyQueuesThatTakeNothing(t *testing.T) {
 	for i := range 30 {
 		name := fmt.Sprint("full", i)
 		f.answer(name, func(Task) error { return ErrFull })
-		schedule(t, s, name, past, 1000)
+		schedule(t, s, name, past, few)
 	}
 	l, _ := run(t, Config{Store: s, Publisher: f})
 	begin := time.Now()
@@ -438,6 +485,11 @@ func TestNothingIsTakenWhileTheBrokerIsAway(t *testing.T) {
 	ids := schedule(t, s, "a", time.Now(), 1)
 	l, _ := run(t, Config{Store: s, Publisher: f})
 	l.Wake(time.Now())
+	select {
+	case <-f.asked:
+	case <-time.After(patience):
+		t.Fatal("the loop does not ask whether it can publish")
+	}
 	// It is leased to nobody: who asks gets it.
 	due, _, err := s.TakeDue(t.Context(), time.Now(), time.Millisecond, 10, nil)
 	require.NoError(t, err)
@@ -459,11 +511,15 @@ func TestAMessageThatCantBeDecodedBecomesADeadLetter(t *testing.T) {
 	}, []byte("no message"))
 	require.NoError(t, err)
 	good := schedule(t, s, "a", time.Now(), 5)
-	run(t, Config{Store: s, Publisher: f})
+	f.untold = 2
+	var log bytes.Buffer
+	_, stop := run(t, Config{Store: s, Publisher: f, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	eventually(t, "all are done with", func() bool { return left(t, s) == 0 })
+	stop()
+	require.Equal(t, 1, strings.Count(log.String(), "can't be published, it is a dead letter"), "it is said once, when it is so")
 	require.Equal(t, 5, f.count(good...))
 	require.Zero(t, f.count(bad))
-	require.Len(t, f.parked, 1)
+	require.Len(t, f.parked, 3, "before each try to tell it")
 	require.Contains(t, f.parked[0], bad)
 	require.Len(t, f.told, 1)
 	require.NoError(t, f.told[0].Validate())

@@ -4,9 +4,12 @@ package later
 
 import "time"
 
-// many is how many tasks of one type are due, soon within what those of others are
+// many is how many tasks of one type are due, several how many of each where there
+// are some types, few where there are many; soon is within what those of others are
 // published.
 const (
-	many = 50_500
-	soon = time.Second
+	many    = 50_500
+	several = 3_000
+	few     = 1_000
+	soon    = time.Second
 )

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -141,16 +142,24 @@ func (still) Do(ctx context.Context, _ func(*broker.Topology) error) error {
 
 func TestABrokerThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
-	r := New(Config{Names: names, Topology: still{}, Store: &known{}})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := r.Get(ctx, Type{Name: resize})
-	require.ErrorIs(t, err, context.Canceled)
-	_, err = r.List(ctx, []Type{{Name: resize}})
-	require.ErrorIs(t, err, context.Canceled)
-	none, err := r.List(t.Context(), nil)
-	require.NoError(t, err)
-	require.Empty(t, none)
+	synctest.Test(t, func(t *testing.T) {
+		r := New(Config{Names: names, Topology: still{}, Store: &known{}})
+		began := time.Now()
+		_, err := r.Get(t.Context(), Type{Name: resize})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 3*time.Second, time.Since(began))
+		_, err = r.List(t.Context(), []Type{{Name: resize}, {Name: crop}})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 6*time.Second, time.Since(began), "for all together")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = r.Get(ctx, Type{Name: resize})
+		require.ErrorIs(t, err, context.Canceled)
+		none, err := r.List(t.Context(), nil)
+		require.NoError(t, err)
+		require.Empty(t, none)
+		require.Equal(t, 6*time.Second, time.Since(began))
+	})
 }
 
 func TestWhatIsNotKnownIsSaid(t *testing.T) {

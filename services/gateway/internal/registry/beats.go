@@ -47,9 +47,11 @@ func (r *Registry) tellBeating(ctx context.Context, beat *brokerv1.Heartbeat) {
 }
 
 // answerBeat tells a worker the policies in force for its types. As long as
-// overrides may be missing here, what the worker knows already is better.
+// overrides may be missing here, what the worker knows already is better. If it knows
+// more than this gateway does, it is looked up who is right.
 func (r *Registry) answerBeat(beat *brokerv1.Heartbeat) *brokerv1.ControlMessage {
 	answer := &brokerv1.HeartbeatAnswer{}
+	behind := false
 	for _, load := range beat.Types {
 		p := r.policy(beat.Worker.WorkerId, load.Type)
 		switch {
@@ -57,7 +59,11 @@ func (r *Registry) answerBeat(beat *brokerv1.Heartbeat) *brokerv1.ControlMessage
 			answer.RegisterAgain = true
 		case !p.Provisional:
 			answer.Types = append(answer.Types, p)
+			behind = behind || ahead(load.Policy, p)
 		}
+	}
+	if behind {
+		r.askCorrection(beat)
 	}
 	return &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Heartbeat{Heartbeat: answer}}
 }

@@ -71,8 +71,8 @@ func (r *Registry) isLoading() bool {
 }
 
 func (r *Registry) allowed(taskType string) bool {
-	options, _, ok := r.cfg.Types.Effective(taskType)
-	return ok && options.GetAllowIncompatible()
+	t, ok := r.cfg.Types.Type(taskType)
+	return ok && t.Effective.GetAllowIncompatible()
 }
 
 // refusals name each task type that is at fault with what was found, and then the

@@ -10,6 +10,7 @@ import (
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/catalogue"
+	"github.com/warrenmq/warren/pkg/wake"
 )
 
 // Declare declares everything that this gateway is responsible for. It runs on
@@ -26,10 +27,7 @@ func (r *Registry) Declare(t *broker.Topology) error {
 	if !errors.Is(err, broker.ErrConflict) {
 		return err
 	}
-	select {
-	case r.undeclared <- struct{}{}:
-	default:
-	}
+	wake.Signal(r.undeclared)
 	return nil
 }
 

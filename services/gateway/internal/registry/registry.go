@@ -13,12 +13,11 @@ import (
 	"golang.org/x/time/rate"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
-	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/catalogue"
-	"github.com/warrenmq/warren/pkg/policy"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/tasktypes"
 )
 
 // Bounds of what is read ahead, and of how long one answer may take.
@@ -56,10 +55,12 @@ type Controller interface {
 
 // Types says what is in force for task types.
 type Types interface {
-	// Effective is false for a type that is not known.
-	Effective(taskType string) (*taskv1.TaskOptions, policy.Policy, bool)
+	// Type is false for a type that is not known.
+	Type(taskType string) (tasktypes.Type, bool)
 	// Loaded says whether the overrides of earlier days are known.
 	Loaded() bool
+	// Refresh reads the overrides now.
+	Refresh(ctx context.Context) error
 }
 
 // Starts answers workers that ask whether they may start a delivery. Ask does not
@@ -83,11 +84,13 @@ type Control interface {
 	News(h *brokerv1.Heartbeat) *brokerv1.CancellationBatch
 	// Drains is what a worker is to be asked again, as a heartbeat shows; nil for nothing.
 	Drains(h *brokerv1.Heartbeat) *brokerv1.DrainRequest
-	// Decorate adds to a worker's policy what operators have set; without a worker,
-	// what they have set for all.
+	// Decorate adds to a worker's policy what operators have set, and the versions of
+	// that; without a worker, what they have set for all.
 	Decorate(workerID string, p *brokerv1.TypePolicy)
 	// Apart lists the live workers of a task type if they can't all be told the same.
 	Apart(taskType string) []string
+	// Reread reads now what operators have set.
+	Reread(ctx context.Context) error
 }
 
 // Config is what a registry needs.
@@ -116,6 +119,9 @@ type Registry struct {
 
 	// syncs wait for Run.
 	syncs chan *brokerv1.WorkerRequest
+
+	// corrections wait for Run: heartbeats that show what is not known here.
+	corrections chan *brokerv1.Heartbeat
 
 	// beats counts the queues for heartbeats.
 	beats atomic.Int64
@@ -148,7 +154,8 @@ func New(cfg Config) *Registry {
 		cfg: cfg, undeclared: make(chan struct{}, 1), conflicts: map[string]bool{},
 		registrations: make(chan *brokerv1.WorkerRequest, maxRegistrations), registering: map[registrationKey]bool{},
 		full: rate.Sometimes{Interval: logPeriod}, syncs: make(chan *brokerv1.WorkerRequest, maxSyncs), syncing: map[string]bool{},
-		accepted: map[string][]version{},
+		accepted:    map[string][]version{},
+		corrections: make(chan *brokerv1.Heartbeat, maxCorrections),
 	}
 }
 
@@ -163,6 +170,7 @@ func (r *Registry) Run(ctx context.Context) {
 	for range maxSyncing {
 		running.Go(func() { r.serveSyncs(ctx) })
 	}
+	running.Go(func() { r.serveCorrections(ctx) })
 	r.keep(ctx)
 }
 

@@ -135,6 +135,11 @@ type control struct {
 	// slots are what operators have set by worker, "" is for all.
 	slots map[string]int32
 	apart []string
+	// version is that of what they have set, stored that of the store, which a Reread
+	// takes over; rereads counts those, rereadErr is what they answer.
+	version, stored int64
+	rereads         int
+	rereadErr       error
 }
 
 func (c *control) Loaded() bool { return !c.unloaded }
@@ -161,7 +166,19 @@ func (c *control) News(*brokerv1.Heartbeat) *brokerv1.CancellationBatch { return
 func (c *control) Drains(*brokerv1.Heartbeat) *brokerv1.DrainRequest { return c.drain }
 
 func (c *control) Decorate(workerID string, p *brokerv1.TypePolicy) {
-	p.Concurrency = c.slots[workerID]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.Concurrency, p.Version.Control = c.slots[workerID], c.version
+}
+
+func (c *control) Reread(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rereads++
+	if c.rereadErr == nil {
+		c.version = c.stored
+	}
+	return c.rereadErr
 }
 
 func (c *control) Apart(string) []string { return c.apart }

@@ -16,14 +16,18 @@ import (
 func (r *Registry) policy(workerID, taskType string) *brokerv1.TypePolicy {
 	// Asked first, for they may be loaded meanwhile.
 	loaded := r.cfg.Types.Loaded() && r.cfg.Control.Loaded()
-	options, _, ok := r.cfg.Types.Effective(taskType)
+	known, ok := r.cfg.Types.Type(taskType)
 	if !ok {
 		return nil
 	}
 	p := &brokerv1.TypePolicy{
-		Type: taskType, Timeout: options.GetTimeout(), MaxResultBytes: r.cfg.MaxResultBytes, Options: options, Provisional: !loaded,
+		Type: taskType, Timeout: known.Effective.GetTimeout(), MaxResultBytes: r.cfg.MaxResultBytes, Options: known.Effective, Provisional: !loaded,
+		Version: &brokerv1.PolicyVersion{Override: known.Override.Version},
 	}
 	r.cfg.Control.Decorate(workerID, p)
+	if p.Provisional {
+		p.Version = nil
+	}
 	return p
 }
 

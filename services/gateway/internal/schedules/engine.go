@@ -12,6 +12,7 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -35,6 +36,7 @@ type Store interface {
 	DueSchedules(ctx context.Context, now time.Time, limit int) ([]store.Schedule, time.Time, error)
 	Fire(ctx context.Context, f store.Fire) ([]store.Change, error)
 	Task(ctx context.Context, id string) (task.Task, error)
+	Unended(ctx context.Context, scheduleID string) (taskID string, err error)
 }
 
 // Maker makes tasks of what schedules submit.
@@ -76,12 +78,7 @@ func New(cfg Config) *Engine {
 func (e *Engine) Now() time.Time { return e.cfg.Clock().UTC().Truncate(time.Microsecond) }
 
 // Wake has the engine look at the schedules that were changed. It never blocks.
-func (e *Engine) Wake() {
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
-}
+func (e *Engine) Wake() { wake.Signal(e.wake) }
 
 // Run fires schedules until ctx ends.
 func (e *Engine) Run(ctx context.Context) {

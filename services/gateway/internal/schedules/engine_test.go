@@ -192,6 +192,47 @@ func TestOverlap(t *testing.T) {
 	require.Equal(t, taskID("skips", f.Now()), last.TaskId)
 }
 
+// A run that goes on counts, however many firings and runs that have ended came after it.
+func TestOverlapWithAnOldRun(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s := each(time.Hour)
+	s.Overlap = adminv1.OverlapPolicy_OVERLAP_POLICY_SKIP
+	f.put(t, "skips", s)
+	end := func(id string) {
+		_, err := f.store.Apply(t.Context(), []task.Event{{
+			TaskID: id, Type: "a.B.C", Time: f.Now(), WorkerID: "w", Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseSucceeded},
+		}})
+		require.NoError(t, err)
+	}
+	f.pass(time.Hour)
+	f.fireNow(t)
+	old := taskID("skips", f.Now())
+	for range store.MaxFirings + 1 {
+		f.pass(time.Minute)
+		triggered, err := f.Trigger(t.Context(), "skips", "")
+		require.NoError(t, err)
+		end(triggered.TaskId)
+	}
+	for _, firing := range f.firings(t, "skips") {
+		require.NotEqual(t, old, firing.TaskId, "it is none of the last ones")
+	}
+	f.pass(time.Hour)
+	f.fireNow(t)
+	last := f.firings(t, "skips")[store.MaxFirings-1]
+	require.Equal(t, skipped, last.Outcome)
+	require.Equal(t, old, last.TaskId)
+
+	end(old)
+	f.pass(time.Hour)
+	f.fireNow(t)
+	require.Equal(t, fired, f.firings(t, "skips")[store.MaxFirings-1].Outcome)
+	// Of another schedule's runs it knows nothing.
+	f.put(t, "skips-too", s)
+	f.fireNow(t)
+	require.Equal(t, []adminv1.FiringOutcome{missing, fired}, outcomes(f.firings(t, "skips-too")))
+}
+
 func TestCatchUp(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -399,6 +440,8 @@ func TestWarningsAreFew(t *testing.T) {
 func TestTheEngineFollowsItsClock(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	looks := &looks{Store: f.store}
+	f.cfg.Store = looks
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -410,7 +453,10 @@ func TestTheEngineFollowsItsClock(t *testing.T) {
 	f.pass(time.Minute)
 	f.await(t, "minutely", 1)
 	f.pass(-time.Hour)
+	looks.await(t, f.Now())
 	f.pass(time.Hour)
+	looks.await(t, f.Now())
+	f.await(t, "minutely", 1)
 	f.pass(time.Minute)
 	f.await(t, "minutely", 2)
 	cancel()
@@ -418,6 +464,33 @@ func TestTheEngineFollowsItsClock(t *testing.T) {
 	for i, firing := range f.firings(t, "minutely") {
 		require.Equal(t, created.Add(time.Duration(i+1)*time.Minute), firing.Time.AsTime())
 	}
+}
+
+// looks is a store that knows by which time it was last asked what is due.
+type looks struct {
+	Store
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (s *looks) DueSchedules(ctx context.Context, now time.Time, limit int) ([]store.Schedule, time.Time, error) {
+	s.mu.Lock()
+	s.last = now
+	s.mu.Unlock()
+	return s.Store.DueSchedules(ctx, now, limit)
+}
+
+// await waits until it was asked by a time.
+func (s *looks) await(t testing.TB, now time.Time) {
+	t.Helper()
+	brokertest.Eventually(t, patience, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.last.Equal(now) {
+			return fmt.Errorf("was asked by %v last", s.last)
+		}
+		return nil
+	})
 }
 
 func (f *fixture) await(t testing.TB, id string, n int) {

@@ -69,9 +69,9 @@ func (e *Engine) fireAll(ctx context.Context, s store.Schedule) error {
 
 // read reads what a schedule is.
 func read(s *store.Schedule) (*adminv1.Schedule, *Timetable, error) {
-	spec := new(adminv1.Schedule)
-	if err := proto.Unmarshal(s.Spec, spec); err != nil {
-		return nil, nil, fmt.Errorf("decode the schedule %s: %w", s.ID, err)
+	spec, err := Decode(s)
+	if err != nil {
+		return nil, nil, err
 	}
 	table, err := Compile(spec)
 	return spec, table, err
@@ -81,56 +81,18 @@ func read(s *store.Schedule) (*adminv1.Schedule, *Timetable, error) {
 // firing what becomes of it.
 func (e *Engine) fire(ctx context.Context, s *store.Schedule, spec *adminv1.Schedule, table *Timetable, f *adminv1.Firing) (*store.Scheduled, error) {
 	if spec.Overlap == adminv1.OverlapPolicy_OVERLAP_POLICY_SKIP {
-		last, err := e.running(ctx, s)
+		running, err := e.running(ctx, s.ID)
 		if err != nil {
 			return nil, err
 		}
-		if last != "" {
-			f.Outcome, f.TaskId = skipped, last
+		if running != "" {
+			f.Outcome, f.TaskId = skipped, running
 			return nil, nil
 		}
 	}
 	at := f.Time.AsTime()
 	f.TaskId = taskID(s.ID, at)
-	return e.make(ctx, s.ID, spec, f, table.dueTime(s.ID, at))
-}
-
-// running is the last task of a schedule if that has not ended, else empty.
-func (e *Engine) running(ctx context.Context, s *store.Schedule) (string, error) {
-	last := lastTask(s)
-	if last == "" {
-		return "", nil
-	}
-	t, err := e.cfg.Store.Task(ctx, last)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("read the last task: %w", err)
-	case t.State.Terminal():
-		return "", nil
-	}
-	return last, nil
-}
-
-// lastTask is that of the last firing that had one, or because of which it had none.
-func lastTask(s *store.Schedule) string {
-	for _, kept := range s.Firings {
-		f := new(adminv1.Firing)
-		if err := proto.Unmarshal(kept.Encoded, f); err == nil && (f.Outcome == fired || f.Outcome == skipped) {
-			return f.TaskId
-		}
-	}
-	return ""
-}
-
-// make makes a task that is due at a time, and enters whether it could be made.
-func (e *Engine) make(ctx context.Context, id string, spec *adminv1.Schedule, f *adminv1.Firing, due time.Time) (*store.Scheduled, error) {
-	r := proto.CloneOf(spec.Task)
-	if spec.ExpireAfter != nil {
-		r.ExpireTime = timestamppb.New(f.Time.AsTime().Add(spec.ExpireAfter.AsDuration()))
-	}
-	made, err := e.cfg.Maker.MakeTask(ctx, r, id, f.TaskId, due)
+	made, err := e.make(ctx, s.ID, spec, f, table.dueTime(s.ID, at))
 	switch {
 	case err == nil:
 		f.Outcome = fired
@@ -138,8 +100,29 @@ func (e *Engine) make(ctx context.Context, id string, spec *adminv1.Schedule, f 
 	case status.Code(err) == codes.Unavailable || ctx.Err() != nil:
 		return nil, err
 	}
-	e.fail(ctx, id, f, err)
+	e.fail(ctx, s.ID, f, err)
 	return nil, nil
+}
+
+// running is the newest task of a schedule that has not ended, empty for none.
+func (e *Engine) running(ctx context.Context, scheduleID string) (string, error) {
+	id, err := e.cfg.Store.Unended(ctx, scheduleID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("look for a task that has not ended: %w", err)
+	}
+	return id, nil
+}
+
+// make makes the task of a firing, which is due at a time. Errors: as of [Maker].
+func (e *Engine) make(ctx context.Context, id string, spec *adminv1.Schedule, f *adminv1.Firing, due time.Time) (*store.Scheduled, error) {
+	r := proto.CloneOf(spec.Task)
+	if spec.ExpireAfter != nil {
+		r.ExpireTime = timestamppb.New(f.Time.AsTime().Add(spec.ExpireAfter.AsDuration()))
+	}
+	return e.cfg.Maker.MakeTask(ctx, r, id, f.TaskId, due)
 }
 
 // fail enters why the task of a firing can't be submitted.

@@ -211,9 +211,12 @@ func TestEachFiringIsOneTask(t *testing.T) {
 	runs := 0
 	for end := time.Now().Add(span); time.Now().Before(end); runs++ {
 		stop := g.start(t)
-		<-time.After(time.Duration(r.Int64N(int64(3 * time.Second))))
-		stop()
-		g.jump(time.Duration(r.Int64N(int64(20*time.Second))) - 10*time.Second)
+		// Once while it runs, and once while nothing does.
+		for _, halt := range []func(){func() {}, stop} {
+			<-time.After(time.Duration(r.Int64N(int64(1500 * time.Millisecond))))
+			halt()
+			g.jump(time.Duration(r.Int64N(int64(20*time.Second))) - 10*time.Second)
+		}
 	}
 	all := g.halt(t)
 	// Leases, too, go by the clock that has jumped.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
@@ -40,9 +39,9 @@ func (e *Engine) trigger(ctx context.Context, id, requestID string) (*adminv1.Fi
 	if err != nil {
 		return nil, fmt.Errorf("read the schedule: %w", err)
 	}
-	spec := new(adminv1.Schedule)
-	if err := proto.Unmarshal(s.Spec, spec); err != nil {
-		return nil, fmt.Errorf("decode the schedule %s: %w", id, err)
+	spec, err := Decode(&s)
+	if err != nil {
+		return nil, err
 	}
 	now := e.Now()
 	f := &adminv1.Firing{Time: timestamppb.New(now), Triggered: true, Outcome: fired, TaskId: task.NewID()}
@@ -53,10 +52,7 @@ func (e *Engine) trigger(ctx context.Context, id, requestID string) (*adminv1.Fi
 		}
 		f.TaskId = triggeredID(id, requestID, now)
 	}
-	if spec.ExpireAfter != nil {
-		spec.Task.ExpireTime = timestamppb.New(now.Add(spec.ExpireAfter.AsDuration()))
-	}
-	made, err := e.cfg.Maker.MakeTask(ctx, spec.Task, id, f.TaskId, now)
+	made, err := e.make(ctx, id, spec, f, now)
 	if err != nil {
 		return nil, err
 	}
@@ -98,9 +94,8 @@ func (e *Engine) triggered(ctx context.Context, s *store.Schedule, requestID str
 // firingOf is the firing that has made a task, if it is among the last ones of the
 // schedule, else nil.
 func firingOf(s *store.Schedule, taskID string) *adminv1.Firing {
-	for _, kept := range s.Firings {
-		f := new(adminv1.Firing)
-		if err := proto.Unmarshal(kept.Encoded, f); err == nil && f.Outcome == fired && f.TaskId == taskID {
+	for f, err := range Firings(s) {
+		if err == nil && f.Outcome == fired && f.TaskId == taskID {
 			return f
 		}
 	}

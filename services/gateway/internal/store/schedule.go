@@ -65,6 +65,11 @@ type Scheduler interface {
 	// first, at most limit; next is the earliest Next of the others, zero for none.
 	DueSchedules(ctx context.Context, now time.Time, limit int) (due []Schedule, next time.Time, err error)
 
+	// Unended returns the newest, by its id, of the tasks that a schedule of this id has
+	// submitted, when and however, and that have not ended. Errors: ErrNotFound if
+	// there is none.
+	Unended(ctx context.Context, scheduleID string) (taskID string, err error)
+
 	// Fire records a firing of a schedule, all in one transaction: its Next becomes
 	// f.Next, the firing one of its last, and the task is kept for later as by
 	// Schedule. ErrChanged says that the schedule has another version or Next than

@@ -3,7 +3,6 @@ package sqlite_test
 import (
 	"crypto/sha256"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -28,9 +27,7 @@ func BenchmarkApply(b *testing.B) {
 
 func benchmarkApply(b *testing.B, tasks int, split bool) {
 	ctx := b.Context()
-	s, err := sqlite.Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "store.db"), sqlite.Options{})
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	s := open(b, sqlite.EmptyFile(b))
 	b.ReportAllocs()
 	events := 0
 	for b.Loop() {
@@ -93,9 +90,7 @@ func BenchmarkStart(b *testing.B) {
 
 func benchmarkStart(b *testing.B, tasks int) {
 	ctx := b.Context()
-	s, err := sqlite.Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "store.db"), sqlite.Options{})
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	s := open(b, sqlite.EmptyFile(b))
 	b.ReportAllocs()
 	starts := 0
 	for b.Loop() {

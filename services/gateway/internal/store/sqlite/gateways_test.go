@@ -3,12 +3,9 @@ package sqlite
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
@@ -61,20 +58,12 @@ func (g *gateways) Close() error {
 	return errors.Join(errs...)
 }
 
-func openFile(t *testing.T, file string) *Store {
-	t.Helper()
-	s, err := Open(t.Context(), "sqlite:"+file, Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
-}
-
 // No gateway relies on what it remembers of a task that another one has changed.
 func TestStoreOfSeveralGateways(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) store.Store {
-		file := filepath.Join(t.TempDir(), "store.db")
-		all := []*Store{openFile(t, file), openFile(t, file)}
+		file := EmptyFile(t)
+		all := []*Store{OpenHasty(t, file), OpenHasty(t, file)}
 		return &gateways{Store: all[0], all: all}
 	}, "Apply", "Cancel", "Schedule", "PurgeEnded", "Tombstone")
 }

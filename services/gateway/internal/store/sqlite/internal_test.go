@@ -48,9 +48,7 @@ func TestPackedKeysSortAsKeys(t *testing.T) {
 // The statements that run all the time must not scan a table, nor sort.
 func TestStatementsUseIndices(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s := openHere(t)
 	for _, query := range []string{
 		selectTask, selectTasks, selectTombstones, selectExists, selectBody, selectEvents, selectEventsWithBodies, selectHistory,
 		selectNextType, selectOldestEnded, selectUnfinished, deleteTask, deleteEvents, deleteBodies, deleteTombstones,

@@ -3,10 +3,12 @@ package sqlite_test
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -25,7 +27,7 @@ const (
 // knows to be applied must be there, and of any other all or nothing.
 func TestKilledWriter(t *testing.T) {
 	t.Parallel()
-	path := file(t)
+	path := sqlite.EmptyFile(t)
 	var acknowledged, begun []string
 	for range 5 {
 		a, b := writeUntilKilled(t, path, 1+rand.IntN(20))
@@ -84,10 +86,16 @@ func writeUntilKilled(t *testing.T, path string, lines int) (acknowledged, begun
 	return acknowledged, begun
 }
 
-// TestMain lets the test binary be the process that TestKilledWriter kills.
+// TestMain lets the test binary be the process that TestKilledWriter kills, and
+// says how often properties are checked.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(killFile); path != "" {
 		fmt.Fprintln(os.Stderr, writeBatches(path))
+		os.Exit(1)
+	}
+	// The command line may say otherwise.
+	if err := flag.Set("rapid.checks", strconv.Itoa(sqlite.Checks)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())

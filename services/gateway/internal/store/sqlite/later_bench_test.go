@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/store/sqlite"
 )
 
 var scheduledTasks = flag.Int("scheduled", 20_000, "how many tasks wait in BenchmarkTakeDue")
@@ -23,7 +24,7 @@ var scheduledTasks = flag.Int("scheduled", 20_000, "how many tasks wait in Bench
 func BenchmarkTakeDue(b *testing.B) {
 	const batch, page = 1000, 500
 	const month = 30 * 24 * time.Hour
-	path := file(b)
+	path := sqlite.EmptyFile(b)
 	s := open(b, path)
 	now := time.Now()
 	before, begin := resident(b), time.Now()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/store/sqlite"
 )
 
 // later makes a task that is due at a time.
@@ -20,7 +21,7 @@ func later(due time.Time) store.Scheduled {
 // What waits, who has it, and what is to fire outlive a restart.
 func TestReopenKeepsWhatIsForLater(t *testing.T) {
 	t.Parallel()
-	path := file(t)
+	path := sqlite.EmptyFile(t)
 	s := open(t, path)
 	now := time.Now().Truncate(time.Microsecond).UTC()
 	leased, waits := later(now.Add(-time.Second)), later(now.Add(time.Hour))

@@ -3,7 +3,6 @@
 package sqlite_test
 
 import (
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -21,9 +20,7 @@ import (
 func BenchmarkLife(b *testing.B) {
 	const tasks = 64
 	ctx := b.Context()
-	s, err := sqlite.Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "store.db"), sqlite.Options{})
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	s := open(b, sqlite.EmptyFile(b))
 	b.ReportAllocs()
 	var cpu time.Duration
 	for b.Loop() {

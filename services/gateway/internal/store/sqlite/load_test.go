@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"database/sql"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/uuid"
@@ -47,7 +46,7 @@ func lookedFor(t tester, s *Store, ids ...uuid.UUID) (looked, found []uuid.UUID)
 // found all the same, and need not be looked for if it is new.
 func TestIDsOfTimesToCome(t *testing.T) {
 	t.Parallel()
-	s := openFile(t, filepath.Join(t.TempDir(), "store.db"))
+	s := openHere(t)
 	past, one, two, soon, future := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}, uuid.UUID{4}, uuid.UUID{255}
 	_, err := s.Schedule(t.Context(), []store.Scheduled{scheduledTask(future.String(), always), scheduledTask(past.String(), always)})
 	require.NoError(t, err)
@@ -73,7 +72,7 @@ func TestIDsOfTimesToCome(t *testing.T) {
 // purged.
 func TestStoredTasksAreFound(t *testing.T) {
 	t.Parallel()
-	s := openFile(t, filepath.Join(t.TempDir(), "store.db"))
+	s := openHere(t)
 	stored := map[uuid.UUID]bool{}
 	rapid.Check(t, func(t *rapid.T) {
 		drawIDs := func(what string) []uuid.UUID {

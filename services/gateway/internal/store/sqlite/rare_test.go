@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"database/sql"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,14 +13,6 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
-
-func openRare(t *testing.T) *Store {
-	t.Helper()
-	s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s
-}
 
 // waitingTask is one that is due at a time.
 func waitingTask(due time.Time) store.Scheduled {
@@ -40,7 +31,7 @@ func (s *Store) exec(t *testing.T, query string, args ...any) {
 
 func TestBrokenHeadIsAnError(t *testing.T) {
 	t.Parallel()
-	s := openRare(t)
+	s := openHere(t)
 	e := waitingTask(time.UnixMicro(9)).Event
 	e.Key.Phase, e.Key.Sequence = task.PhaseUpdated, 1
 	_, err := s.Apply(t.Context(), []task.Event{e})
@@ -81,7 +72,7 @@ ON CONFLICT (id) DO UPDATE SET
 // An older program that writes a task leaves alone what it does not know.
 func TestOlderProgramLeavesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	s := openRare(t)
+	s := openHere(t)
 	one := waitingTask(time.UnixMicro(9).UTC())
 	_, err := s.Schedule(t.Context(), []store.Scheduled{one})
 	require.NoError(t, err)
@@ -101,7 +92,7 @@ func TestOlderProgramLeavesWhatItDoesNotKnow(t *testing.T) {
 // What is over leaves no rows behind.
 func TestNoRowsAreLeftOfWhatWasForLater(t *testing.T) {
 	t.Parallel()
-	s := openRare(t)
+	s := openHere(t)
 	now := time.Now()
 	var tasks []store.Scheduled
 	for range 4 {
@@ -138,7 +129,7 @@ func TestNoRowsAreLeftOfWhatWasForLater(t *testing.T) {
 // What is due is found by its type, however much is due of others.
 func TestDueTasksUseTheirIndex(t *testing.T) {
 	t.Parallel()
-	s := openRare(t)
+	s := openHere(t)
 	args := []any{sql.Named("now", 1), sql.Named("far", 2), sql.Named("most", "{}")}
 	for query, searches := range map[string][]string{
 		// Types are scanned, no tasks are.
@@ -163,7 +154,7 @@ func TestDueTasksUseTheirIndex(t *testing.T) {
 // Lists by what few tasks have read those alone.
 func TestListsOfFewUseTheirIndices(t *testing.T) {
 	t.Parallel()
-	s := openRare(t)
+	s := openHere(t)
 	for text, index := range map[string]string{
 		`state = SCHEDULED`:                           "tasks_scheduled",
 		`state = SCHEDULED AND priority = 4`:          "tasks_scheduled",

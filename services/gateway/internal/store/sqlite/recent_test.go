@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -30,8 +29,8 @@ func life() []task.Event {
 // predecessor said.
 func TestNothingIsRememberedOfAnotherConnection(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "store.db")
-	here, there := openFile(t, file), openFile(t, file)
+	file := EmptyFile(t)
+	here, there := OpenHasty(t, file), OpenHasty(t, file)
 	events := life()
 	_, err := here.Apply(t.Context(), events[:1])
 	require.NoError(t, err)
@@ -47,7 +46,7 @@ func TestNothingIsRememberedOfAnotherConnection(t *testing.T) {
 // A transaction that fails leaves nothing behind in memory either.
 func TestNothingIsRememberedOfAFailedTransaction(t *testing.T) {
 	t.Parallel()
-	s := openFile(t, filepath.Join(t.TempDir(), "store.db"))
+	s := openHere(t)
 	events, other := life(), life()
 	_, err := s.Apply(t.Context(), events[:1])
 	require.NoError(t, err)

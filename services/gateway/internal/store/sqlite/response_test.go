@@ -24,14 +24,14 @@ VALUES (?, ?, ?, ?, ?, ?, 0, 'w', NULL, NULL, NULL, NULL, NULL, NULL, NULL, ?, ?
 // what an older program goes on writing into it, and what comes now has.
 func TestUpgradeFromVersion2(t *testing.T) {
 	t.Parallel()
-	url := "sqlite:" + filepath.Join(t.TempDir(), "store.db")
+	file := filepath.Join(t.TempDir(), "store.db")
 	older := fstest.MapFS{}
 	for _, name := range []string{"00001_store.sql", "00002_retries.sql"} {
 		b, err := fs.ReadFile(migrations, "migrations/"+name)
 		require.NoError(t, err)
 		older[name] = &fstest.MapFile{Data: b}
 	}
-	old, err := sqldb.Open(t.Context(), url, older)
+	old, err := sqldb.Open(t.Context(), "sqlite:"+file, older)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, old.Close()) })
 
@@ -54,9 +54,7 @@ func TestUpgradeFromVersion2(t *testing.T) {
 	_, err = old.Writer.ExecContext(t.Context(), `UPDATE tasks SET version = 2 WHERE id = ?`, id[:])
 	require.NoError(t, err)
 
-	s, err := Open(t.Context(), url, Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s := OpenHasty(t, file)
 	write(2, later)
 	for _, want := range []task.Event{dead, later} {
 		got, err := s.Event(t.Context(), dead.TaskID, want.Key)
@@ -79,14 +77,12 @@ func TestUpgradeFromVersion2(t *testing.T) {
 
 func TestBrokenMetadataIsAnError(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s := openHere(t)
 	e := task.Event{
 		TaskID: task.NewID(), Type: "a.v1.A.B", Time: time.UnixMicro(1),
 		Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseSucceeded, Copy: task.NewCopy()},
 	}
-	_, err = s.Apply(t.Context(), []task.Event{e})
+	_, err := s.Apply(t.Context(), []task.Event{e})
 	require.NoError(t, err)
 	_, err = s.db.Writer.ExecContext(t.Context(), `UPDATE task_events SET metadata = '{'`)
 	require.NoError(t, err)
@@ -97,9 +93,7 @@ func TestBrokenMetadataIsAnError(t *testing.T) {
 // An event is found by its key, and nothing is passed over on the way.
 func TestEventIsFoundByAnIndex(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s := openHere(t)
 	steps := plan(t, s, selectEvent)
 	require.Len(t, steps, 3)
 	for _, step := range steps {

@@ -3,11 +3,12 @@ package sqlite_test
 import (
 	"context"
 	"io/fs"
-	"path/filepath"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/warrenmq/warren/pkg/sqldb"
@@ -19,7 +20,7 @@ import (
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t, file(t)) })
+	storetest.Run(t, func(t *testing.T) store.Store { return sqlite.OpenHasty(t, sqlite.EmptyFile(t)) })
 }
 
 // migrations are those of the store, of which another process that has the file
@@ -27,8 +28,6 @@ func TestStore(t *testing.T) {
 func migrations() fs.FS {
 	return fstest.MapFS{"00001_store.sql": {Data: []byte("-- +goose Up\n")}}
 }
-
-func file(t testing.TB) string { return filepath.Join(t.TempDir(), "store.db") }
 
 func open(t testing.TB, file string) *sqlite.Store {
 	t.Helper()
@@ -40,7 +39,7 @@ func open(t testing.TB, file string) *sqlite.Store {
 
 func TestReopenKeepsEverything(t *testing.T) {
 	t.Parallel()
-	path := file(t)
+	path := sqlite.EmptyFile(t)
 	s := open(t, path)
 	events := benchTask()
 	purged := benchTask()
@@ -101,42 +100,63 @@ func lock(t *testing.T, path string) (unlock func()) {
 
 func TestLockedStoreIsUnavailable(t *testing.T) {
 	t.Parallel()
-	path := file(t)
+	path := sqlite.EmptyFile(t)
 	s := open(t, path)
 	known, event := benchTask(), benchTask()
 	_, err := s.Apply(t.Context(), known)
 	require.NoError(t, err)
-	unlock := lock(t, path)
 
 	ctx := t.Context()
-	for name, write := range map[string]func() error{
-		"Apply":           func() error { _, err := s.Apply(ctx, event); return err },
-		"PurgeEnded":      func() error { _, err := s.PurgeEnded(ctx, store.Ended{Before: time.Now()}, 1); return err },
-		"PurgeTombstones": func() error { _, err := s.PurgeTombstones(ctx, time.Now(), 1); return err },
-		"Start":           func() error { _, err := s.Start(ctx, []task.StartRequest{{TaskID: event[0].TaskID}}); return err },
-		"ClaimRun":        func() error { _, _, err := s.ClaimRun(ctx, event[0].TaskID, 1, task.Copy{}); return err },
-		"Schedule":        func() error { _, err := s.Schedule(ctx, []store.Scheduled{later(time.Now())}); return err },
-		"TakeDue":         func() error { _, _, err := s.TakeDue(ctx, time.Now(), time.Minute, 1, nil); return err },
-		"Unschedule":      func() error { return s.Unschedule(ctx, []string{event[0].TaskID}) },
-		"PutSchedule":     func() error { return s.PutSchedule(ctx, store.Schedule{ID: "nightly", Version: 1}) },
-		"DeleteSchedule":  func() error { return s.DeleteSchedule(ctx, "nightly", 0) },
-		"Fire":            func() error { _, err := s.Fire(ctx, store.Fire{ScheduleID: "nightly"}); return err },
-		"PutOverride":     func() error { return s.PutOverride(ctx, store.Override{TaskType: "a.v1.A.B", Version: 1}) },
-		"PutBundle":       func() error { return s.PutBundle(ctx, store.BundleRecord{Digest: "d"}) },
-		"Check":           func() error { return s.Check(ctx) },
-	} {
-		begin := time.Now()
-		require.ErrorIs(t, write(), store.ErrUnavailable, name)
-		require.Less(t, time.Since(begin), 3*time.Second, name)
+	writes := map[string]func(*sqlite.Store) error{
+		"Apply": func(s *sqlite.Store) error { _, err := s.Apply(ctx, event); return err },
+		"PurgeEnded": func(s *sqlite.Store) error {
+			_, err := s.PurgeEnded(ctx, store.Ended{Before: time.Now()}, 1)
+			return err
+		},
+		"PurgeTombstones": func(s *sqlite.Store) error { _, err := s.PurgeTombstones(ctx, time.Now(), 1); return err },
+		"Start": func(s *sqlite.Store) error {
+			_, err := s.Start(ctx, []task.StartRequest{{TaskID: event[0].TaskID}})
+			return err
+		},
+		"ClaimRun": func(s *sqlite.Store) error { _, _, err := s.ClaimRun(ctx, event[0].TaskID, 1, task.Copy{}); return err },
+		"Schedule": func(s *sqlite.Store) error {
+			_, err := s.Schedule(ctx, []store.Scheduled{later(time.Now())})
+			return err
+		},
+		"TakeDue":        func(s *sqlite.Store) error { _, _, err := s.TakeDue(ctx, time.Now(), time.Minute, 1, nil); return err },
+		"Unschedule":     func(s *sqlite.Store) error { return s.Unschedule(ctx, []string{event[0].TaskID}) },
+		"PutSchedule":    func(s *sqlite.Store) error { return s.PutSchedule(ctx, store.Schedule{ID: "nightly", Version: 1}) },
+		"DeleteSchedule": func(s *sqlite.Store) error { return s.DeleteSchedule(ctx, "nightly", 0) },
+		"Fire":           func(s *sqlite.Store) error { _, err := s.Fire(ctx, store.Fire{ScheduleID: "nightly"}); return err },
+		"PutOverride": func(s *sqlite.Store) error {
+			return s.PutOverride(ctx, store.Override{TaskType: "a.v1.A.B", Version: 1})
+		},
+		"PutBundle": func(s *sqlite.Store) error { return s.PutBundle(ctx, store.BundleRecord{Digest: "d"}) },
+		"Check":     func(s *sqlite.Store) error { return s.Check(ctx) },
 	}
+	// Each in a store of its own, so that they wait beside each other.
+	stores := map[string]*sqlite.Store{}
+	for name := range writes {
+		stores[name] = open(t, path)
+	}
+	unlock := lock(t, path)
+	var waiting sync.WaitGroup
+	for name, write := range writes {
+		waiting.Go(func() {
+			begin := time.Now()
+			assert.ErrorIs(t, write(stores[name]), store.ErrUnavailable, name)
+			assert.Less(t, time.Since(begin), 3*time.Second, name)
+		})
+	}
+	waiting.Wait()
 	_, err = s.Task(ctx, known[0].TaskID)
 	require.NoError(t, err, "readers need no lock")
 
 	unlock()
-	require.NoError(t, s.Check(ctx))
+	require.NoError(t, stores["Check"].Check(ctx))
 	_, err = s.Task(ctx, event[0].TaskID)
 	require.ErrorIs(t, err, store.ErrNotFound)
-	changes, err := s.Apply(ctx, event)
+	changes, err := stores["Apply"].Apply(ctx, event)
 	require.NoError(t, err)
 	require.Len(t, changes, 1)
 }
@@ -145,7 +165,7 @@ func TestLockedStoreIsUnavailable(t *testing.T) {
 // of a check.
 func TestCheckAnswersBehindOthers(t *testing.T) {
 	t.Parallel()
-	path := file(t)
+	path := sqlite.EmptyFile(t)
 	s := open(t, path)
 	unlock := lock(t, path)
 	defer unlock()
@@ -166,7 +186,7 @@ func TestCheckAnswersBehindOthers(t *testing.T) {
 
 func TestContextEndsTheWaitForTheLock(t *testing.T) {
 	t.Parallel()
-	path := file(t)
+	path := sqlite.EmptyFile(t)
 	s := open(t, path)
 	unlock := lock(t, path)
 	defer unlock()
@@ -181,7 +201,7 @@ func TestContextEndsTheWaitForTheLock(t *testing.T) {
 
 func TestOpenOfALockedFile(t *testing.T) {
 	t.Parallel()
-	path := file(t)
+	path := sqlite.EmptyFile(t)
 	unlock := lock(t, path)
 	defer unlock()
 	_, err := sqlite.Open(t.Context(), "sqlite:"+path, sqlite.Options{})

@@ -32,11 +32,11 @@ VALUES (?, ?, ?, ?, ?, ?, 0, 'w', ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // openV1 makes a database of version 1, and leaves it open as an older program
 // would.
-func openV1(t *testing.T, url string) *sqldb.DB {
+func openV1(t *testing.T, file string) *sqldb.DB {
 	t.Helper()
 	first, err := fs.ReadFile(migrations, "migrations/00001_store.sql")
 	require.NoError(t, err)
-	db, err := sqldb.Open(t.Context(), url, fstest.MapFS{"00001_store.sql": {Data: first}})
+	db, err := sqldb.Open(t.Context(), "sqlite:"+file, fstest.MapFS{"00001_store.sql": {Data: first}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
@@ -93,8 +93,8 @@ func writeV1(t *testing.T, db *sqldb.DB, dead bool) (task.Task, []task.NumberedE
 // program may go on writing into it.
 func TestUpgradeFromVersion1(t *testing.T) {
 	t.Parallel()
-	url := "sqlite:" + filepath.Join(t.TempDir(), "store.db")
-	old := openV1(t, url)
+	file := filepath.Join(t.TempDir(), "store.db")
+	old := openV1(t, file)
 	type written struct {
 		task   task.Task
 		events []task.NumberedEvent
@@ -117,9 +117,7 @@ func TestUpgradeFromVersion1(t *testing.T) {
 	_, err := old.Writer.ExecContext(t.Context(), upsertTombstone, purged[:], 1, 3, time.Now().UnixMicro(), false)
 	require.NoError(t, err)
 
-	s, err := Open(t.Context(), url, Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s := OpenHasty(t, file)
 	write(false)
 	for _, want := range tasks {
 		got, err := s.Task(t.Context(), want.task.ID)
@@ -153,9 +151,7 @@ func TestUpgradeFromVersion1(t *testing.T) {
 
 func TestPastOverridesAreKept(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	s := openHere(t)
 	var want []store.Override
 	for version := range int64(3) {
 		o := store.Override{TaskType: "a.v1.A.B", Version: version + 1, Options: []byte{byte(version)}, Paths: []string{"timeout"}, Reason: "slow", Time: time.UnixMicro(version + 1).UTC()}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"maps"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -76,7 +75,7 @@ func trigger(t tester, s *Store, one store.Scheduled) {
 // Whatever changes tasks, nothing is remembered that is no longer so.
 func TestWhatIsRememberedIsStored(t *testing.T) {
 	t.Parallel()
-	s := openFile(t, filepath.Join(t.TempDir(), "store.db"))
+	s := openHere(t)
 	remembered := 0
 	rapid.Check(t, func(t *rapid.T) {
 		ids := []string{task.NewID(), task.NewID()}
@@ -182,7 +181,7 @@ func TestApplySeesWhatOthersWrite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := openFile(t, filepath.Join(t.TempDir(), "store.db"))
+			s := openHere(t)
 			events := life()
 			if !c.skip {
 				_, err := s.Apply(t.Context(), events[:1])

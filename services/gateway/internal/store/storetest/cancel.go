@@ -1,12 +1,10 @@
 package storetest
 
 import (
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
@@ -26,13 +24,6 @@ var cancelRules = map[string]func(*testing.T, store.Store){
 	"Cancel/concerns the present run":                    cancelsPresentRun,
 	"Cancel/of nothing does nothing":                     cancelsNothing,
 	"Cancel/takes an id in any spelling":                 cancelsAnySpelling,
-	"Cancellations/positions ascend":                     positionsAscend,
-	"Cancellations/are read after a position":            cancellationsAfter,
-	"Cancellations/are seen with their messages":         seesMessages,
-	"Cancellations/are not seen by other events":         doesNotSee,
-	"Cancellations/are seen though the task was purged":  seesPurged,
-	"Cancellations/seen long ago are forgotten":          forgetsSeen,
-	"Cancellations/at once get a position each":          cancelsAtOnce,
 }
 
 func request(id string) store.CancelRequest {
@@ -70,21 +61,10 @@ func requirePosition(t *testing.T, s store.Store, want int64) {
 	require.Equal(t, want, got)
 }
 
-// waiting keeps a task for later.
-func waiting(t *testing.T, s store.Store, id string) {
+// lease leases all tasks that wait, for longer than the test takes.
+func lease(t *testing.T, s store.Store) {
 	t.Helper()
-	e := queued(id)
-	e.Key.Phase, e.ScheduleTime = task.PhaseScheduled, at(1000)
-	_, err := s.Schedule(t.Context(), []store.Scheduled{{Event: e, Message: []byte("message")}})
-	require.NoError(t, err)
-	require.Equal(t, task.StateScheduled, get(t, s, id).State)
-}
-
-// takeDue leases all tasks that wait.
-func takeDue(t *testing.T, s store.Store) {
-	t.Helper()
-	due, _, err := s.TakeDue(t.Context(), time.Now().AddDate(1, 0, 0), time.Hour, 10, nil)
-	require.NoError(t, err)
+	due, _ := take(t, s, time.Now().AddDate(1, 0, 0), 10)
 	require.NotEmpty(t, due)
 }
 
@@ -105,19 +85,16 @@ func cancelsUnended(t *testing.T, s store.Store) {
 
 func cancelsScheduled(t *testing.T, s store.Store) {
 	id := task.NewID()
-	begin, err := s.FeedEnd(t.Context())
-	require.NoError(t, err)
-	waiting(t, s, id)
+	begin := feedBegin(t, s)
+	schedule(t, s, scheduled(id, at(1000)))
 	a := cancelAll(t, s, id)[0]
 	require.Equal(t, store.CancelAnswer{Task: get(t, s, id), Changed: true}, a)
 	require.Equal(t, task.StateCancelled, a.Task.State)
 	require.Equal(t, "not needed <&> ü", a.Task.CancelReason)
 	require.Equal(t, at(7), a.Task.EndTime)
 	require.Equal(t, task.Key{Run: 1, Attempt: 1, Phase: task.PhaseCancelled}, a.Task.Decided)
-	_, err = s.ScheduledMessage(t.Context(), id)
-	require.ErrorIs(t, err, store.ErrNotFound)
-	due, next, err := s.TakeDue(t.Context(), at(2000), time.Second, 10, nil)
-	require.NoError(t, err)
+	requireNoMessage(t, s, id)
+	due, next := take(t, s, at(2000), 10)
 	require.Empty(t, due)
 	require.Zero(t, next)
 	requireCancellations(t, s)
@@ -132,8 +109,8 @@ func cancelsScheduled(t *testing.T, s store.Store) {
 
 func cancelsLeased(t *testing.T, s store.Store) {
 	id := task.NewID()
-	waiting(t, s, id)
-	takeDue(t, s)
+	schedule(t, s, scheduled(id, at(1000)))
+	lease(t, s)
 	a := cancelAll(t, s, id)[0]
 	require.Equal(t, store.CancelAnswer{Task: get(t, s, id), Outstanding: outstanding(id, 1, 1)}, a)
 	require.Equal(t, task.StateScheduled, a.Task.State, "its message may be on its way")
@@ -141,9 +118,8 @@ func cancelsLeased(t *testing.T, s store.Store) {
 
 func cancelsOnceLeased(t *testing.T, s store.Store) {
 	id := task.NewID()
-	waiting(t, s, id)
-	due, _, err := s.TakeDue(t.Context(), at(2000), time.Second, 10, nil)
-	require.NoError(t, err)
+	schedule(t, s, scheduled(id, at(1000)))
+	due, _ := take(t, s, at(2000), 10)
 	require.Len(t, due, 1)
 	a := cancelAll(t, s, id)[0]
 	require.Equal(t, outstanding(id, 1, 1), a.Outstanding)
@@ -152,8 +128,8 @@ func cancelsOnceLeased(t *testing.T, s store.Store) {
 
 func cancelsPublished(t *testing.T, s store.Store) {
 	id := task.NewID()
-	waiting(t, s, id)
-	takeDue(t, s)
+	schedule(t, s, scheduled(id, at(1000)))
+	lease(t, s)
 	require.NoError(t, s.Unschedule(t.Context(), []string{id}))
 	a := cancelAll(t, s, id)[0]
 	require.Equal(t, task.StateScheduled, a.Task.State, "its QUEUED event is on its way")
@@ -163,7 +139,7 @@ func cancelsPublished(t *testing.T, s store.Store) {
 
 func cancelledStays(t *testing.T, s store.Store) {
 	id := task.NewID()
-	waiting(t, s, id)
+	schedule(t, s, scheduled(id, at(1000)))
 	require.True(t, cancelAll(t, s, id)[0].Changed)
 	changes := apply(t, s, queued(id))
 	require.Equal(t, []store.Change{{TaskID: id, Version: 3, State: task.StateCancelled}}, changes)
@@ -245,163 +221,4 @@ func cancelsAnySpelling(t *testing.T, s store.Store) {
 	apply(t, s, queued(id))
 	require.Equal(t, outstanding(id, 1, 1), cancelAll(t, s, "urn:uuid:"+id)[0].Outstanding)
 	requireCancellations(t, s, outstanding(id, 1, 1))
-}
-
-func positionsAscend(t *testing.T, s store.Store) {
-	ids := newIDs(t, 3)
-	for i, id := range ids {
-		apply(t, s, queued(id))
-		require.EqualValues(t, i+1, cancelAll(t, s, id)[0].Outstanding.Position)
-		requirePosition(t, s, int64(i)+1)
-		// Also when all before were forgotten.
-		apply(t, s, delivered(id, task.PhaseCancelled))
-		forget(t, s, 10)
-		requireCancellations(t, s)
-		requirePosition(t, s, int64(i)+1)
-	}
-}
-
-func cancellationsAfter(t *testing.T, s store.Store) {
-	ids := newIDs(t, 5)
-	var want []store.Cancellation
-	for i, id := range ids {
-		apply(t, s, queued(id))
-		cancelAll(t, s, id)
-		want = append(want, outstanding(id, 1, int64(i)+1))
-	}
-	for _, c := range []struct {
-		after int64
-		limit int
-		want  []store.Cancellation
-	}{{0, 2, want[:2]}, {2, 2, want[2:4]}, {4, 2, want[4:]}, {5, 2, nil}, {-1, 9, want}, {0, 0, nil}, {0, -1, nil}} {
-		got, err := s.Cancellations(t.Context(), c.after, c.limit)
-		require.NoError(t, err)
-		require.Equal(t, c.want, got)
-	}
-}
-
-// forget forgets cancellations that were seen, as late as can be.
-func forget(t *testing.T, s store.Store, limit int) []store.Cancellation {
-	t.Helper()
-	forgotten, err := s.ForgetCancellations(t.Context(), time.Now().Add(time.Hour), limit)
-	require.NoError(t, err)
-	return forgotten
-}
-
-// requireSeen requires that the cancellation of the last task is, or is not, seen.
-func requireSeen(t *testing.T, s store.Store, seen bool, why string) {
-	t.Helper()
-	kept, err := s.Cancellations(t.Context(), 0, 1000)
-	require.NoError(t, err)
-	require.NotEmpty(t, kept)
-	last := kept[len(kept)-1]
-	require.Equal(t, seen, !last.Seen.IsZero(), why)
-	if seen {
-		require.Less(t, time.Since(last.Seen).Abs(), time.Minute)
-	}
-}
-
-func seesMessages(t *testing.T, s store.Store) {
-	dead := event("", task.Key{Run: 1, Attempt: 1, Phase: task.PhaseDeadLettered})
-	for _, key := range []task.Key{
-		delivered("", task.PhaseSucceeded).Key, delivered("", task.PhaseCancelled).Key, delivered("", task.PhaseDeadLettered).Key,
-		dead.Key, // of a message that was never delivered
-	} {
-		id := task.NewID()
-		apply(t, s, queued(id))
-		cancelAll(t, s, id)
-		requireSeen(t, s, false, "not yet")
-		apply(t, s, event(id, key))
-		requireSeen(t, s, true, "its message is gone")
-	}
-	// Also when gateways have taken it for CANCELLED before, and when the event ends
-	// nothing any more.
-	id := task.NewID()
-	apply(t, s, queued(id))
-	cancelAll(t, s, id)
-	apply(t, s, event(id, task.Key{Run: 1, Attempt: 1, Phase: task.PhaseCancelled}))
-	requireSeen(t, s, false, "nobody has met it")
-	apply(t, s, delivered(id, task.PhaseCancelled))
-	requireSeen(t, s, true, "a worker has met it")
-}
-
-func doesNotSee(t *testing.T, s store.Store) {
-	id, other := task.NewID(), task.NewID()
-	apply(t, s, queued(id), delivered(id, task.PhaseDeadLettered), inRun(2, queued(id)))
-	cancelAll(t, s, id)
-	apply(t, s,
-		inRun(2, started(id)), inRun(2, numbered(id, task.PhaseMessage, 1)), inRun(2, numbered(id, task.PhaseProgress, 1)),
-		inRun(2, delivered(id, task.PhaseRetrying)), inRun(2, delivered(id, task.PhaseReleased)), inRun(2, delivered(id, task.PhaseLost)),
-		event(id, task.Key{Run: 2, Attempt: 1, Phase: task.PhaseCancelled}),
-		succeeded(id), succeeded(other))
-	requireSeen(t, s, false, "only other runs and tasks, or nothing's end")
-	require.Empty(t, forget(t, s, 10))
-}
-
-func seesPurged(t *testing.T, s store.Store) {
-	id := task.NewID()
-	apply(t, s, queued(id))
-	cancelAll(t, s, id)
-	apply(t, s, event(id, task.Key{Run: 1, Attempt: 1, Phase: task.PhaseCancelled}))
-	purgeAll(t, s)
-	requireGone(t, s, id)
-	requireCancellations(t, s, outstanding(id, 1, 1))
-	require.Empty(t, apply(t, s, delivered(id, task.PhaseCancelled)))
-	requireGone(t, s, id)
-	requireSeen(t, s, true, "its message is gone")
-}
-
-func forgetsSeen(t *testing.T, s store.Store) {
-	ids := newIDs(t, 5)
-	for _, id := range ids {
-		apply(t, s, queued(id))
-		cancelAll(t, s, id)
-	}
-	apply(t, s, delivered(ids[3], task.PhaseCancelled), delivered(ids[1], task.PhaseCancelled), delivered(ids[0], task.PhaseCancelled))
-	got, err := s.ForgetCancellations(t.Context(), time.Now().Add(-time.Hour), 10)
-	require.NoError(t, err)
-	require.Empty(t, got, "not long ago")
-	require.Empty(t, forget(t, s, 0))
-	require.Empty(t, forget(t, s, -1))
-	two := forget(t, s, 2)
-	require.Len(t, two, 2)
-	require.Less(t, two[0].Position, two[1].Position)
-	one := forget(t, s, 2)
-	require.Len(t, one, 1)
-	seen := slices.Concat(two, one)
-	for i := range seen {
-		require.False(t, seen[i].Seen.IsZero())
-		seen[i].Seen = time.Time{}
-	}
-	require.ElementsMatch(t, []store.Cancellation{outstanding(ids[0], 1, 1), outstanding(ids[1], 1, 2), outstanding(ids[3], 1, 4)}, seen)
-	requireCancellations(t, s, outstanding(ids[2], 1, 3), outstanding(ids[4], 1, 5))
-	require.Empty(t, forget(t, s, 10))
-}
-
-func cancelsAtOnce(t *testing.T, s store.Store) { cancelAtOnce(t, s) }
-
-// cancelAtOnce cancels tasks at any of the stores, each twice.
-func cancelAtOnce(t *testing.T, stores ...store.Store) {
-	s := stores[0]
-	ids := newIDs(t, 20)
-	for _, id := range ids {
-		apply(t, s, queued(id))
-	}
-	var g errgroup.Group
-	for i := range 2 {
-		for _, id := range ids {
-			g.Go(func() error {
-				_, err := stores[i%len(stores)].Cancel(t.Context(), []store.CancelRequest{request(id)})
-				return err
-			})
-		}
-	}
-	require.NoError(t, g.Wait())
-	kept, err := s.Cancellations(t.Context(), 0, 100)
-	require.NoError(t, err)
-	require.Len(t, kept, len(ids))
-	for i, c := range kept {
-		require.EqualValues(t, i+1, c.Position)
-	}
-	requirePosition(t, s, int64(len(ids)))
 }

@@ -1,13 +1,10 @@
 package storetest
 
 import (
-	"errors"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
@@ -84,23 +81,11 @@ func repeatsControl(t *testing.T, s store.Store) {
 }
 
 func oneControlWins(t *testing.T, s store.Store) {
-	var g errgroup.Group
-	var won atomic.Int32
-	for i := range byte(8) {
-		g.Go(func() error {
-			c := control("a.v1.A.M", "", 1)
-			c.Encoded = []byte{i}
-			err := s.PutControl(t.Context(), c)
-			if err == nil {
-				won.Add(1)
-			} else if errors.Is(err, store.ErrChanged) {
-				err = nil
-			}
-			return err
-		})
-	}
-	require.NoError(t, g.Wait())
-	require.EqualValues(t, 1, won.Load())
+	requireOneWins(t, 8, func(i int) error {
+		c := control("a.v1.A.M", "", 1)
+		c.Encoded = []byte{byte(i)}
+		return s.PutControl(t.Context(), c)
+	})
 }
 
 func requireWorkers(t *testing.T, s store.Store, want ...store.WorkerRecord) {

@@ -1,32 +1,25 @@
 package storetest
 
 import (
-	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 var feedRules = map[string]func(*testing.T, store.Store){
-	"Feed/has each stored event once, beside writers": feedBesideWriters,
-	"Feed/goes on after each event":                   feedGoesOn,
-	"Feed/has stored events only":                     feedHasStoredOnly,
-	"Feed/of a large transaction":                     feedOfLargeTransaction,
-	"Feed/compares the event's state":                 feedComparesState,
-	"Feed/keeps to the limits of bodies":              feedKeepsToBytes,
-	"Feed/ends a search that finds little":            feedEndsSearch,
-	"Feed/passes over purged tasks":                   feedPassesOverPurged,
-	"Feed/refuses positions that are not its own":     feedRefusesPositions,
-	"TrimFeed/forgets the oldest":                     trimsOldest,
-	"TrimFeed/keeps what is recent":                   trimKeepsRecent,
+	"Feed/goes on after each event":               feedGoesOn,
+	"Feed/has stored events only":                 feedHasStoredOnly,
+	"Feed/of a large transaction":                 feedOfLargeTransaction,
+	"Feed/compares the event's state":             feedComparesState,
+	"Feed/keeps to the limits of bodies":          feedKeepsToBytes,
+	"Feed/ends a search that finds little":        feedEndsSearch,
+	"Feed/passes over purged tasks":               feedPassesOverPurged,
+	"Feed/refuses positions that are not its own": feedRefusesPositions,
 }
 
 // feedBegin is the end of an empty feed.
@@ -74,89 +67,6 @@ func namesOf(entries []store.FeedEntry) []eventName {
 		names = append(names, eventName{e.Event.TaskID, e.Event.Number})
 	}
 	return names
-}
-
-// feedBesideWriters has a reader follow several writers, forgetting what it has
-// read, while tasks that have ended are purged.
-func feedBesideWriters(t *testing.T, s store.Store) {
-	const writers, tasks = 3, 40
-	begin := feedBegin(t, s)
-	g, ctx := errgroup.WithContext(t.Context())
-	written := make(chan []eventName, writers*tasks)
-	var writing errgroup.Group
-	for range writers {
-		writing.Go(func() error { return writeTasks(ctx, s, tasks, written) })
-	}
-	g.Go(func() error {
-		defer close(written)
-		return writing.Wait()
-	})
-	seen := map[eventName]int{}
-	g.Go(func() error { return followFeed(ctx, s, begin, written, seen) })
-	require.NoError(t, g.Wait())
-	for name, times := range seen {
-		require.Equal(t, 1, times, name)
-	}
-}
-
-// writeTasks applies tasks event by event, each of them twice. Every other one is
-// purged when it has ended.
-func writeTasks(ctx context.Context, s store.Store, tasks int, written chan<- []eventName) error {
-	for i := range tasks {
-		id := task.NewID()
-		kept := []eventName{{id, 1}, {id, 2}, {id, 3}}
-		end := delivered(id, task.PhaseDeadLettered)
-		if i%2 == 0 {
-			end, kept = succeeded(id), nil
-		}
-		for _, events := range [][]task.Event{{queued(id)}, {queued(id), started(id)}, {started(id), end}} {
-			if _, err := s.Apply(ctx, events); err != nil {
-				return err
-			}
-		}
-		if _, err := s.PurgeEnded(ctx, store.Ended{Before: at(1_000_000)}, store.MaxPurge); err != nil {
-			return err
-		}
-		written <- kept
-	}
-	return nil
-}
-
-// followFeed reads the feed until all that is known to be written was seen.
-func followFeed(ctx context.Context, s store.Store, from store.FeedPosition, written <-chan []eventName, seen map[eventName]int) error {
-	last, trimmed := map[string]int64{}, from.Row
-	for left := true; left; {
-		names, more := <-written
-		left = more
-		page, err := s.Feed(ctx, store.FeedQuery{From: from, Limit: 7})
-		for ; err == nil; page, err = s.Feed(ctx, store.FeedQuery{From: from, Limit: 7}) {
-			for _, e := range page.Entries {
-				if e.Event.Number <= last[e.Event.TaskID] {
-					return fmt.Errorf("event %d of %s after event %d", e.Event.Number, e.Event.TaskID, last[e.Event.TaskID])
-				}
-				last[e.Event.TaskID] = e.Event.Number
-				seen[eventName{e.Event.TaskID, e.Event.Number}]++
-			}
-			if from = page.Next; !page.More {
-				break
-			}
-		}
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if seen[name] != 1 {
-				return fmt.Errorf("%v was seen %d times", name, seen[name])
-			}
-		}
-		// All rows before this place were read.
-		n, err := s.TrimFeed(ctx, time.Now().Add(time.Hour), int(from.Row-trimmed))
-		if err != nil {
-			return err
-		}
-		trimmed += int64(n)
-	}
-	return nil
 }
 
 func feedGoesOn(t *testing.T, s store.Store) {
@@ -322,52 +232,4 @@ func feedRefusesPositions(t *testing.T, s store.Store) {
 		_, err := s.Feed(t.Context(), store.FeedQuery{From: strange[name], Limit: 10})
 		require.ErrorIs(t, err, store.ErrFeedPosition, name)
 	}
-}
-
-func trimsOldest(t *testing.T, s store.Store) {
-	begin := feedBegin(t, s)
-	future := time.Now().Add(time.Hour)
-	trim := func(limit int) int {
-		n, err := s.TrimFeed(t.Context(), future, limit)
-		require.NoError(t, err)
-		return n
-	}
-	require.Zero(t, trim(10), "there is nothing")
-	id := task.NewID()
-	events := stream(id, 8, 1)
-	for _, e := range events {
-		apply(t, s, e)
-	}
-	entries := feed(t, s, store.FeedQuery{From: begin, Limit: 100}).Entries
-	require.Len(t, entries, 10)
-	require.Zero(t, trim(0))
-	require.Zero(t, trim(-1))
-	require.Equal(t, 3, trim(3))
-	_, err := s.Feed(t.Context(), store.FeedQuery{From: begin, Limit: 100})
-	require.ErrorIs(t, err, store.ErrFeedTrimmed)
-	_, err = s.Feed(t.Context(), store.FeedQuery{From: entries[1].Next, Limit: 100})
-	require.ErrorIs(t, err, store.ErrFeedTrimmed)
-	require.Equal(t, entries[3:], feed(t, s, store.FeedQuery{From: entries[2].Next, Limit: 100}).Entries, "it has missed nothing")
-
-	end, err := s.FeedEnd(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, 6, trim(1<<20), "the last one stays")
-	require.Zero(t, trim(10))
-	again, err := s.FeedEnd(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, end, again)
-	require.Equal(t, entries[9:], feed(t, s, store.FeedQuery{From: entries[8].Next, Limit: 100}).Entries)
-	apply(t, s, succeeded(id))
-	require.Equal(t, []eventName{{id, 11}}, namesOf(feed(t, s, store.FeedQuery{From: end, Limit: 100}).Entries))
-}
-
-func trimKeepsRecent(t *testing.T, s store.Store) {
-	begin := feedBegin(t, s)
-	id := task.NewID()
-	apply(t, s, queued(id))
-	apply(t, s, started(id))
-	n, err := s.TrimFeed(t.Context(), time.Now().Add(-time.Hour), 10)
-	require.NoError(t, err)
-	require.Zero(t, n)
-	require.Len(t, feed(t, s, store.FeedQuery{From: begin, Limit: 10}).Entries, 2)
 }

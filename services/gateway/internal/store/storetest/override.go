@@ -1,12 +1,9 @@
 package storetest
 
 import (
-	"errors"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
@@ -78,21 +75,9 @@ func repeatsOverride(t *testing.T, s store.Store) {
 }
 
 func oneOverrideWins(t *testing.T, s store.Store) {
-	var g errgroup.Group
-	var won atomic.Int32
-	for i := range 8 {
-		g.Go(func() error {
-			o := override("a.v1.A.M", 1)
-			o.Options = []byte{byte(i)}
-			err := s.PutOverride(t.Context(), o)
-			if err == nil {
-				won.Add(1)
-			} else if errors.Is(err, store.ErrChanged) {
-				err = nil
-			}
-			return err
-		})
-	}
-	require.NoError(t, g.Wait())
-	require.EqualValues(t, 1, won.Load())
+	requireOneWins(t, 8, func(i int) error {
+		o := override("a.v1.A.M", 1)
+		o.Options = []byte{byte(i)}
+		return s.PutOverride(t.Context(), o)
+	})
 }

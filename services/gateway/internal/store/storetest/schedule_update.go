@@ -1,13 +1,10 @@
 package storetest
 
 import (
-	"errors"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
@@ -160,23 +157,12 @@ func updatesNoBad(t *testing.T, s store.Store) {
 func oneUpdateWins(t *testing.T, s store.Store) {
 	id := task.NewID()
 	schedule(t, s, scheduled(id, at(10)))
-	var g errgroup.Group
-	var won atomic.Int64
-	for i := range 5 {
-		g.Go(func() error {
-			e := updatedTo(id, 1, at(20+i))
-			e.Key.Copy = task.Copy{byte(i + 1)}
-			_, err := s.Update(t.Context(), 1, e, []byte("later"))
-			if err == nil {
-				won.Add(1)
-			} else if errors.Is(err, store.ErrChanged) {
-				err = nil
-			}
-			return err
-		})
-	}
-	require.NoError(t, g.Wait())
-	require.EqualValues(t, 1, won.Load())
+	requireOneWins(t, 5, func(i int) error {
+		e := updatedTo(id, 1, at(20+i))
+		e.Key.Copy = task.Copy{byte(i + 1)}
+		_, err := s.Update(t.Context(), 1, e, []byte("later"))
+		return err
+	})
 	require.EqualValues(t, 2, get(t, s, id).Version)
 }
 
