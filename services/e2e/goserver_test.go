@@ -39,6 +39,9 @@ func serveTarget(recorder, address string) error {
 	}
 	s := grpc.NewServer()
 	demov1.RegisterFaultServiceServer(s, &plainFaults{recorder: c})
+	if err := registerEcho(s); err != nil {
+		return err
+	}
 	reflection.Register(s)
 	return s.Serve(l)
 }

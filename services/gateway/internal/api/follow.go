@@ -37,6 +37,11 @@ func (s *TaskService) AwaitOutcome(ctx context.Context, taskID string) (t task.T
 func (s *TaskService) Follow(ctx context.Context, taskID string, see func(*task.Task, *task.NumberedEvent) (enough bool, err error)) error {
 	var seen int64
 	var failed error
+	last := func(t *task.Task, e *task.NumberedEvent) (enough bool) {
+		seen = e.Number
+		enough, failed = see(t, e)
+		return enough || failed != nil
+	}
 	err := s.look(ctx, taskID, func(t *task.Task) (bool, error) {
 		for seen < t.Version {
 			events, err := s.cfg.Store.Events(ctx, t.ID, seen, watchPage, true)
@@ -44,9 +49,7 @@ func (s *TaskService) Follow(ctx context.Context, taskID string, see func(*task.
 				return false, err
 			}
 			for i := range events {
-				seen = events[i].Number
-				var enough bool
-				if enough, failed = see(t, &events[i]); enough || failed != nil {
+				if last(t, &events[i]) {
 					return true, nil
 				}
 			}
@@ -64,23 +67,25 @@ func (s *TaskService) Follow(ctx context.Context, taskID string, see func(*task.
 func (s *TaskService) look(ctx context.Context, taskID string, at func(*task.Task) (enough bool, err error)) error {
 	sub := s.cfg.Hub.Subscribe(taskID)
 	defer sub.Close()
-	for missed := 0; ; {
-		t, err := s.cfg.Store.Task(ctx, taskID)
+	for missed, caughtUp := false, false; ; {
 		enough := false
-		switch {
-		case err == nil:
+		t, err := s.cfg.Store.Task(ctx, taskID)
+		if err == nil {
 			enough, err = at(&t)
-		case errors.Is(err, store.ErrNotFound):
-			// Its first event is on its way, or it is not kept any more.
-			if missed++; missed > 1 {
-				_, err = s.read(ctx, taskID)
-				missed = 0
-			} else {
-				err = nil
-			}
 		}
-		if err != nil && !errors.Is(err, store.ErrUnavailable) || enough && err == nil {
+		switch {
+		case err == nil && enough:
+			return nil
+		case err == nil, errors.Is(err, store.ErrUnavailable):
+		case !errors.Is(err, store.ErrNotFound) || caughtUp:
 			return readError(err)
+		case missed:
+			// Its first event is on its way, or it is not kept any more.
+			if caughtUp = s.cfg.Projection.CatchUp(ctx) == nil; caughtUp {
+				continue
+			}
+		default:
+			missed = true
 		}
 		if err := s.await(ctx, sub.C); err != nil {
 			return err

@@ -3,6 +3,7 @@ package calls
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -54,7 +55,7 @@ func (c *call) serve() error {
 	}
 	accepted, err := c.submit(payload)
 	if err != nil {
-		return err
+		return c.unaccepted(err)
 	}
 	c.taskID = accepted.GetTask().GetTaskId()
 	if err := c.sayAccepted(); err != nil {
@@ -75,13 +76,13 @@ func (c *call) receive() ([]byte, error) {
 	var message frame.Frame
 	switch err := c.stream.RecvMsg(&message); {
 	case errors.Is(err, io.EOF):
-		return nil, notOne("received no request message")
+		return nil, notOne("received no request message from")
 	case err != nil:
 		return nil, err
 	}
 	switch err := c.stream.RecvMsg(&frame.Frame{}); {
 	case err == nil:
-		return nil, notOne("received multiple request messages")
+		return nil, notOne("received multiple request messages for")
 	case !errors.Is(err, io.EOF):
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (c *call) receive() ([]byte, error) {
 }
 
 func notOne(problem string) error {
-	return &rpc.Answer{Status: status.New(codes.Internal, "cardinality violation: "+problem+" for a non-client-streaming RPC")}
+	return &rpc.Answer{Status: status.New(codes.Internal, "cardinality violation: "+problem+" non-client-streaming RPC")}
 }
 
 // submit submits the call's task. What SubmitTask demands of its request holds here too.
@@ -101,6 +102,25 @@ func (c *call) submit(payload []byte) (*taskv1.SubmitTaskResponse, error) {
 		return nil, err
 	}
 	return c.handler.cfg.Tasks.SubmitCall(c.stream.Context(), r)
+}
+
+// unaccepted is the answer to a call whose task was not accepted, or may have been:
+// then a client's retry policy must not submit again as another task, and does not
+// once it has a header. With an idempotency key it is to.
+func (c *call) unaccepted(err error) error {
+	var own *rpc.Error
+	if !errors.As(err, &own) || own.Reason != taskv1.ErrorReason_ERROR_REASON_SUBMISSION_UNKNOWN || c.options.IdempotencyKey != "" {
+		return err
+	}
+	c.taskID = own.Metadata["task_id"]
+	unknown := rpc.Errorf(own.Code, own.Reason,
+		"RabbitMQ did not confirm the task %s in time, so it may or may not have been submitted: look for it with GetTask; another call may be another task, but for one with the same %s",
+		c.taskID, callmeta.KeyIdempotencyKey).With("task_id", c.taskID).Because(own)
+	unknown.Details = own.Details
+	if err := c.stream.SendHeader(metadata.Pairs(callmeta.KeyTaskID, c.taskID)); err != nil {
+		return unknown.Because(fmt.Errorf("%w; send the header: %w", own, err))
+	}
+	return unknown
 }
 
 // sayAccepted tells the task's id as soon as there is one, in the header: a client's

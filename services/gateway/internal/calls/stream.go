@@ -44,20 +44,20 @@ func executionOf(k task.Key) execution {
 // see takes the next event in, and says whether it is the last that the caller needs.
 func (a *streamAnswer) see(c *call, t *task.Task, e *task.Event) (enough bool, err error) {
 	x := executionOf(e.Key)
-	switch {
-	case e.Key.Phase == task.PhaseMessage:
-		return false, a.pass(c, t, x, e.Message)
-	case e.Key.Phase == task.PhaseRetrying:
+	switch e.Key.Phase {
+	case task.PhaseMessage:
+		return false, a.pass(c, t, e)
+	case task.PhaseRetrying:
 		if a.committed == nil || *a.committed != x {
 			return false, nil
 		}
 		a.end = failed(e)
-	case e.Key.Phase == task.PhaseDeadLettered, e.Key.Phase == task.PhaseCancelled:
+	case task.PhaseDeadLettered, task.PhaseCancelled:
 		if e.Key.Run < t.Run || t.State.Terminal() && t.Decided != e.Key {
 			return false, nil // another run has begun, or a correction follows
 		}
 		a.end = failed(e)
-	case e.Key.Phase == task.PhaseSucceeded:
+	case task.PhaseSucceeded:
 		if a.committed != nil && *a.committed != x {
 			return true, c.executedAgain()
 		}
@@ -67,20 +67,32 @@ func (a *streamAnswer) see(c *call, t *task.Task, e *task.Event) (enough bool, e
 	return true, c.setMetadata(e)
 }
 
-// pass sends a message, unless a later execution is under way already: then the
-// caller gets the messages of that.
-func (a *streamAnswer) pass(c *call, t *task.Task, x execution, message []byte) error {
-	if a.committed == nil {
-		if x.run < t.Run || x.attempt < t.Attempt {
-			return nil
-		}
-		a.committed = &x
-	}
-	if *a.committed != x {
+// pass sends a message, unless it is of an execution that is not the task's last one:
+// the caller gets the messages of that.
+func (a *streamAnswer) pass(c *call, t *task.Task, e *task.Event) error {
+	x := executionOf(e.Key)
+	switch {
+	case a.committed != nil && *a.committed == x:
+	case superseded(t, e.Key):
+		return nil
+	case a.committed != nil:
 		return c.executedAgain()
 	}
+	a.committed = &x
 	c.headersSent = true
-	return c.stream.SendMsg(&frame.Frame{Bytes: message})
+	return c.stream.SendMsg(&frame.Frame{Bytes: e.Message})
+}
+
+// superseded says whether another execution than the one with this key has succeeded,
+// or has started after it.
+func superseded(t *task.Task, k task.Key) bool {
+	if k.Run < t.Run || k.Run == t.Run && k.Attempt < t.Attempt {
+		return true
+	}
+	if t.State == task.StateSucceeded {
+		return executionOf(k) != executionOf(t.Decided)
+	}
+	return k.Compare(t.Started) < 0
 }
 
 // executedAgain says that the task is executed another time, so that its messages
