@@ -244,7 +244,7 @@ func errorsStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, ha
 // own protocols, whose clients know their codes and no reasons: of their
 // errors only our mistakes are treated so.
 func answer(ctx context.Context, method string, err error) error {
-	var passed *Answer
+	var passed *AnswerError
 	if err == nil || (isPlumbing(serviceOf(method)) && !isMistake(status.Code(err))) || errors.As(err, &passed) {
 		return err
 	}

@@ -52,12 +52,12 @@ func (s *framesPast) RecvMsg(m any) error {
 	return s.ServerStream.RecvMsg(m)
 }
 
-// Answer is an error that passes to the caller as it is: the status of somebody for
+// AnswerError is an error that passes to the caller as it is: the status of somebody for
 // whom this server answers.
-type Answer struct{ Status *status.Status }
+type AnswerError struct{ Status *status.Status }
 
 // Error implements error.
-func (a *Answer) Error() string { return a.Status.Err().Error() }
+func (a *AnswerError) Error() string { return a.Status.Err().Error() }
 
 // GRPCStatus is what the caller gets.
-func (a *Answer) GRPCStatus() *status.Status { return a.Status }
+func (a *AnswerError) GRPCStatus() *status.Status { return a.Status }

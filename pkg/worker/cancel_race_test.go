@@ -95,7 +95,7 @@ func (r *cancelRace) handle(ctx context.Context) error {
 func (r *cancelRace) submit(t *testing.T) {
 	t.Helper()
 	lasts := time.Duration(r.random.IntN(5000)) * time.Microsecond
-	id := r.gateway.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.Labels = map[string]string{"lasts": lasts.String()} })
+	id := r.Submit(t, typeDelay, func(m *broker.TaskMessage) { m.Labels = map[string]string{"lasts": lasts.String()} })
 	r.ids, r.wanted = append(r.ids, id), append(r.wanted, id)
 }
 

@@ -49,7 +49,7 @@ func failed(e *task.Event) error {
 	if e.Key.Phase == task.PhaseCancelled {
 		return cancelledBy(e)
 	}
-	return &rpc.Answer{Status: statusOf(e.Failure)}
+	return &rpc.AnswerError{Status: statusOf(e.Failure)}
 }
 
 func cancelledBy(e *task.Event) error {

@@ -90,7 +90,7 @@ func (c *call) receive() ([]byte, error) {
 }
 
 func notOne(problem string) error {
-	return &rpc.Answer{Status: status.New(codes.Internal, "cardinality violation: "+problem+" non-client-streaming RPC")}
+	return &rpc.AnswerError{Status: status.New(codes.Internal, "cardinality violation: "+problem+" non-client-streaming RPC")}
 }
 
 // submit submits the call's task. What SubmitTask demands of its request holds here too.
