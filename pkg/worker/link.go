@@ -40,6 +40,10 @@ func (w *Worker) serveLink(ctx context.Context, l *broker.Link, up func()) error
 	g.Go(func() error {
 		defer stopReading()
 		types, err := w.register(ctx)
+		if errors.Is(err, ErrRefused) {
+			w.turnAway(err)
+			return nil
+		}
 		if err != nil {
 			return err
 		}

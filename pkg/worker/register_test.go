@@ -43,7 +43,9 @@ func TestARefusedWorkerSaysWhy(t *testing.T) {
 	}})
 	require.ErrorContains(t, err, "accepted none of the services")
 	require.ErrorContains(t, err, "acme.v1.Echoes.Say: acme.v1.Echo.name was deleted (and 1 more, see the log)")
+	require.ErrorIs(t, err, ErrRefused)
 	_, err = w.accepted(&brokerv1.RegistrationAnswer{})
+	require.NotErrorIs(t, err, ErrRefused)
 	require.ErrorContains(t, err, "accepted none of the services")
 }
 

@@ -60,22 +60,22 @@ func (w *Worker) accepted(a *brokerv1.RegistrationAnswer) ([]string, error) {
 			types = append(types, t.Type)
 		}
 	}
-	if len(types) == 0 {
-		return nil, fmt.Errorf("the gateway accepted none of the services %v%s", w.announced.Services, firstReason(a.Refusals))
+	switch {
+	case len(types) > 0:
+		return types, nil
+	case len(a.Refusals) == 0:
+		return nil, fmt.Errorf("the gateway accepted none of the services %v", w.announced.Services)
 	}
-	return types, nil
+	return nil, fmt.Errorf("%w: the gateway accepted none of the services %v: %s", ErrRefused, w.announced.Services, firstReason(a.Refusals))
 }
 
 // firstReason is why, as far as one line can say it; the log has all.
 func firstReason(refusals []*brokerv1.Refusal) string {
-	if len(refusals) == 0 {
-		return ""
-	}
 	more := ""
 	if n := len(refusals) - 1; n > 0 {
 		more = fmt.Sprintf(" (and %d more, see the log)", n)
 	}
-	return fmt.Sprintf(": %s: %s%s", refusals[0].Name, refusals[0].Message, more)
+	return fmt.Sprintf("%s: %s%s", refusals[0].Name, refusals[0].Message, more)
 }
 
 // announceAgain has a gateway that lost its catalogue be told the services.

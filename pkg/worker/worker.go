@@ -70,6 +70,8 @@ type Worker struct {
 	stuck        atomic.Int32
 	tooManyStuck chan struct{}
 	giveUp       func()
+	// turnedAway has why the worker is refused, once it is.
+	turnedAway chan error
 	// draining ends when running handlers are to give their tasks back.
 	draining context.Context
 	drain    context.CancelCauseFunc
@@ -98,7 +100,7 @@ func New(cfg Config) (*Worker, error) {
 		identity: &brokerv1.WorkerIdentity{
 			WorkerId: id, Host: valid(hostname()), Pid: int64(os.Getpid()), Version: valid(cfg.Version), StartTime: timestamppb.Now(),
 		},
-		idle: make(chan struct{}), gate: newGate(), tooManyStuck: make(chan struct{}),
+		idle: make(chan struct{}), gate: newGate(), tooManyStuck: make(chan struct{}), turnedAway: make(chan error, 1),
 		cancelled: newCancellations(), executions: newExecutions(), beatAsked: make(chan struct{}, 1), announceAsked: make(chan struct{}, 1), drainAsked: make(chan struct{}),
 		patience: ignoresItsEnd, startTimeout: startTimeout,
 	}
@@ -116,8 +118,8 @@ func (w *Worker) ID() string { return w.identity.WorkerId }
 // is an operator's DrainWorker. Then it drains: it takes no more,
 // lets running handlers finish within the grace, then cancels their contexts
 // and gives their tasks back, which spends no attempt. It returns nil when all
-// that is done, [ErrStuck] when it did so by itself, and another error when it
-// could not start.
+// that is done, [ErrStuck] or [ErrRefused] when it did so by itself, and another
+// error when it could not start.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.started.Swap(true) {
 		return errors.New("worker: Run was called twice")
@@ -136,13 +138,27 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.conn = broker.NewConnection(w.broker, "publish", (*broker.Topology).CheckShared)
 	w.publisher = broker.NewPublisher(w.conn)
 	w.status = broker.NewStatusWriter(w.publisher)
-	w.run(ctx)
+	if err := w.run(ctx); err != nil {
+		return err
+	}
 	return w.trouble()
 }
 
 // ErrStuck says that too many handlers ignore the end of their contexts: end the
 // process, and start it again.
 var ErrStuck = errors.New("too many handlers are stuck: this process is to be started again")
+
+// ErrRefused says that a gateway registers nothing of what the worker serves, and why:
+// starting it again does not help, unless that is mended.
+var ErrRefused = errors.New("refused")
+
+// turnAway has the worker end, because it is refused.
+func (w *Worker) turnAway(err error) {
+	select {
+	case w.turnedAway <- err:
+	default:
+	}
+}
 
 func (w *Worker) trouble() error {
 	select {
@@ -155,7 +171,7 @@ func (w *Worker) trouble() error {
 
 // run owns every goroutine of the worker. They end in the order in which they
 // need each other: links first, then status, then the connection.
-func (w *Worker) run(ctx context.Context) {
+func (w *Worker) run(ctx context.Context) (refused error) {
 	background := context.WithoutCancel(ctx)
 	connection := start(background, w.conn.Run)
 	status := start(background, w.status.Run)
@@ -166,6 +182,7 @@ func (w *Worker) run(ctx context.Context) {
 	case <-ctx.Done():
 	case <-w.drainAsked:
 	case <-w.tooManyStuck:
+	case refused = <-w.turnedAway:
 	}
 	w.stop()
 	if w.links.Load() > 0 && w.isIdle() {
@@ -177,6 +194,7 @@ func (w *Worker) run(ctx context.Context) {
 	w.goodbye(background)
 	status.stop()
 	connection.stop()
+	return refused
 }
 
 // unresponsive bounds the wait for handlers that ignore their ended context.
