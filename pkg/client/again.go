@@ -22,8 +22,9 @@ const (
 	// of who has nothing to lose by failing, half a second and more, the other of who
 	// joins a call again or ends a doubt, as long as a gateway needs to restart.
 	someTries, manyTries = 5, 10
-	// longTry is how long a try lasts that others don't follow closely.
-	longTry = 10 * time.Second
+	// longTry is how long a try lasts that others don't follow closely: longer than a
+	// gateway takes for a submission, 10 s, of which it then does not know.
+	longTry = 15 * time.Second
 
 	minBackoff, maxBackoff = 50 * time.Millisecond, 2 * time.Second
 

@@ -34,11 +34,10 @@ func (x *execution) conclude(r returned) verdict {
 		return *x.notBegun(notBegunPause, r.err.Error())
 	}
 	var own *tooLargeError
-	committed := x.msg.Committing && x.stream.begun()
-	if phase, ok := interrupted(r.cause); ok && !errors.As(r.err, &own) && (!committed || phase == task.PhaseLost) {
+	if phase, ok := interrupted(r.cause); ok && !errors.As(r.err, &own) {
 		return verdict{x.event(phase), x.delivery.Release}
 	}
-	a := policy.Attempt{Advice: advice, Delay: delay, Committed: committed}
+	a := policy.Attempt{Advice: advice, Delay: delay, Committed: x.msg.Committing && x.stream.begun()}
 	if advice == task.AdviceSnooze {
 		return *x.decided(x.answered(task.PhaseRetrying, r), nil, a, nil)
 	}

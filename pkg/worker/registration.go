@@ -51,9 +51,11 @@ func (w *Worker) accepted(a *brokerv1.RegistrationAnswer) ([]string, error) {
 		w.cfg.Logger.Error("the gateway refused a registration", "name", r.Name, "reason", r.Message)
 	}
 	var types []string
+	unusable := false
 	for _, t := range a.Types {
 		if p := w.pools[t.Type]; p != nil {
 			if err := w.applyPolicy(p, t); err != nil {
+				unusable = true
 				w.cfg.Logger.Error("a policy can't be used, its type is not served", "error", err)
 				continue
 			}
@@ -63,6 +65,8 @@ func (w *Worker) accepted(a *brokerv1.RegistrationAnswer) ([]string, error) {
 	switch {
 	case len(types) > 0:
 		return types, nil
+	case unusable:
+		return nil, fmt.Errorf("the policies of none of the services %v can be used, see the log", w.announced.Services)
 	case len(a.Refusals) == 0:
 		return nil, fmt.Errorf("the gateway accepted none of the services %v", w.announced.Services)
 	}

@@ -240,7 +240,7 @@ func cutLabels(i int) []string {
 func TestCallCutAnywhereIsOneTaskByItsKey(t *testing.T) {
 	t.Parallel()
 	p := cutPlatform(t)
-	var resets, again atomic.Int64
+	var resets, again, answered atomic.Int64
 	ids := make([]string, cutCalls)
 	done := make(chan error, 1)
 	go func() {
@@ -250,6 +250,7 @@ func TestCallCutAnywhereIsOneTaskByItsKey(t *testing.T) {
 				c.do(t, p, someCuts(&resets), cutDelay, append(cutLabels(i), callmeta.KeyIdempotencyKey, fmt.Sprintf("cut %d", i))...)
 				if c.err == nil {
 					ids[i] = c.header.Get(callmeta.KeyTaskID)[0]
+					answered.Add(1)
 					return nil
 				}
 				if status.Code(c.err) != codes.Unavailable || ctx.Err() != nil {
@@ -264,8 +265,9 @@ func TestCallCutAnywhereIsOneTaskByItsKey(t *testing.T) {
 		select {
 		case err = <-done:
 			running = false
-		case <-time.After(500*time.Millisecond + rand.N(500*time.Millisecond)):
-			if kills < 10 {
+		case <-time.After(rand.N(50 * time.Millisecond)):
+			// Spread over the calls, however fast they are.
+			if answered.Load() >= int64((kills+1)*cutCalls/12) && kills < 10 {
 				p.gateway.kill()
 				p.startGateway(t)
 				kills++

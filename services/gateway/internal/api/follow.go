@@ -10,10 +10,20 @@ import (
 )
 
 // SubmitCall submits a task whose caller waits for its answer, as SubmitTask does.
-// Of a server-streaming method no attempt follows one of which the caller may have a
-// message.
-func (s *TaskService) SubmitCall(ctx context.Context, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
-	return s.submitOne(ctx, r, func(sub *submission) { sub.message.Committing = true })
+// If the caller follows the response stream no attempt follows one of which it may have
+// a message.
+func (s *TaskService) SubmitCall(ctx context.Context, r *taskv1.SubmitTaskRequest, follows bool) (*taskv1.SubmitTaskResponse, error) {
+	return s.submitOne(ctx, r, func(sub *submission) { sub.message.Committing = follows })
+}
+
+// Stopping says that waits and watches are ended because the gateway stops.
+func (s *TaskService) Stopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 // AwaitOutcome waits until an accepted task has ended, and gives it with the event

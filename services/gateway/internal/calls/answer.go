@@ -1,8 +1,6 @@
 package calls
 
 import (
-	"fmt"
-
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -36,8 +34,8 @@ func (c *call) setMetadata(e *task.Event) error {
 	trailers := metadata.Join(metadata.MD(e.Trailers))
 	if c.headersSent {
 		trailers = metadata.Join(metadata.MD(e.Headers), trailers)
-	} else if err := c.stream.SetHeader(metadata.MD(e.Headers)); err != nil {
-		return fmt.Errorf("set the handler's headers: %w", err)
+	} else if err := c.setHeader(metadata.MD(e.Headers)); err != nil {
+		return err
 	}
 	c.stream.SetTrailer(trailers)
 	return nil

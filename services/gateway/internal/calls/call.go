@@ -20,6 +20,9 @@ import (
 	"github.com/warrenmq/warren/pkg/rpc"
 )
 
+// endWithin is how soon the context of a call that has ended does.
+const endWithin = time.Second
+
 // call is one call, from its arrival to its answer.
 type call struct {
 	handler  *Handler
@@ -101,7 +104,8 @@ func (c *call) submit(payload []byte) (*taskv1.SubmitTaskResponse, error) {
 	if err := rpc.Validate(r); err != nil {
 		return nil, err
 	}
-	return c.handler.cfg.Tasks.SubmitCall(c.stream.Context(), r)
+	follows := c.taskType.ServerStreaming && c.options.Mode != callmeta.ModeAsync
+	return c.handler.cfg.Tasks.SubmitCall(c.stream.Context(), r, follows)
 }
 
 // unaccepted is the answer to a call whose task was not accepted, or may have been:
@@ -114,7 +118,7 @@ func (c *call) unaccepted(err error) error {
 	}
 	c.taskID = own.Metadata["task_id"]
 	unknown := rpc.Errorf(own.Code, own.Reason,
-		"RabbitMQ did not confirm the task %s in time, so it may or may not have been submitted: look for it with GetTask; another call may be another task, but for one with the same %s",
+		"RabbitMQ did not confirm the task %s in time, so it may or may not have been submitted: look for it with GetTask; another call may be another task, and only with an %s of its own can one be repeated",
 		c.taskID, callmeta.KeyIdempotencyKey).With("task_id", c.taskID).Because(own)
 	unknown.Details = own.Details
 	if err := c.stream.SendHeader(metadata.Pairs(callmeta.KeyTaskID, c.taskID)); err != nil {
@@ -131,10 +135,27 @@ func (c *call) unaccepted(err error) error {
 func (c *call) sayAccepted() error {
 	id := metadata.Pairs(callmeta.KeyTaskID, c.taskID)
 	if c.holdsHeaders() {
-		return c.stream.SetHeader(id)
+		return c.setHeader(id)
 	}
 	c.headersSent = true
 	return c.stream.SendHeader(id)
+}
+
+// setHeader sets what goes out with the header. It fails when the call has ended, which
+// grpc-go tells as a mistake of ours.
+func (c *call) setHeader(md metadata.MD) error {
+	err := c.stream.SetHeader(md)
+	if err == nil {
+		return nil
+	}
+	timer := time.NewTimer(endWithin)
+	defer timer.Stop()
+	select {
+	case <-c.stream.Context().Done():
+		return c.stream.Context().Err()
+	case <-timer.C:
+		return fmt.Errorf("set the header: %w", err)
+	}
 }
 
 // holdsHeaders says whether headers wait for the handler's: where calling again is
@@ -158,7 +179,7 @@ func (c *call) left(err error) error {
 	if err == nil || ctx.Err() == nil {
 		return c.stopping(err)
 	}
-	if c.options.CancelOnDisconnect && cancelled(ctx, c.begin, time.Now()) {
+	if c.options.CancelOnDisconnect && !c.handler.cfg.Tasks.Stopping() && cancelled(ctx, c.begin, time.Now()) {
 		c.cancelTask(context.WithoutCancel(ctx))
 	}
 	return err
@@ -170,8 +191,16 @@ func (c *call) stopping(err error) error {
 	var own *rpc.Error
 	if errors.As(err, &own) && own.Reason == taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN {
 		return rpc.Errorf(own.Code, own.Reason,
-			"this gateway is stopping; the task %s goes on: wait for it with WaitTask at another gateway, or call again with the same %s",
-			c.taskID, callmeta.KeyIdempotencyKey).With("task_id", c.taskID)
+			"this gateway is stopping; the task %s goes on: at another gateway, %s", c.taskID, c.goOn("WaitTask")).With("task_id", c.taskID)
 	}
 	return err
+}
+
+// goOn says how the caller can learn more of the task: a call without a key would be
+// another task.
+func (c *call) goOn(rpc string) string {
+	if c.options.IdempotencyKey == "" {
+		return "go on with " + rpc
+	}
+	return "go on with " + rpc + ", or call again with the same " + callmeta.KeyIdempotencyKey
 }

@@ -17,10 +17,12 @@ import (
 
 // Tasks is what calls need of the task service, as api.TaskService has it.
 type Tasks interface {
-	SubmitCall(ctx context.Context, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error)
+	SubmitCall(ctx context.Context, r *taskv1.SubmitTaskRequest, follows bool) (*taskv1.SubmitTaskResponse, error)
 	AwaitOutcome(ctx context.Context, taskID string) (task.Task, task.NumberedEvent, error)
 	Follow(ctx context.Context, taskID string, see func(*task.Task, *task.NumberedEvent) (enough bool, err error)) error
 	CancelTask(ctx context.Context, r *taskv1.CancelTaskRequest) (*taskv1.CancelTaskResponse, error)
+	// Stopping says that calls are ended because the gateway stops.
+	Stopping() bool
 }
 
 // Config is what a handler needs.

@@ -4,14 +4,19 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/retry"
 )
 
 const (
-	// cancelWithin bounds putting a cancellation on record.
+	// cancelWithin bounds putting a cancellation on record, cancelPause is between tries
+	// while the store does not answer.
 	cancelWithin = 10 * time.Second
+	cancelPause  = 200 * time.Millisecond
 	// A cancellation this close to the deadline, a part of the time that the caller gave
 	// within bounds, is the deadline: the client's reset often arrives before the
 	// server's own clock has come so far.
@@ -34,9 +39,13 @@ func cancelled(ctx context.Context, begin, now time.Time) bool {
 func (c *call) cancelTask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, cancelWithin)
 	defer cancel()
-	_, err := c.handler.cfg.Tasks.CancelTask(ctx, &taskv1.CancelTaskRequest{
-		TaskId: c.taskID, Reason: "its caller, who had asked for that, cancelled the call or was cut off", Timeout: durationpb.New(time.Millisecond),
-	})
+	var err error
+	for again := true; again; {
+		_, err = c.handler.cfg.Tasks.CancelTask(ctx, &taskv1.CancelTaskRequest{
+			TaskId: c.taskID, Reason: "its caller, who had asked for that, cancelled the call or was cut off", Timeout: durationpb.New(time.Millisecond),
+		})
+		again = status.Code(err) == codes.Unavailable && retry.Pause(ctx, cancelPause)
+	}
 	if err != nil {
 		c.handler.cfg.Logger.WarnContext(ctx, "the task of a call that was cancelled goes on", "task_id", c.taskID, "type", c.taskType.Name, "error", err)
 	}

@@ -40,9 +40,13 @@ type tasks struct {
 	mu        sync.Mutex
 	submitted []*taskv1.SubmitTaskRequest
 	cancelled chan *taskv1.CancelTaskRequest
+	// followed says that Follow was called: another call finds the task as it is last.
+	followed bool
 }
 
-func (f *tasks) SubmitCall(_ context.Context, r *taskv1.SubmitTaskRequest) (*taskv1.SubmitTaskResponse, error) {
+func (f *tasks) Stopping() bool { return false }
+
+func (f *tasks) SubmitCall(_ context.Context, r *taskv1.SubmitTaskRequest, _ bool) (*taskv1.SubmitTaskResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.submitted = append(f.submitted, r)
@@ -68,7 +72,14 @@ func (f *tasks) AwaitOutcome(ctx context.Context, _ string) (task.Task, task.Num
 }
 
 func (f *tasks) Follow(ctx context.Context, _ string, see func(*task.Task, *task.NumberedEvent) (bool, error)) error {
+	f.mu.Lock()
+	again := f.followed
+	f.followed = true
+	f.mu.Unlock()
 	for _, s := range f.steps {
+		if again {
+			s.task = f.steps[len(f.steps)-1].task
+		}
 		if enough, err := see(&s.task, &task.NumberedEvent{Event: s.event}); enough || err != nil {
 			return err
 		}
@@ -95,7 +106,14 @@ func serve(t *testing.T, f *tasks, options ...grpc.DialOption) *grpc.ClientConn 
 	require.NoError(t, err)
 	log := slog.New(slog.DiscardHandler)
 	h := New(Config{Catalogue: known, CatalogueLoaded: func() bool { return true }, Tasks: f, Logger: log})
-	server, err := rpc.NewServer(rpc.ServerConfig{Logger: log, MaxMessageBytes: 1 << 20, Unknown: h.Handle, Known: h.Known})
+	// A server that is stopped does not wait for its calls' ends.
+	var handling sync.WaitGroup
+	handle := func(srv any, ss grpc.ServerStream) error {
+		handling.Add(1)
+		defer handling.Done()
+		return h.Handle(srv, ss)
+	}
+	server, err := rpc.NewServer(rpc.ServerConfig{Logger: log, MaxMessageBytes: 1 << 20, Unknown: handle, Known: h.Known})
 	require.NoError(t, err)
 	listener := bufconn.Listen(1 << 16)
 	var serving sync.WaitGroup
@@ -107,6 +125,7 @@ func serve(t *testing.T, f *tasks, options ...grpc.DialOption) *grpc.ClientConn 
 		conn.Close()
 		server.Stop()
 		serving.Wait()
+		handling.Wait()
 	})
 	return conn
 }

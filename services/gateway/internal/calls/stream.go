@@ -1,10 +1,12 @@
 package calls
 
 import (
+	"cmp"
+	"slices"
+
 	"google.golang.org/grpc/codes"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
-	"github.com/warrenmq/warren/pkg/callmeta"
 	"github.com/warrenmq/warren/pkg/frame"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
@@ -13,14 +15,15 @@ import (
 // answerStream passes the messages of the task's response stream on as they come,
 // those of one execution: with the first that is sent the answer is committed to it.
 func (c *call) answerStream() error {
-	var a streamAnswer
-	err := c.handler.cfg.Tasks.Follow(c.stream.Context(), c.taskID, func(t *task.Task, e *task.NumberedEvent) (bool, error) {
-		return a.see(c, t, &e.Event)
-	})
-	if err != nil {
-		return err
+	for {
+		var a streamAnswer
+		err := c.handler.cfg.Tasks.Follow(c.stream.Context(), c.taskID, func(t *task.Task, e *task.NumberedEvent) (bool, error) {
+			return a.see(c, t, &e.Event)
+		})
+		if err != nil || !a.again {
+			return cmp.Or(err, a.end)
+		}
 	}
-	return a.end
 }
 
 // streamAnswer is how far the answer has come.
@@ -28,6 +31,10 @@ type streamAnswer struct {
 	// committed is the execution of which a message was sent.
 	committed *execution
 	end       error
+	// skipped are the executions of which messages were left out, as it seemed that
+	// they do not count; again says that one of them does, and nothing was sent.
+	skipped []execution
+	again   bool
 }
 
 // execution is one execution of a task, as keys of events tell it from others.
@@ -47,24 +54,33 @@ func (a *streamAnswer) see(c *call, t *task.Task, e *task.Event) (enough bool, e
 	switch e.Key.Phase {
 	case task.PhaseMessage:
 		return false, a.pass(c, t, e)
-	case task.PhaseRetrying:
+	case task.PhaseRetrying, task.PhaseReleased, task.PhaseLost:
 		if a.committed == nil || *a.committed != x {
 			return false, nil
 		}
-		a.end = failed(e)
-	case task.PhaseDeadLettered, task.PhaseCancelled:
+		return true, c.executedAgain()
+	case task.PhaseDeadLettered, task.PhaseCancelled, task.PhaseSucceeded:
 		if e.Key.Run < t.Run || t.State.Terminal() && t.Decided != e.Key {
 			return false, nil // another run has begun, or a correction follows
 		}
-		a.end = failed(e)
-	case task.PhaseSucceeded:
-		if a.committed != nil && *a.committed != x {
-			return true, c.executedAgain()
-		}
-	default:
-		return false, nil
+		return true, a.conclude(c, x, e)
 	}
-	return true, c.setMetadata(e)
+	return false, nil
+}
+
+// conclude ends the answer with what ended the task.
+func (a *streamAnswer) conclude(c *call, x execution, e *task.Event) error {
+	switch {
+	case e.Key.Phase != task.PhaseSucceeded:
+		a.end = failed(e)
+	case a.committed != nil && *a.committed != x:
+		return c.executedAgain()
+	case a.committed == nil && slices.Contains(a.skipped, x):
+		// Its worker was given up too early. Now it is known whose messages count.
+		a.again = true
+		return nil
+	}
+	return c.setMetadata(e)
 }
 
 // pass sends a message, unless it is of an execution that is not the task's last one:
@@ -74,6 +90,9 @@ func (a *streamAnswer) pass(c *call, t *task.Task, e *task.Event) error {
 	switch {
 	case a.committed != nil && *a.committed == x:
 	case superseded(t, e.Key):
+		if !slices.Contains(a.skipped, x) {
+			a.skipped = append(a.skipped, x)
+		}
 		return nil
 	case a.committed != nil:
 		return c.executedAgain()
@@ -96,9 +115,10 @@ func superseded(t *task.Task, k task.Key) bool {
 }
 
 // executedAgain says that the task is executed another time, so that its messages
-// come from the start: the worker was lost that had sent those which the caller has.
+// come from the start: the worker was lost, or stopped, that had sent those which the
+// caller has, or the attempt failed of a task that was not submitted by such a call.
 func (c *call) executedAgain() error {
 	return rpc.Errorf(codes.Aborted, taskv1.ErrorReason_ERROR_REASON_STREAM_RESTARTED,
-		"the execution whose messages were passed on was cut off, and the task %s is executed again from the start; watch it with WatchTask, or call again with the same %s",
-		c.taskID, callmeta.KeyIdempotencyKey).With("task_id", c.taskID)
+		"the execution whose messages were passed on was cut off, or is tried again: the task %s is executed from the start; %s", c.taskID, c.goOn("WatchTask")).
+		With("task_id", c.taskID)
 }

@@ -67,6 +67,8 @@ func past(events ...task.Event) []step {
 	return steps
 }
 
+func last(steps []step) step { return steps[len(steps)-1] }
+
 func started(k task.Key) task.Event { return task.Event{Key: in(task.PhaseStarted, k)} }
 
 func toRetry(k task.Key) task.Event {
@@ -91,6 +93,9 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 	givenUp := []task.Event{started(first), message(first, 1), ending(task.PhaseDeadLettered, first)}
 	rerun := append(append([]task.Event{}, givenUp...), started(replayed), message(replayed, 1), ending(task.PhaseSucceeded, replayed))
 	corrected := append(append([]task.Event{}, givenUp...), message(first, 2), ending(task.PhaseSucceeded, first))
+	// It is read when another worker has begun, but the first one succeeds.
+	late := past(started(first), message(first, 1), message(first, 2), started(delivered))
+	late = append(late, last(live(started(first), message(first, 1), message(first, 2), started(delivered), ending(task.PhaseSucceeded, first))))
 	for name, c := range map[string]struct {
 		steps []step
 		want  []int32
@@ -102,7 +107,9 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 		"failed after a message":           {live(givenUp...), []int32{1}, codes.DataLoss},
 		"cancelled after a message":        {live(started(first), message(first, 1), ending(task.PhaseCancelled, first)), []int32{1}, codes.Canceled},
 		"tried again before a message":     {live(started(first), toRetry(first), started(second), message(second, 1), ending(task.PhaseSucceeded, second)), []int32{1}, codes.OK},
-		"tried again after a message":      {live(again...), []int32{1}, codes.DataLoss},
+		"tried again after a message":      {live(again...), []int32{1}, codes.Aborted},
+		"given back after a message":       {live(started(first), message(first, 1), task.Event{Key: in(task.PhaseReleased, first)}, started(delivered)), []int32{1}, codes.Aborted},
+		"given up too early":               {late, []int32{1, 2}, codes.OK},
 		"tried again, joined later":        {past(again...), []int32{1, 2}, codes.OK},
 		"lost after messages":              {live(restarted...), []int32{1, 2}, codes.Aborted},
 		"lost, joined during the next":     {past(restarted[:7]...), []int32{1, 2}, codes.DeadlineExceeded},
