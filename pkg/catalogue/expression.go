@@ -20,6 +20,12 @@ const (
 	maxConstantSteps = 10_000
 	// maxJoins bounds operations that make text longer.
 	maxJoins = 32
+	// maxGrowth bounds how many times longer than the payload a text may become.
+	maxGrowth = 16
+	// maxSpread bounds how many times larger than the payload a list may become.
+	maxSpread = 256
+	// maxNesting bounds loops in loops of any kind.
+	maxNesting = 8
 )
 
 // syntax parses expressions as protovalidate does.
@@ -37,13 +43,20 @@ func expressionDegree(text string) (int, error) {
 	if err := issues.Err(); err != nil {
 		return 0, errors.New(oneLine(err))
 	}
-	m := measure{length: len(text)}
-	cost := m.of(parsed.NativeRep().Expr(), nil)
+	root := parsed.NativeRep().Expr()
+	if nesting(root) > maxNesting {
+		return 0, fmt.Errorf("its expression has loops in loops to a depth of more than %d", maxNesting)
+	}
+	m := measure{sizes: make(map[int64]extent)}
+	m.size(root, nil)
+	cost := m.of(root, nil)
 	switch {
 	case m.bad != nil:
 		return 0, m.bad
 	case m.joins > maxJoins:
 		return 0, fmt.Errorf("its expression makes text longer %d times, at most %d", m.joins, maxJoins)
+	case m.large != nil:
+		return 0, m.large
 	case cost.degree > maxDegree:
 		return 0, fmt.Errorf("its expression has loops in loops to a depth of %d, at most %d", cost.degree, maxDegree)
 	case cost.constant > maxConstantSteps:
@@ -67,8 +80,11 @@ func (c cost) most(others ...cost) cost {
 
 // measure finds the cost of an expression.
 type measure struct {
-	length, joins int
-	bad           error
+	joins int
+	// Why it can't be used at all, and the first value that could be too large.
+	bad, large error
+	// The greatest size that each part of the expression has, by its id.
+	sizes map[int64]extent
 }
 
 // loop is what is known within a loop; nil is outside of any.
@@ -104,6 +120,9 @@ func (m *measure) call(call ast.CallExpr, in *loop) cost {
 	m.restrict(call.FunctionName(), operands)
 	for _, o := range operands {
 		c = c.most(m.of(o, in))
+		if o.Kind() != ast.LiteralKind {
+			c.constant = max(c.constant, m.sizes[o.ID()].fixed)
+		}
 		if in != nil && !cheap[call.FunctionName()] && looksOutside(o, in.own) {
 			c.degree = max(c.degree, 1)
 		}
@@ -164,9 +183,14 @@ func (m *measure) loop(l ast.ComprehensionExpr, in *loop) cost {
 		body.constant *= float64(over.AsList().Size() + 1)
 	case !looksOutside(over, nil):
 		// Of what is written in the expression, such as "a,b".split(",").
-		body.constant *= float64(m.length)
+		body.constant *= m.sizes[over.ID()].fixed + 1
 	case in == nil || looksOutside(over, in.own):
+		size := m.sizes[over.ID()]
+		body.constant *= max(1, size.fixed, size.times)
 		body.degree++
+	case !isPath(over):
+		size := m.sizes[over.ID()]
+		body.constant *= max(1, size.fixed, size.times)
 	}
 	return body.most(m.of(over, in), m.of(l.AccuInit(), in))
 }
