@@ -9,7 +9,8 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// MaxFindings is how many findings [Catalogue.Compare] names; the others it counts.
+// MaxFindings is how many findings a comparison names, besides the first one of each
+// task type; the others it counts.
 const MaxFindings = 50
 
 // The rules that a change can break. They are those of the category WIRE of
@@ -60,14 +61,17 @@ func (f Finding) String() string {
 
 // Findings are what a comparison has found.
 type Findings struct {
-	// At most [MaxFindings].
+	// The first [MaxFindings], and the first one of each task type. Those of a task type
+	// stand together.
 	Named []Finding
 	// All, also those that are not named.
 	Total int
 }
 
 func (f *Findings) add(finding Finding) {
-	if f.Total++; len(f.Named) < MaxFindings {
+	f.Total++
+	// Task types are compared one after the other.
+	if n := len(f.Named); n < MaxFindings || f.Named[n-1].Type != finding.Type {
 		f.Named = append(f.Named, finding)
 	}
 }
@@ -82,15 +86,39 @@ func (f *Findings) add(finding Finding) {
 // bundle. Only types that the filter takes are compared.
 func (c *Catalogue) Compare(b *Bundle, start time.Time, filter func(taskType string) bool) Findings {
 	s := c.current.Load()
+	return b.compare(start, func(name string) (*bundleTypes, time.Time) {
+		known, ok := s.byName[name]
+		if !ok || !filter(name) {
+			return nil, time.Time{}
+		}
+		return known.types, s.startOf(known.types)
+	})
+}
+
+// CompareWith checks the task types of a bundle against those of another version, as
+// [Catalogue.Compare] does against those in force. Only types that both have and that
+// the filter takes are compared.
+func (b *Bundle) CompareWith(other *Bundle, start, otherStart time.Time, filter func(taskType string) bool) Findings {
+	return b.compare(start, func(name string) (*bundleTypes, time.Time) {
+		if !filter(name) {
+			return nil, time.Time{}
+		}
+		return other.types, otherStart
+	})
+}
+
+// compare compares each task type of a bundle with the types that known gives for it,
+// which were started then; with nothing if these are nil.
+func (b *Bundle) compare(start time.Time, known func(taskType string) (*bundleTypes, time.Time)) Findings {
 	var out Findings
 	seen := make(map[comparison]bool)
 	for _, name := range b.methodNames() {
-		known, ok := s.byName[name]
-		if !ok || known.types == b.types || !filter(name) {
+		types, started := known(name)
+		if types == nil || types == b.types {
 			continue
 		}
-		m := comparer{old: known.types, recent: b.types, taskType: name, seen: seen, found: &out}
-		if start.Before(s.startOf(known.types)) {
+		m := comparer{old: types, recent: b.types, taskType: name, seen: seen, found: &out}
+		if start.Before(started) {
 			m.old, m.recent = m.recent, m.old
 		}
 		m.methods(name)

@@ -437,3 +437,50 @@ func TestCompareSurvivesWhatGrows(t *testing.T) {
 	found := c.Compare(mustBuild(t, announce(t, "acme.Echoes", deep(typeInt32))), at(2), everyType)
 	require.Equal(t, []string{"acme.M19999.next " + catalogue.RuleFieldType}, breaks(found))
 }
+
+func TestCompareNamesEachTaskType(t *testing.T) {
+	t.Parallel()
+	wide := func(fields int) *fileProto {
+		f := echoFile("echo.proto", "acme", "Echoes", "text")
+		f.Service[0].Method = nil
+		for m := range 3 {
+			name := fmt.Sprint("In", m)
+			in := message(name)
+			for i := range fields {
+				in.Field = append(in.Field, field(fmt.Sprint("f", i), int32(i)+1, typeString, optional))
+			}
+			f.MessageType = append(f.MessageType, in)
+			f.Service[0].Method = append(f.Service[0].Method, method(fmt.Sprint("M", m), ".acme."+name, ".acme."+name))
+		}
+		return f
+	}
+	c := catalogue.New()
+	mustPut(t, c, 1, announce(t, "acme.Echoes", wide(1000)))
+	found := c.Compare(mustBuild(t, announce(t, "acme.Echoes", wide(0))), at(2), everyType)
+	require.Equal(t, 3000, found.Total)
+	require.Len(t, found.Named, catalogue.MaxFindings+2)
+	require.Equal(t, "acme.Echoes.M1", found.Named[catalogue.MaxFindings].Type)
+	require.Equal(t, "acme.Echoes.M2", found.Named[catalogue.MaxFindings+1].Type)
+}
+
+func TestCompareWithAnotherVersion(t *testing.T) {
+	t.Parallel()
+	fewer := orderFile()
+	drop(fewer.MessageType[0], "count")
+	all, few := mustBuild(t, announce(t, "acme.Orders", wellKnown()[1], orderFile())), mustBuild(t, announce(t, "acme.Orders", wellKnown()[1], fewer))
+	require.Equal(t, []string{"acme.Order.count " + catalogue.RuleFieldDeleted}, breaks(few.CompareWith(all, at(2), at(1), everyType)))
+	require.Zero(t, few.CompareWith(all, at(1), at(2), everyType).Total, "the other one only adds to it")
+	require.Zero(t, few.CompareWith(all, at(2), at(1), func(string) bool { return false }).Total)
+	require.Zero(t, all.CompareWith(all, at(2), at(1), everyType).Total)
+}
+
+func TestCompareCutsReservedNames(t *testing.T) {
+	t.Parallel()
+	long := orderFile()
+	long.MessageType[0].ReservedName = append(long.MessageType[0].ReservedName, strings.Repeat("x", 100))
+	c := catalogue.New()
+	mustPut(t, c, 1, announce(t, "acme.Orders", wellKnown()[1], long))
+	found := c.Compare(mustBuild(t, announce(t, "acme.Orders", wellKnown()[1], orderFile())), at(2), everyType)
+	require.Len(t, found.Named, 1)
+	require.Contains(t, found.Named[0].Change, `"`+strings.Repeat("x", 60)+`"`)
+}

@@ -44,7 +44,7 @@ func (c *comparer) reserved(where protoreflect.Descriptor, rule string, old, rec
 func (c *comparer) reservedNames(where protoreflect.Descriptor, rule string, old, recent protoreflect.Names) {
 	for i := range old.Len() {
 		if name := old.Get(i); !recent.Has(name) {
-			c.add(where, "", rule, "does not reserve the name %q any more", name)
+			c.add(where, "", rule, "does not reserve the name %.60q any more", name)
 		}
 	}
 }

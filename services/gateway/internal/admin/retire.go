@@ -74,6 +74,9 @@ func retireError(name string, err error) error {
 		return changed(name, err)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, projection.ErrBehind):
 		return storeError(err)
+	case errors.Is(err, store.ErrInUse):
+		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_IN_USE,
+			"the task type %s is still in use: a task of it was SCHEDULED meanwhile. Nothing was changed; cancel it, and call again", name).Because(err)
 	case errors.Is(err, broker.ErrInUse):
 		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_IN_USE,
 			"the task type %s is still in use: its queue has messages or consumers. Nothing was changed; look at GetQueue, and call again", name).Because(err)

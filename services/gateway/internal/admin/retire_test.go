@@ -155,6 +155,7 @@ func TestARetirementThatFails(t *testing.T) {
 		reason taskv1.ErrorReason
 	}{
 		{fmt.Errorf("delete the queue: %w", broker.ErrInUse), codes.FailedPrecondition, inUseReason},
+		{fmt.Errorf("put: %w", store.ErrInUse), codes.FailedPrecondition, inUseReason},
 		{fmt.Errorf("put: %w", store.ErrChanged), codes.Aborted, mismatch},
 		{fmt.Errorf("put: %w", store.ErrUnavailable), codes.Unavailable, unavailable},
 		{errors.New("the connection is lost"), codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_QUEUE_UNAVAILABLE},

@@ -173,6 +173,9 @@ func scheduleError(id string, err error) error {
 			"there is no schedule %s; check the id", id).Field("schedule_id", "unknown schedule")
 	case errors.Is(err, store.ErrChanged):
 		return scheduleChanged(id, err)
+	case errors.Is(err, store.ErrRetired):
+		return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
+			"nothing was submitted: the task type of schedule %s is retired; delete the schedule, or start a worker that serves the type", id).Because(err)
 	}
 	return storeError(err)
 }

@@ -171,6 +171,14 @@ func TestOneIDTwiceInABatch(t *testing.T) {
 	require.Len(t, b.Drain(t, names.Work(typeDelay)), 1)
 }
 
+// failRequest is for another type than request.
+func failRequest(t testing.TB) *taskv1.SubmitTaskRequest {
+	t.Helper()
+	fails, err := anypb.New(&demov1.FailRequest{})
+	require.NoError(t, err)
+	return &taskv1.SubmitTaskRequest{Type: "demo.v1.FaultService.Fail", Payload: fails}
+}
+
 // TestOthersOfABatchNeedNotWait: the queue of one type is missing and can't be had.
 func TestOthersOfABatchNeedNotWait(t *testing.T) {
 	t.Parallel()
@@ -181,9 +189,7 @@ func TestOthersOfABatchNeedNotWait(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	fails, err := anypb.New(&demov1.FailRequest{})
-	require.NoError(t, err)
-	missing := &taskv1.SubmitTaskRequest{Type: "demo.v1.FaultService.Fail", Payload: fails}
+	missing := failRequest(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	r, err := service.BatchSubmitTasks(ctx, batchOf(missing, request(t), missing, request(t)))

@@ -28,6 +28,8 @@ var names = broker.Names{Namespace: broker.DefaultNamespace}
 // brokerService keeps the status events that are written, in their order.
 type brokerService struct {
 	*TaskService
+	consume *broker.Connection
+
 	mu     sync.Mutex
 	events []task.Event
 }
@@ -77,7 +79,7 @@ func newBrokerService(t testing.TB) (*brokerService, store.Store, brokertest.Bro
 	require.True(t, ok)
 	gauge := depth.New(types, consume)
 	service.cfg.Depth = gauge
-	out.TaskService = service
+	out.TaskService, out.consume = service, consume
 	consume.Subscribe(broker.Subscription{Queue: names.Status(), Prefetch: 10, Handle: out.take})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

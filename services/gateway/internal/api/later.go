@@ -81,7 +81,7 @@ func (s *TaskService) schedule(ctx context.Context, subs []*submission) {
 		return
 	}
 	changes, err := s.cfg.Store.Schedule(ctx, tasks)
-	if errors.Is(err, store.ErrBadEvent) && len(kept) > 1 {
+	if (errors.Is(err, store.ErrBadEvent) || errors.Is(err, store.ErrRetired)) && len(kept) > 1 {
 		for _, sub := range kept {
 			s.schedule(ctx, []*submission{sub}) // the others are in order
 		}
@@ -94,6 +94,8 @@ func (s *TaskService) schedule(ctx context.Context, subs []*submission) {
 	}
 	for i, sub := range kept {
 		switch version, isNew := versions[sub.message.ID]; {
+		case errors.Is(err, store.ErrRetired):
+			sub.err = s.unknownType(sub.message.Type).Because(err)
 		case err != nil:
 			sub.err = notKept(err)
 		case isNew:

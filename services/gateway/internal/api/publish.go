@@ -13,6 +13,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 // publish has messages confirmed by their queues, and tells of each that is. Those
@@ -68,6 +69,8 @@ func (s *TaskService) published(ctx context.Context, sub *submission, err error)
 	sub.leave(!nothingSent(err))
 	m := sub.message
 	switch {
+	case errors.Is(err, store.ErrRetired):
+		sub.err = s.unknownType(m.Type).Because(err)
 	case nothingSent(err):
 		sub.err = notSubmitted(err)
 	case err != nil && s.cfg.Depth.AtLimit(m.Type, sub.limit.GetMaxLength()):

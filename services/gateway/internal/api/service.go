@@ -71,7 +71,8 @@ type Config struct {
 	Control         Control
 	Fleet           Fleet
 	Queues          Queues
-	// Redeclare declares the queue of a known task type anew.
+	// Redeclare declares the queue of a known task type anew. It fails with
+	// [store.ErrRetired] if the type is not known any more.
 	Redeclare func(ctx context.Context, taskType string) error
 	// Later is told of each task that was put into the store for later, and when it is
 	// due; nil is nobody.

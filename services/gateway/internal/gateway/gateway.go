@@ -97,16 +97,14 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 		GatewayID: id, Names: names, Catalogue: known, Types: g.types, Starts: g.starts, Control: g.control, Store: g.store, Controller: g.publisher, Topology: g.consume,
 		MaxResultBytes: int64(cfg.MaxPayloadBytes), Logger: cfg.Logger,
 	})
+	g.types.LetIn(g.registry.Undisturbed)
 	g.consume.Subscribe(g.projection.Subscription(names))
 	g.consume.Subscribe(g.registry.Requests())
 	g.consume.Subscribe(g.registry.Beats())
 	g.tasks = api.NewTaskService(api.Config{
 		Names: names, Catalogue: known, CatalogueLoaded: g.registry.Loaded, Types: g.types, Depth: g.depth, Publisher: g.publisher, Status: g.status,
 		Store: g.store, Hub: hub, Projection: g.projection, Control: g.control, Fleet: g.control, Queues: g.queues,
-		Redeclare: func(ctx context.Context, taskType string) error {
-			return g.consume.Do(ctx, func(t *broker.Topology) error { return t.DeclareWork(taskType) })
-		},
-		Later: g.wakeLater, Clock: g.clock,
+		Redeclare: g.registry.Redeclare, Later: g.wakeLater, Clock: g.clock,
 		MaxPayloadBytes: cfg.MaxPayloadBytes, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	g.makeLater(hub)

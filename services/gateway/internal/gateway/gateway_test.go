@@ -133,6 +133,12 @@ func TestStoppingFinishesWhatIsDue(t *testing.T) {
 		return n
 	}
 	r.awaitHealth(t, health.Store, serving)
+	r.awaitHealth(t, taskv1.TaskService_ServiceDesc.ServiceName, serving)
+	// No gateway declares the queue of a type that it does not know.
+	q, ch := broker.Names{Namespace: broker.DefaultNamespace}.WorkQueue("a.v1.A.B"), b.Channel(t)
+	_, err := ch.QueueDeclare(q.Name, true, false, false, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, ch.QueueBind(q.Name, q.Key, q.Exchange, false, nil))
 	waiting(t, r.store)
 	brokertest.Eventually(t, patience, func() bool { return left() == 0 })
 

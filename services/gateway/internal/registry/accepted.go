@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,6 +23,14 @@ type version struct {
 	digest string
 	start  time.Time
 	slot   int
+	// To compare others with.
+	announced catalogue.Announcement
+}
+
+// otherVersion is one that was let in for some of a bundle's services.
+type otherVersion struct {
+	version
+	services map[string]bool
 }
 
 // slotPrefix can't begin the name of a service or a method.
@@ -43,16 +52,54 @@ func (r *Registry) wasAccepted(bundle *catalogue.Bundle) bool {
 	return true
 }
 
+// otherVersions are those that were let in of a bundle's services, the bundle itself
+// aside, the latest first.
+func (r *Registry) otherVersions(bundle *catalogue.Bundle) []otherVersion {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []otherVersion
+	for _, s := range bundle.Services() {
+		for _, v := range r.accepted[s] {
+			if v.digest == bundle.ID() {
+				continue
+			}
+			i := slices.IndexFunc(out, func(o otherVersion) bool { return o.digest == v.digest })
+			if i < 0 {
+				i, out = len(out), append(out, otherVersion{v, map[string]bool{}})
+			}
+			out[i].services[s] = true
+			out[i].start = later(out[i].start, v.start)
+		}
+	}
+	slices.SortFunc(out, func(a, b otherVersion) int { return cmp.Or(b.start.Compare(a.start), cmp.Compare(a.digest, b.digest)) })
+	return out
+}
+
 // accept notes that a bundle was let in. It gives the names to store it under, and
 // says whether it had not been noted before.
-func (r *Registry) accept(bundle *catalogue.Bundle, start time.Time) (names []string, isNew bool) {
+//
+// One that breaks with the others takes all slots of its services: the others are
+// compared if they come again. If one of them was started later, that one stays and the
+// bundle is not noted: each worker of it needs to be allowed.
+func (r *Registry) accept(bundle *catalogue.Bundle, start time.Time, breaks bool) (names []string, isNew bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range bundle.Services() {
+		if breaks && slices.ContainsFunc(r.accepted[s], func(v version) bool { return v.start.After(start) }) {
+			continue
+		}
+		if breaks {
+			delete(r.accepted, s)
+		}
 		slot, known := slotFor(r.accepted[s], bundle.ID())
 		isNew = isNew || !known
-		r.note(s, version{bundle.ID(), start, slot})
+		r.note(s, version{bundle.ID(), start, slot, bundle.Announcement()})
 		names = append(names, slotName(s, slot))
+		for other := 0; breaks && other < maxVersions; other++ {
+			if other != slot {
+				names = append(names, slotName(s, other))
+			}
+		}
 	}
 	return names, isNew
 }
@@ -110,7 +157,7 @@ func (r *Registry) recall(b store.BundleRecord) {
 		if taken := slices.ContainsFunc(r.accepted[service], func(v version) bool { return v.slot == slot }); taken {
 			slot, _ = slotFor(r.accepted[service], b.Digest)
 		}
-		r.note(service, version{b.Digest, b.Time, slot})
+		r.note(service, version{b.Digest, b.Time, slot, catalogue.Announcement{Services: b.Services, Files: b.Files}})
 	}
 }
 

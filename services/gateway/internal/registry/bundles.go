@@ -31,13 +31,14 @@ func startOf(w *brokerv1.WorkerIdentity, now time.Time) time.Time {
 	return start.UTC().Truncate(time.Microsecond)
 }
 
-// learn takes a bundle in, to be stored if that changed anything.
-func (r *Registry) learn(bundle *catalogue.Bundle, start time.Time) error {
+// learn takes a bundle in, to be stored if that changed anything; breaks says that it
+// does not go with the versions before.
+func (r *Registry) learn(bundle *catalogue.Bundle, start time.Time, breaks bool) error {
 	changed, err := r.cfg.Catalogue.Put(bundle, start)
 	if err != nil {
 		return fmt.Errorf("take in a bundle: %w", err)
 	}
-	names, isNew := r.accept(bundle, start)
+	names, isNew := r.accept(bundle, start, breaks)
 	if changed || isNew {
 		b := record(bundle, start)
 		b.Defines = append(b.Defines, names...)
@@ -59,11 +60,12 @@ func record(bundle *catalogue.Bundle, start time.Time) store.BundleRecord {
 }
 
 // remember puts a bundle last among those to be stored, in the place of an
-// earlier start of it.
+// earlier start of it, unless that is stored under more names: it broke with other
+// versions, and those after it may have got their names back.
 func (r *Registry) remember(b store.BundleRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unsaved = slices.DeleteFunc(r.unsaved, func(u store.BundleRecord) bool { return u.Digest == b.Digest })
+	r.unsaved = slices.DeleteFunc(r.unsaved, func(u store.BundleRecord) bool { return u.Digest == b.Digest && len(u.Defines) <= len(b.Defines) })
 	r.unsaved = append(r.unsaved, b)
 }
 
@@ -116,6 +118,19 @@ func (r *Registry) load(ctx context.Context) {
 		r.cfg.Logger.Warn("the catalogue can't be loaded yet, trying again", "error", err)
 		return
 	}
+	r.takeIn(records)
+	r.declareKnown(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loaded = true
+}
+
+// takeIn takes in what the store has, and says what of the things learned before does
+// not go with it.
+func (r *Registry) takeIn(records []store.BundleRecord) {
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	learned := r.learned(records)
 	kept := stored(records)
 	for _, b := range records {
 		if r.recall(b); onlyRecalled(b) {
@@ -125,10 +140,39 @@ func (r *Registry) load(ctx context.Context) {
 			r.cfg.Logger.Error("a stored bundle is not usable, its services are unknown until a worker announces them", "services", b.Services, "error", err)
 		}
 	}
-	r.declareKnown(ctx)
+	for _, v := range learned {
+		r.reportLate(v)
+	}
+}
+
+// learned are the versions that workers have announced and the store does not have.
+func (r *Registry) learned(records []store.BundleRecord) map[string]version {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.loaded = true
+	out := map[string]version{}
+	for _, versions := range r.accepted {
+		for _, v := range versions {
+			if !slices.ContainsFunc(records, func(b store.BundleRecord) bool { return b.Digest == v.digest }) {
+				out[v.digest] = v
+			}
+		}
+	}
+	return out
+}
+
+// reportLate logs what would have kept a version out, had the store been readable when
+// it came. Its workers work by now.
+func (r *Registry) reportLate(v version) {
+	bundle, err := r.bundle(v.announced)
+	if err != nil {
+		r.cfg.Logger.Error("a version that was let in is not usable", "services", v.announced.Services, "error", err)
+		return
+	}
+	found := r.findings(bundle, v.start, func(t string) bool { return !r.allowed(t) })
+	for _, f := range found.Named {
+		r.cfg.Logger.Error("a change that is not wire-compatible was let in, because the store could not be read then",
+			"type", f.Type, "finding", f.String(), "findings", found.Total)
+	}
 }
 
 // restore leaves out task types that are kept by no bundle: they were retired.

@@ -64,7 +64,7 @@ func (r *Registry) declareTypes(ctx context.Context, types []catalogue.TaskType)
 // declareEach declares queues up to the first that fails, and returns how many.
 func (r *Registry) declareEach(t *broker.Topology, types []catalogue.TaskType) (int, error) {
 	for i, taskType := range types {
-		err := t.DeclareWork(taskType.Name)
+		err := r.declareUnlessRetiring(t, taskType.Name)
 		if err == nil || errors.Is(err, broker.ErrConflict) {
 			r.noteConflict(taskType.Name, err)
 		}

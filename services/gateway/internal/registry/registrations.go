@@ -85,9 +85,9 @@ func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, w *broker
 	// What does not fit in shall have no queues either; and it is looked at again
 	// once they are there, because others register meanwhile.
 	start := startOf(w, time.Now())
-	refused, err := r.compare(bundle, start)
-	if err != nil || refused != nil {
-		answer.Refusals = refused
+	v, err := r.compare(bundle, start)
+	if err != nil || v.refused != nil {
+		answer.Refusals = v.refused
 		return err
 	}
 	conflicts, err := r.declareTypes(ctx, bundle.TaskTypes())

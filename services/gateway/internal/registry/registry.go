@@ -132,6 +132,10 @@ type Registry struct {
 	// taking lets no bundle be compared while another one is taken in.
 	taking sync.Mutex
 
+	// declaring is held to read by who declares a queue, from asking whether its type is
+	// to have one until it is there.
+	declaring sync.RWMutex
+
 	mu     sync.Mutex
 	loaded bool
 	// loading is the first try to load, until it has ended.
@@ -142,6 +146,8 @@ type Registry struct {
 	unsaved []store.BundleRecord
 	// Task types whose queues exist with other arguments.
 	conflicts map[string]bool
+	// retiring is the task type that is being retired, empty for none.
+	retiring string
 	// Registrations that wait or are seen to.
 	registering map[registrationKey]bool
 	// Workers whose SyncRequests wait or are seen to.

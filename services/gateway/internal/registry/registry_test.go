@@ -41,6 +41,8 @@ type outage struct {
 	store.Store
 	mu  sync.Mutex
 	err error
+	// lost is what RetireType answers although it has done it.
+	lost error
 }
 
 func (o *outage) set(err error) {
@@ -67,6 +69,14 @@ func (o *outage) Bundles(ctx context.Context) ([]store.BundleRecord, error) {
 		return nil, err
 	}
 	return o.Store.Bundles(ctx)
+}
+
+func (o *outage) RetireType(ctx context.Context, r store.Retirement) error {
+	err := o.Store.RetireType(ctx, r)
+	if o.lost != nil && err == nil {
+		return o.lost
+	}
+	return err
 }
 
 func newStore(t testing.TB) *outage {

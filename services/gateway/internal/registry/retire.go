@@ -39,11 +39,14 @@ func (r *Registry) Retire(ctx context.Context, retirement store.Retirement, free
 	if b, ok := r.nextUnsaved(); ok {
 		return true, fmt.Errorf("%w: %v are not stored yet", store.ErrUnavailable, b.Services)
 	}
+	r.setRetiring(t.Name)
+	defer r.setRetiring("")
 	undo, _ := r.cfg.Catalogue.Retire(t.Name)
 	retirement.Method, retirement.Input, retirement.Output = t.GRPCMethod, string(t.Input.FullName()), string(t.Output.FullName())
 	retirement.Forget = r.namesOf(t)
 	if err := r.retire(ctx, t, retirement, free); err != nil {
 		undo()
+		r.setRetiring("")
 		r.reopen(ctx, t)
 		return true, err
 	}
@@ -52,7 +55,7 @@ func (r *Registry) Retire(ctx context.Context, retirement store.Retirement, free
 }
 
 func (r *Registry) retire(ctx context.Context, t catalogue.TaskType, retirement store.Retirement, free func(context.Context) error) error {
-	if err := r.cfg.Topology.Do(ctx, func(topology *broker.Topology) error { return topology.CloseWork(t.Name) }); err != nil {
+	if err := r.cfg.Topology.Do(ctx, func(topology *broker.Topology) error { return r.closeWork(topology, t.Name) }); err != nil {
 		return fmt.Errorf("close the queue: %w", err)
 	}
 	timer := time.NewTimer(settleRetired)
@@ -68,10 +71,33 @@ func (r *Registry) retire(ctx context.Context, t catalogue.TaskType, retirement 
 	if err := r.cfg.Topology.Do(ctx, func(topology *broker.Topology) error { return topology.DeleteWork(t.Name) }); err != nil {
 		return fmt.Errorf("delete the queue: %w", err)
 	}
-	if err := r.cfg.Store.RetireType(ctx, retirement); err != nil {
+	if err := r.cfg.Store.RetireType(ctx, retirement); err != nil && !r.isStored(ctx, retirement) {
 		return fmt.Errorf("forget the task type: %w", err)
 	}
 	return nil
+}
+
+// isStored says whether a retirement is in the store, although its answer was an error:
+// what was committed can't be undone. The store is asked until it answers, for a while.
+func (r *Registry) isStored(ctx context.Context, retirement store.Retirement) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	ticker := time.NewTicker(savePeriod)
+	defer ticker.Stop()
+	for {
+		kept, err := r.cfg.Store.Retirements(ctx)
+		if err == nil {
+			return slices.ContainsFunc(kept, func(k store.Retirement) bool {
+				return k.TaskType == retirement.TaskType && k.Time.Equal(retirement.Time.Truncate(time.Microsecond))
+			})
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			r.cfg.Logger.WarnContext(ctx, "whether a task type was retired is not known, it stays until the store answers", "type", retirement.TaskType, "error", err)
+			return false
+		}
+	}
 }
 
 // reopen has the queue of a type that stays take tasks again. If it can't now, the next

@@ -157,3 +157,75 @@ func TestTheQueueOfARetiredTypeGoes(t *testing.T) {
 	o.register(t, release(t, "v1", "A", "B"))
 	require.Contains(t, queues(t, b), queueA)
 }
+
+// Whoever had a queue in hand meanwhile does not bring it back.
+func TestNobodyDeclaresTheQueueOfARetiredType(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	o := connect(t, b, newStore(t))
+	o.start(t)
+	o.load(t.Context())
+	o.register(t, release(t, "v1", "A", "B"))
+	before := o.cfg.Catalogue.Types()
+	require.NoError(t, o.retireType(t, echoA, func(ctx context.Context) error {
+		require.ErrorIs(t, o.Redeclare(ctx, echoA), store.ErrRetired)
+		_, err := o.declareTypes(ctx, before)
+		require.NoError(t, err)
+		for _, binding := range b.Bindings(t) {
+			require.False(t, binding.Destination == o.names.Work(echoA) && binding.Source == o.names.Tasks())
+		}
+		return nil
+	}))
+	require.ErrorIs(t, o.Redeclare(t.Context(), echoA), store.ErrRetired)
+	require.NotContains(t, queues(t, b), o.names.Work(echoA))
+	_, err := b.Channel(t).QueueDelete(o.names.Work(echoB), false, false, false)
+	require.NoError(t, err)
+	require.NoError(t, o.Redeclare(t.Context(), echoB))
+	require.Contains(t, queues(t, b), o.names.Work(echoB))
+}
+
+// The store has done it, but its answer was an error.
+func TestARetirementThatIsStoredStands(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	f := newFixture(t, s)
+	f.register(t, release(t, "v1", "A", "B"))
+	s.lost = fmt.Errorf("%w: the answer was lost", store.ErrUnavailable)
+	require.NoError(t, f.retireType(t, echoA, allFree))
+	require.Equal(t, []string{echoB}, f.names())
+	require.Equal(t, []string{echoB}, restarted(t, s).names())
+}
+
+// A gateway that could not read the store lets a retired type in again; it is not
+// forgotten before the store has heard of it.
+func TestATypeThatIsNotStoredYetIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	first := newFixture(t, s)
+	first.register(t, release(t, "v1", "A", "B"))
+	require.NoError(t, first.retireType(t, echoA, allFree))
+
+	f := newFixture(t, s)
+	f.types.LetIn(f.Undisturbed)
+	s.set(fmt.Errorf("%w: locked", store.ErrUnavailable))
+	f.register(t, release(t, "v1", "A", "B"))
+	both := []string{echoA, echoB}
+	for range 2 {
+		require.NoError(t, f.types.Refresh(t.Context()))
+		require.Equal(t, both, f.names())
+	}
+	// Nothing is taken out while somebody else is let in.
+	f.taking.Lock()
+	require.NoError(t, f.types.Refresh(t.Context()))
+	f.taking.Unlock()
+	s.set(nil)
+	f.save(t.Context())
+	require.NoError(t, f.types.Refresh(t.Context()))
+	require.Equal(t, both, f.names())
+
+	require.NoError(t, first.types.Refresh(t.Context()))
+	first.register(t, release(t, "v1", "A", "B"))
+	require.NoError(t, first.retireType(t, echoA, allFree))
+	require.NoError(t, f.types.Refresh(t.Context()))
+	require.Equal(t, []string{echoB}, f.names())
+}

@@ -14,7 +14,8 @@ type Retirer interface {
 	// in Forget any more, and its override is one of nothing, with the next version and
 	// the time and reason of the retirement, unless it never had one. The retirement is
 	// kept until a bundle is put that defines r.Method. Repeating it changes nothing.
-	// Errors: ErrChanged if the override in force has another version than r.Version.
+	// Errors: ErrChanged if the override in force has another version than r.Version;
+	// ErrInUse if a message is kept of a task of the type that is for later.
 	RetireType(ctx context.Context, r Retirement) error
 
 	// Retirements returns the task types that are retired now, by name.

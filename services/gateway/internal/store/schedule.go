@@ -13,7 +13,7 @@ type Scheduler interface {
 	// Schedule keeps tasks for later, all in one transaction: the SCHEDULED event of
 	// each is applied as by Apply, and its message kept until Unschedule. Of a task
 	// that is known already nothing is done. Due at Event.ScheduleTime. Errors:
-	// ErrBadEvent.
+	// ErrBadEvent; ErrRetired if the type of one that is new is retired.
 	Schedule(ctx context.Context, tasks []Scheduled) ([]Change, error)
 
 	// TakeDue returns tasks whose time has come by now, the earliest first, at most
@@ -74,7 +74,8 @@ type Scheduler interface {
 	// f.Next, the firing one of its last, and the task is kept for later as by
 	// Schedule. ErrChanged says that the schedule has another version or Next than
 	// f says, or is gone: nothing was done. No changes with f.OnlyNew say that the task
-	// is known already, and that nothing was done. Errors: ErrBadEvent.
+	// is known already, and that nothing was done. Errors: ErrBadEvent; ErrRetired as
+	// of Schedule.
 	Fire(ctx context.Context, f Fire) ([]Change, error)
 }
 

@@ -32,6 +32,10 @@ var (
 	ErrUnavailable = errors.New("the store is unavailable")
 	// ErrChanged: somebody else has changed it meanwhile.
 	ErrChanged = errors.New("it was changed meanwhile")
+	// ErrRetired: the task type was retired, and no bundle that defines it was put since.
+	ErrRetired = errors.New("the task type is retired")
+	// ErrInUse: a task of the type waits for its time.
+	ErrInUse = errors.New("tasks of the type wait for their time")
 	// ErrBadEvent: one of the events can't be stored, and never will be. Who
 	// wants to know which one halves the batch.
 	ErrBadEvent = errors.New("an event cannot be stored")

@@ -81,3 +81,41 @@ func TestSourcesOfWhatIsInForce(t *testing.T) {
 	require.NoError(t, types.Refresh(t.Context()))
 	require.Equal(t, policy.OriginDefault, origin("at_most_once"))
 }
+
+// A worker brings a type back between two looks at the store.
+func TestATypeThatIsLetInMeanwhileStays(t *testing.T) {
+	t.Parallel()
+	known, stored := catalogue.New(), &overrides{}
+	types := New(known, stored, quiet())
+	busy := false
+	var unsaved map[string]bool
+	before := func() {}
+	types.LetIn(func(f func(map[string]bool)) bool {
+		if !busy {
+			before()
+			f(unsaved)
+		}
+		return !busy
+	})
+	has := func(want bool, why string) {
+		t.Helper()
+		require.NoError(t, types.Refresh(t.Context()))
+		_, ok := types.Type(resize)
+		require.Equal(t, want, ok, why)
+	}
+	stored.retired = []store.Retirement{{TaskType: resize, Method: "/acme.v1.ImageService/Resize", Input: "acme.v1.M", Output: "acme.v1.M", Time: time.Unix(5, 0)}}
+	before = func() {
+		register(t, known, time.Unix(1, 0), nil)
+		stored.retired = nil
+	}
+	has(true, "it was let in and stored since it was read")
+
+	before = func() {}
+	stored.retired = []store.Retirement{{TaskType: resize, Method: "/acme.v1.ImageService/Resize", Input: "acme.v1.M", Output: "acme.v1.M", Time: time.Unix(6, 0)}}
+	busy = true
+	has(true, "somebody is being let in")
+	busy, unsaved = false, map[string]bool{"/acme.v1.ImageService/Resize": true}
+	has(true, "the store has not heard of it")
+	unsaved = nil
+	has(false, "it is retired")
+}

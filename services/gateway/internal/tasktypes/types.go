@@ -83,6 +83,8 @@ type Types struct {
 	// retired has the times of the retirements that are known, by task type. Only
 	// Refresh uses it.
 	retired map[string]time.Time
+	// undisturbed is nil or what LetIn has set.
+	undisturbed func(func(unsaved map[string]bool)) bool
 }
 
 // rules are what was made of one set of declared options and one override.
@@ -99,6 +101,14 @@ type rules struct {
 // are none.
 func New(c *catalogue.Catalogue, s Store, log *slog.Logger) *Types {
 	return &Types{catalogue: c, store: s, log: log, unread: rate.Sometimes{Interval: logPeriod}}
+}
+
+// LetIn says how to take types out without workers that let them in again meanwhile;
+// call it before Run and Refresh. Undisturbed calls its function while nobody puts a
+// bundle into the catalogue, with the names of the services and methods of those that
+// the store may not have yet; or it answers false at once, to be asked again later.
+func (t *Types) LetIn(undisturbed func(f func(unsaved map[string]bool)) bool) {
+	t.undisturbed = undisturbed
 }
 
 // Run reads overrides and retirements again and again until ctx ends. While the store

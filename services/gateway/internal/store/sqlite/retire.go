@@ -18,6 +18,8 @@ ON CONFLICT (method) DO UPDATE SET reason = excluded.reason, time = excluded.tim
 
 	selectRetirements = `SELECT task_type, method, input, output, reason, time FROM retirements ORDER BY task_type`
 
+	selectRetired = `SELECT task_type FROM retirements`
+
 	deleteRetirement = `DELETE FROM retirements WHERE method = ?`
 
 	deleteDefinition = `DELETE FROM definitions WHERE name = ?`
@@ -44,6 +46,9 @@ func retireType(ctx context.Context, tx *sql.Tx, r store.Retirement) error {
 	case err != nil && !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
+	if err := noneScheduled(ctx, tx, r.TaskType); err != nil {
+		return err
+	}
 	if err := resetOverride(ctx, tx, r); err != nil {
 		return err
 	}
@@ -59,6 +64,32 @@ func retireType(ctx context.Context, tx *sql.Tx, r store.Retirement) error {
 	}
 	_, err := tx.ExecContext(ctx, upsertRetirement, r.Method, r.TaskType, r.Input, r.Output, r.Reason, r.Time.UnixMicro())
 	return err
+}
+
+// noneScheduled fails if a task for later was kept since somebody looked: from the
+// retirement on none is.
+func noneScheduled(ctx context.Context, tx *sql.Tx, taskType string) error {
+	var n int64
+	if err := tx.QueryRowContext(ctx, selectScheduledOf, taskType).Scan(&n); err != nil {
+		return err
+	}
+	if n > 0 {
+		return fmt.Errorf("%w: %d of %s", store.ErrInUse, n, taskType)
+	}
+	return nil
+}
+
+// retiredTypes are the names of the task types of which nothing is to be kept for later.
+func retiredTypes(ctx context.Context, tx *sql.Tx) (map[string]bool, error) {
+	names, err := collect(ctx, tx, scanOne[string], selectRetired)
+	if err != nil {
+		return nil, err
+	}
+	retired := make(map[string]bool, len(names))
+	for _, name := range names {
+		retired[name] = true
+	}
+	return retired, nil
 }
 
 // resetOverride keeps the version growing, so that no etag is used twice.

@@ -28,6 +28,8 @@ const (
 
 	selectMessage = `SELECT message FROM scheduled WHERE task_id = ?`
 
+	selectScheduledOf = `SELECT ifnull(sum(tasks), 0) FROM scheduled_counts WHERE type = ?`
+
 	selectScheduledCount = `SELECT ifnull(sum(tasks), 0) FROM scheduled_counts WHERE type = ? OR ? = ''`
 )
 
@@ -91,6 +93,10 @@ func (s *Store) schedule(ctx context.Context, tx *sql.Tx, tasks []store.Schedule
 	if err := b.load(stmtCtx); err != nil {
 		return nil, err
 	}
+	retired, err := retiredTypes(stmtCtx, tx)
+	if err != nil {
+		return nil, err
+	}
 	insert, err := tx.PrepareContext(stmtCtx, insertScheduled)
 	if err != nil {
 		return nil, err
@@ -100,21 +106,24 @@ func (s *Store) schedule(ctx context.Context, tx *sql.Tx, tasks []store.Schedule
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := b.schedule(stmtCtx, insert, &tasks[i]); err != nil {
+		if err := b.schedule(stmtCtx, insert, retired, &tasks[i]); err != nil {
 			return nil, fmt.Errorf("task %s: %w", tasks[i].Event.TaskID, err)
 		}
 	}
 	return b.save(stmtCtx)
 }
 
-// schedule keeps a task of which nothing is known.
-func (b *batch) schedule(ctx context.Context, insert *sql.Stmt, s *store.Scheduled) error {
+// schedule keeps a task of which nothing is known, unless its type is retired.
+func (b *batch) schedule(ctx context.Context, insert *sql.Stmt, retired map[string]bool, s *store.Scheduled) error {
 	id, err := uuid.Parse(s.Event.TaskID)
 	if err != nil {
 		return err
 	}
 	if t := b.tasks[id]; t.task.ID != "" || s.Event.Key.Run <= t.purgedRun {
 		return nil
+	}
+	if retired[s.Event.Type] {
+		return fmt.Errorf("%w: %s", store.ErrRetired, s.Event.Type)
 	}
 	if err := b.apply(ctx, s.Event); err != nil {
 		return err

@@ -106,7 +106,8 @@ func translate(ctx context.Context, what string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrBadEvent), errors.Is(err, store.ErrChanged),
-		errors.Is(err, store.ErrFeedPosition), errors.Is(err, store.ErrFeedTrimmed), errors.Is(err, store.ErrUnavailable):
+		errors.Is(err, store.ErrFeedPosition), errors.Is(err, store.ErrFeedTrimmed), errors.Is(err, store.ErrUnavailable),
+		errors.Is(err, store.ErrRetired), errors.Is(err, store.ErrInUse):
 		return fmt.Errorf("%s: %w", what, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", what, ctx.Err())

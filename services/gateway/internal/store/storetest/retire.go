@@ -16,6 +16,8 @@ var retireRules = map[string]func(*testing.T, store.Store){
 	"Retire/is refused of another version":       refusesRetirement,
 	"Retire/a repetition changes nothing":        repeatsRetirement,
 	"Retire/ends when a bundle defines the type": revivesRetired,
+	"Retire/keeps nothing for later":             schedulesNoneRetired,
+	"Retire/is refused while tasks wait":         refusesWhileScheduled,
 	"Retire/counts what has not ended":           countsUnended,
 }
 
@@ -124,4 +126,58 @@ func countsUnended(t *testing.T, s store.Store) {
 	foreign.Type = "y.v1.B.Other"
 	apply(t, s, foreign, queued(task.NewID()))
 	count(map[task.State]int64{task.StateQueued: 1, task.StateRunning: 2, task.StateDeadLettered: 1})
+}
+
+// laterOf is a task for later of the type of a retirement.
+func laterOf(r store.Retirement) store.Scheduled {
+	s := scheduled(task.NewID(), at(100))
+	s.Event.Type = r.TaskType
+	return s
+}
+
+func schedulesNoneRetired(t *testing.T, s store.Store) {
+	r := retirement("M", 5)
+	before := laterOf(r)
+	schedule(t, s, before)
+	require.NoError(t, s.Unschedule(t.Context(), []string{before.Event.TaskID}))
+	retire(t, s, r)
+	refused, other := laterOf(r), scheduled(task.NewID(), at(100))
+	_, err := s.Schedule(t.Context(), []store.Scheduled{other, refused})
+	require.ErrorIs(t, err, store.ErrRetired)
+	for _, id := range []string{refused.Event.TaskID, other.Event.TaskID} {
+		_, err = s.Task(t.Context(), id)
+		require.ErrorIs(t, err, store.ErrNotFound, "all of them, or none")
+	}
+	schedule(t, s, other)
+	// A repetition is answered by what is there.
+	changes, err := s.Schedule(t.Context(), []store.Scheduled{before})
+	require.NoError(t, err)
+	require.Empty(t, changes)
+
+	firing := store.Schedule{ID: "nightly", Version: 1, Spec: []byte("spec"), Next: at(50)}
+	require.NoError(t, s.PutSchedule(t.Context(), firing))
+	f := store.Fire{
+		ScheduleID: firing.ID, Version: 1, Was: at(50), Next: at(60), Firing: store.Firing{Time: at(50), Encoded: []byte("f")}, Task: &refused,
+	}
+	_, err = s.Fire(t.Context(), f)
+	require.ErrorIs(t, err, store.ErrRetired)
+	kept, err := s.GetSchedule(t.Context(), firing.ID)
+	require.NoError(t, err)
+	require.True(t, at(50).Equal(kept.Next))
+	require.Empty(t, kept.Firings)
+
+	put(t, s, bundle("a", 6, []string{r.Method}, "1"))
+	schedule(t, s, refused)
+}
+
+func refusesWhileScheduled(t *testing.T, s store.Store) {
+	r := retirement("M", 5)
+	b, waits := bundle("a", 1, []string{r.Method}, "1"), laterOf(r)
+	put(t, s, b)
+	schedule(t, s, waits)
+	require.ErrorIs(t, s.RetireType(t.Context(), r), store.ErrInUse)
+	requireRetired(t, s)
+	requireBundles(t, s, b)
+	require.NoError(t, s.Unschedule(t.Context(), []string{waits.Event.TaskID}))
+	retire(t, s, r)
 }
