@@ -24,8 +24,9 @@
 //     submitted: its reason is NOT_SUBMITTED, and no header had a task's id.
 //   - A durable call or a submission with an idempotency key, also after its connection
 //     was lost or its gateway stopped: it joins its task. A stream is not joined.
-//   - A submission by [Submit] that the gateway could not confirm, reason
-//     SUBMISSION_UNKNOWN: under the id that the answer has.
+//     With [CancelOnDisconnect] that task may be cancelled by then, and the call ends so.
+//   - A submission by [Submit] that the gateway could not confirm, UNAVAILABLE with
+//     reason SUBMISSION_UNKNOWN: under the id that the answer has.
 //   - [Client.Wait] and [Client.Watch] go on until the task's end or the context's.
 //
 // A call without a key whose connection was lost is not: it may have been submitted.

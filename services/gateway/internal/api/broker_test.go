@@ -53,6 +53,25 @@ func (s *brokerService) written(t testing.TB, n int) []task.Event {
 	return s.events
 }
 
+// received waits until n events at least have come.
+func (s *brokerService) received(ctx context.Context, n int) error {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for {
+		s.mu.Lock()
+		got := len(s.events)
+		s.mu.Unlock()
+		if got >= n {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // newBrokerService is a service that submits to a real broker, where nobody
 // works.
 func newBrokerService(t testing.TB) (*brokerService, store.Store, brokertest.Broker) {

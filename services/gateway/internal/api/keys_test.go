@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,13 +69,30 @@ func newKeyService(t *testing.T) (*brokerService, store.Store, brokertest.Broker
 	service, s, b := newBrokerService(t)
 	p := &recorder{Publisher: service.cfg.Publisher}
 	service.cfg.Publisher = p
+	status := &countedStatus{StatusWriter: service.cfg.Status}
+	service.cfg.Status = status
 	service.cfg.Projection = catchUp(func(ctx context.Context) error {
+		// What is confirmed may be on its way still.
+		if err := service.received(ctx, int(status.written.Load())); err != nil {
+			return err
+		}
 		service.mu.Lock()
 		defer service.mu.Unlock()
 		_, err := s.Apply(ctx, service.events)
 		return err
 	})
 	return service, s, b, p
+}
+
+// countedStatus counts the events that were written.
+type countedStatus struct {
+	StatusWriter
+	written atomic.Int64
+}
+
+func (s *countedStatus) Write(ctx context.Context, e *task.Event) (*broker.Receipt, error) {
+	s.written.Add(1)
+	return s.StatusWriter.Write(ctx, e)
 }
 
 // keyStore does with keys what a test says.
