@@ -15,10 +15,10 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
@@ -91,28 +91,45 @@ func (r *otlpReceiver) one(t testing.TB, trace []byte, name string) span {
 	return r.named(trace, name)[0]
 }
 
+// rpc waits for the spans of a call, the caller's and the gateway's.
+func (r *otlpReceiver) rpc(t testing.TB, trace []byte, method string) (client, server span) {
+	t.Helper()
+	brokertest.Eventually(t, 20*time.Second, func() bool { return len(r.named(trace, method)) == 2 })
+	both := r.named(trace, method)
+	if both[0].service != "client" {
+		return both[1], both[0]
+	}
+	return both[0], both[1]
+}
+
+// fromAll has all processes of a platform send their spans here.
+func (r *otlpReceiver) fromAll() func(*platform) {
+	return withEnv("OTEL_EXPORTER_OTLP_ENDPOINT=http://"+r.address, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_BSP_SCHEDULE_DELAY=100")
+}
+
+// tracedCaller is a connection to the gateway whose calls are traced as those of the
+// service "client", and that service's tracer.
+func tracedCaller(t testing.TB, p *platform, r *otlpReceiver) (*grpc.ClientConn, trace.Tracer) {
+	t.Helper()
+	exporter, err := otlptracegrpc.New(t.Context(), otlptracegrpc.WithEndpoint(r.address), otlptracegrpc.WithInsecure())
+	require.NoError(t, err)
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter), sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName("client"))))
+	t.Cleanup(func() { require.NoError(t, provider.Shutdown(context.Background())) })
+	return dial(t, p.address,
+		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(propagation.TraceContext{})))), provider.Tracer("test")
+}
+
 // TestTraceThroughTheBroker: one trace from the client's span through the
 // broker to the handler's.
 func TestTraceThroughTheBroker(t *testing.T) {
 	t.Parallel()
 	receiver := newOTLPReceiver(t)
-	p, _ := onVHost(t, withEnv(
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://"+receiver.address, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_BSP_SCHEDULE_DELAY=100",
-	))
+	p, _ := onVHost(t, receiver.fromAll())
 	p.startWorker(t)
 	p.awaitReady(t, typeDelay)
 
-	exporter, err := otlptracegrpc.New(t.Context(), otlptracegrpc.WithEndpoint(receiver.address), otlptracegrpc.WithInsecure())
-	require.NoError(t, err)
-	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter),
-		sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName("client"))))
-	t.Cleanup(func() { require.NoError(t, provider.Shutdown(context.Background())) })
-	conn, err := grpc.NewClient(p.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(propagation.TraceContext{}))))
-	require.NoError(t, err)
-	defer conn.Close()
-
-	ctx, root := provider.Tracer("test").Start(t.Context(), "the caller's own span")
+	conn, tracer := tracedCaller(t, p, receiver)
+	ctx, root := tracer.Start(t.Context(), "the caller's own span")
 	r, err := taskv1.NewTaskServiceClient(conn).SubmitTask(ctx, &taskv1.SubmitTaskRequest{Type: typeDelay, Payload: payload(t, delay(0))})
 	require.NoError(t, err)
 	root.End()
@@ -122,12 +139,7 @@ func TestTraceThroughTheBroker(t *testing.T) {
 	require.Equal(t, id.String(), r.Task.TraceId)
 	trace := id[:]
 	caller := receiver.one(t, trace, "the caller's own span")
-	brokertest.Eventually(t, 20*time.Second, func() bool { return len(receiver.named(trace, "warren.task.v1.TaskService/SubmitTask")) == 2 })
-	rpcs := receiver.named(trace, "warren.task.v1.TaskService/SubmitTask")
-	client, server := rpcs[0], rpcs[1]
-	if client.service != "client" {
-		client, server = server, client
-	}
+	client, server := receiver.rpc(t, trace, "warren.task.v1.TaskService/SubmitTask")
 	publish := receiver.one(t, trace, "publish warren.tasks")
 	process := receiver.one(t, trace, "process warren.work."+typeDelay)
 	handler := receiver.one(t, trace, "handler's own span")

@@ -47,18 +47,6 @@ const (
 
 func allProtocols() []Protocol { return []Protocol{0, AMQP091, AMQP10} }
 
-// String returns the protocol's common name.
-func (p Protocol) String() string {
-	switch p {
-	case AMQP091:
-		return "AMQP 0-9-1"
-	case AMQP10:
-		return "AMQP 1.0"
-	default:
-		return "other"
-	}
-}
-
 type mode int
 
 const (

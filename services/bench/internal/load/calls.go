@@ -3,10 +3,8 @@ package load
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"github.com/warrenmq/warren/services/bench/internal/noop"
@@ -18,20 +16,10 @@ import (
 func (l *Load) Calls(ctx context.Context, n int) (time.Duration, error) {
 	order := l.next(n)
 	begin := time.Now()
-	var next atomic.Int64
-	all, ctx := errgroup.WithContext(ctx)
-	for caller := range Callers {
-		conn := l.Conns[caller%len(l.Conns)]
-		all.Go(func() error {
-			for next.Add(1) <= int64(n) {
-				if _, err := call(ctx, conn, order); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	err := all.Wait()
+	err := byCallers(ctx, n, func(ctx context.Context, caller int) error {
+		_, err := call(ctx, l.Conns[caller%len(l.Conns)], order)
+		return err
+	})
 	return time.Since(begin), err
 }
 
@@ -48,28 +36,19 @@ type CallLatency struct {
 func (l *Load) CallLatencies(ctx context.Context, during time.Duration) ([]CallLatency, error) {
 	found := make([]CallLatency, max(int(during.Seconds()*Rate), 1))
 	order := l.next(len(found))
-	ticker := time.NewTicker(time.Second / Rate / 2)
-	defer ticker.Stop()
-	all, within := errgroup.WithContext(ctx)
-	for i := 0; i < 2*len(found) && within.Err() == nil; i++ {
+	err := paced(ctx, 2*len(found), time.Second/Rate/2, func(ctx context.Context, i int) (err error) {
 		pair := i / 2
 		took, conn := &found[pair].Durable, l.Conns[pair%len(l.Conns)]
 		if i%2 == 1 {
 			took, conn = &found[pair].Direct, l.Direct
 		}
-		all.Go(func() (err error) {
-			*took, err = call(within, conn, order)
-			return err
-		})
-		select {
-		case <-ticker.C:
-		case <-within.Done():
-		}
-	}
-	if err := all.Wait(); err != nil {
+		*took, err = call(ctx, conn, order)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	return found, context.Cause(ctx)
+	return found, nil
 }
 
 // call calls the method once, with a deadline as callers have one, and says how long

@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -32,24 +31,14 @@ func (l *Load) Latencies(ctx context.Context, during time.Duration) ([]Latency, 
 		return nil, err
 	}
 	found := make([]Latency, max(int(during.Seconds()*Rate), 1))
-	ticker := time.NewTicker(time.Second / Rate)
-	defer ticker.Stop()
-	all, within := errgroup.WithContext(ctx)
-	for i := 0; i < len(found) && within.Err() == nil; i++ {
-		tasks := l.Tasks[i%len(l.Tasks)]
-		all.Go(func() (err error) {
-			found[i], err = l.follow(within, tasks, request)
-			return err
-		})
-		select {
-		case <-ticker.C:
-		case <-within.Done():
-		}
-	}
-	if err := all.Wait(); err != nil {
+	err = paced(ctx, len(found), time.Second/Rate, func(ctx context.Context, i int) (err error) {
+		found[i], err = l.follow(ctx, l.Tasks[i%len(l.Tasks)], request)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	return found, context.Cause(ctx)
+	return found, nil
 }
 
 // follow submits one task and watches it from the first event on.
