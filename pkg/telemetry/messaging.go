@@ -10,13 +10,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Attributes of Warren's own.
-const (
-	attrTaskType = attribute.Key("warren.task.type")
-	attrRun      = attribute.Key("warren.task.run")
-	attrAttempt  = attribute.Key("warren.task.attempt")
-)
-
 // propagator is the format in message headers, whatever the process uses
 // elsewhere. Baggage stays behind.
 var propagator = propagation.TraceContext{}
@@ -62,7 +55,7 @@ func StartProcess(ctx context.Context, tracer trace.Tracer, m Message, headers m
 			semconv.MessagingOperationName("process"),
 			semconv.MessagingOperationTypeProcess,
 			semconv.MessagingDestinationName(m.Exchange+":"+m.TaskType+":"+m.Queue),
-			attrRun.Int(m.Run), attrAttempt.Int(m.Attempt),
+			RunKey.Int(m.Run), AttemptKey.Int(m.Attempt),
 		)...)
 	}
 	return ctx, span
@@ -74,7 +67,7 @@ func (m Message) attributes() []attribute.KeyValue {
 		semconv.MessagingMessageID(m.TaskID),
 		semconv.MessagingMessageBodySize(m.BodySize),
 		semconv.MessagingRabbitMQDestinationRoutingKey(m.TaskType),
-		attrTaskType.String(m.TaskType),
+		TaskTypeKey.String(m.TaskType),
 	}
 }
 
