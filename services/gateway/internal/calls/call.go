@@ -43,7 +43,7 @@ type call struct {
 	options  callmeta.Options
 	begin    time.Time
 
-	taskID string
+	taskID  string
 	headers headers
 }
 
