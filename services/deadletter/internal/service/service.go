@@ -8,7 +8,6 @@ import (
 	"go.opentelemetry.io/otel"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/reflection"
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
@@ -19,6 +18,7 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/api"
 	"github.com/warrenmq/warren/services/deadletter/internal/intake"
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
+	"github.com/warrenmq/warren/services/deadletter/internal/reflected"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -93,7 +93,7 @@ func (s *service) newServer() (err error) {
 		health.Check{Service: gatewayService, Works: func(ctx context.Context) error { return gatewayWorks(ctx, s.gateway) }},
 	)
 	s.health.Register(s.server)
-	reflection.Register(s.server)
+	reflected.Register(s.server, s.gateway)
 	return nil
 }
 
