@@ -15,12 +15,23 @@ import (
 
 // Scrape is what Prometheus reads of a process, once [Start] was given it. The zero
 // Scrape is ready for that.
-type Scrape struct{ registry *prometheus.Registry }
+type Scrape struct {
+	// Off: there is nowhere to read it, so that nothing is measured for it.
+	Off bool
+
+	registry *prometheus.Registry
+}
 
 // WithScrape has metrics measured for a scrape, besides what goes out over OTLP,
 // unless OTEL_SDK_DISABLED=true or OTEL_METRICS_EXPORTER=none. With
 // OTEL_METRICS_EXPORTER=prometheus they go nowhere else.
-func WithScrape(s *Scrape) Option { return func(o *options) { o.scrape = s } }
+func WithScrape(s *Scrape) Option {
+	return func(o *options) {
+		if !s.Off {
+			o.scrape = s
+		}
+	}
+}
 
 // start makes the reader. It has a registry of its own: what libraries put into
 // Prometheus' default one is not Warren's.

@@ -104,6 +104,17 @@ func TestVariablesTurnTheScrapeOff(t *testing.T) {
 	}
 }
 
+func TestAScrapeThatIsOff(t *testing.T) {
+	clean(t)
+	s := &telemetry.Scrape{Off: true}
+	flush, err := telemetry.Start(t.Context(), "warren-test", "v7", slog.New(slog.DiscardHandler), telemetry.WithScrape(s))
+	require.NoError(t, err)
+	_, measured := use(t)
+	require.False(t, measured)
+	require.Nil(t, s.Handler())
+	require.NoError(t, flush(t.Context()))
+}
+
 // Both get all, side by side.
 func TestScrapeBesideOTLP(t *testing.T) {
 	received := newReceiver()

@@ -182,16 +182,16 @@ func (g *gateway) run(ctx context.Context) error {
 		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.control.Run, g.health.Run,
 		g.types.Run, g.starts.Run, g.depth.Run, g.topology.Run,
 		retention.NewSweeper(g.store, g.cfg.Retention, g.ages, g.cfg.Logger).Run,
-		func(ctx context.Context) { g.health.ServeProbes(ctx, g.metrics) },
+		func(ctx context.Context) { g.ops().Serve(ctx, g.metrics) },
 	)
 	submitters := runAll(submitting, g.later.Run, g.schedules.Run)
 	g.cfg.Logger.Info("listening", "address", g.api.Addr().String())
-	err := rpc.Serve(ctx, g.server, g.api, g.cfg.Grace, func() {
-		g.cfg.Logger.Info("stopping: calls under way may finish", "grace", g.cfg.Grace)
-		g.health.Shutdown()
-		g.tasks.Stop()
-		close(g.stopping)
-		stopSubmitting()
+	err := rpc.Serve(ctx, g.server, g.api, rpc.Shutdown{
+		Unready: g.unready, Delay: g.cfg.ShutdownDelay, Stopping: func() {
+			g.tasks.Stop()
+			close(g.stopping)
+			stopSubmitting()
+		}, Grace: g.cfg.Grace,
 	})
 	stopSubmitting()
 	submitters.Wait()
