@@ -73,7 +73,7 @@ func newService(cfg Config, r resources) (*service, error) {
 		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.deadLetters = api.NewService(api.Config{
-		Store: kept, Replayer: s.replayer, Types: api.NewTypeCache(admin), Hub: hub, Logger: cfg.Logger,
+		Store: kept, Replayer: s.replayer, Types: api.NewTypeCache(admin), Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 	})
 	return s, s.newServer()
 }
