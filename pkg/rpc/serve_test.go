@@ -2,6 +2,9 @@ package rpc_test
 
 import (
 	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -12,6 +15,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/health"
+	"github.com/warrenmq/warren/pkg/ops"
 	"github.com/warrenmq/warren/pkg/rpc"
 )
 
@@ -178,4 +183,52 @@ func TestServeThatIsNotWantedAnyMore(t *testing.T) {
 		cancel()
 		require.NoError(t, rpc.Serve(ctx, s, l, atOnce))
 	}
+}
+
+// TestReadinessDropsWhileCallsGoOn: whoever asks is told that the process stops, for
+// as long as a call is under way.
+func TestReadinessDropsWhileCallsGoOn(t *testing.T) {
+	t.Parallel()
+	started, finish := make(chan struct{}), make(chan struct{})
+	server, _ := newServer(t, func(context.Context) error {
+		close(started)
+		<-finish
+		return nil
+	})
+	log := slog.New(slog.DiscardHandler)
+	healthy := health.New(log, "test", health.Check{Service: "a", Works: func(context.Context) error { return nil }})
+	port := ops.Config{Ready: healthy.Trouble, Logger: log}.Handler()
+	readyz := func() string {
+		w := httptest.NewRecorder()
+		port.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		return w.Body.String()
+	}
+	checking, stopChecking := context.WithCancel(t.Context())
+	checked := make(chan struct{})
+	go func() {
+		defer close(checked)
+		healthy.Run(checking)
+	}()
+	l, err := rpc.Listen(t.Context(), "listen", "127.0.0.1:0", false)
+	require.NoError(t, err)
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- rpc.Serve(ctx, server, l, rpc.Shutdown{Unready: healthy.Shutdown, Grace: time.Hour}) }()
+	require.Eventually(t, func() bool { return readyz() == "ready\n" }, patience, time.Millisecond)
+	answered := (&served{tasks: taskv1.NewTaskServiceClient(conn)}).call(t.Context())
+	receive(t, started)
+
+	stop()
+	require.Eventually(t, func() bool { return readyz() == "this test is stopping\n" }, patience, time.Millisecond)
+	require.Empty(t, answered)
+	require.Empty(t, ended)
+	close(finish)
+	require.NoError(t, receive(t, answered))
+	require.NoError(t, receive(t, ended))
+	stopChecking()
+	receive(t, checked)
 }

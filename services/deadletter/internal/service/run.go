@@ -24,7 +24,7 @@ type Config struct {
 	Broker broker.Config
 	// Listen is the address of the gRPC API.
 	Listen string
-	// MetricsListen is the address for health over HTTP; empty is nowhere.
+	// MetricsListen is the address for health and metrics over HTTP; empty is nowhere.
 	MetricsListen string
 	// Metrics is served there as /metrics; nil is not.
 	Metrics http.Handler
@@ -104,7 +104,7 @@ func (c *WebhookConfig) open(insecure bool) (*notify.Webhook, notify.Rules, erro
 type resources struct {
 	store store.Store
 	api   net.Listener
-	// metrics is nil if health is not served over HTTP.
+	// metrics is nil if nothing is served over HTTP.
 	metrics net.Listener
 	gateway *grpc.ClientConn
 	// webhook is nil if nobody is told of dead letters.

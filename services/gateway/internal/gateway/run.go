@@ -23,7 +23,7 @@ type Config struct {
 	Broker broker.Config
 	// Listen is the address of the gRPC API.
 	Listen string
-	// MetricsListen is the address for health over HTTP; empty is nowhere.
+	// MetricsListen is the address for health and metrics over HTTP; empty is nowhere.
 	MetricsListen string
 	// Metrics is served there as /metrics; nil is not.
 	Metrics http.Handler
@@ -79,7 +79,7 @@ func (c *Config) validate() error {
 type resources struct {
 	store store.Store
 	api   net.Listener
-	// metrics is nil if health is not served over HTTP.
+	// metrics is nil if nothing is served over HTTP.
 	metrics net.Listener
 }
 

@@ -37,7 +37,7 @@ type Config struct {
 	// Concurrency, Prefetch and Grace are as [worker.Config] has them.
 	Concurrency, Prefetch int
 	Grace                 time.Duration
-	// MetricsListen is the address for health over HTTP; empty is nowhere.
+	// MetricsListen is the address for health and metrics over HTTP; empty is nowhere.
 	MetricsListen string
 	// Metrics is served there as /metrics; nil is not.
 	Metrics http.Handler
@@ -69,7 +69,7 @@ type service struct {
 	watcher *watcher
 	health  *health.Health
 	broker  *broker.Connection
-	// metrics is nil if health is not served over HTTP.
+	// metrics is nil if nothing is served over HTTP.
 	metrics net.Listener
 }
 
