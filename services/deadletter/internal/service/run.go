@@ -104,7 +104,7 @@ func (c *WebhookConfig) open(insecure bool) (*notify.Webhook, notify.Rules, erro
 type resources struct {
 	store store.Store
 	api   net.Listener
-	// metrics is nil if nothing is served over HTTP.
+	// metrics is nil if health is not served over HTTP.
 	metrics net.Listener
 	gateway *grpc.ClientConn
 	// webhook is nil if nobody is told of dead letters.

@@ -79,7 +79,7 @@ func (c *Config) validate() error {
 type resources struct {
 	store store.Store
 	api   net.Listener
-	// metrics is nil if nothing is served over HTTP.
+	// metrics is nil if health is not served over HTTP.
 	metrics net.Listener
 }
 

@@ -69,7 +69,7 @@ type service struct {
 	watcher *watcher
 	health  *health.Health
 	broker  *broker.Connection
-	// metrics is nil if nothing is served over HTTP.
+	// metrics is nil if health is not served over HTTP.
 	metrics net.Listener
 }
 
