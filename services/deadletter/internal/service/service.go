@@ -73,7 +73,7 @@ func newService(cfg Config, r resources) (*service, error) {
 		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.deadLetters = api.NewService(api.Config{
-		Store: kept, Replayer: s.replayer, Types: api.NewTypeCache(admin), Hub: hub, Logger: cfg.Logger,
+		Store: kept, Replayer: s.replayer, Types: api.NewTypeCache(admin), Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 	})
 	return s, s.newServer()
 }
@@ -112,7 +112,7 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel()
 	runs := []func(context.Context){
 		s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.Run,
-		func(ctx context.Context) { s.health.ServeProbes(ctx, s.metrics) },
+		func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) },
 	}
 	if s.notifier != nil {
 		runs = append(runs, s.notifier.Run)
@@ -125,11 +125,11 @@ func (s *service) run(ctx context.Context) error {
 		})
 	}
 	s.cfg.Logger.Info("listening", "address", s.api.Addr().String())
-	err := rpc.Serve(ctx, s.server, s.api, s.cfg.Grace, func() {
-		s.cfg.Logger.Info("stopping: calls under way may finish", "grace", s.cfg.Grace)
-		s.health.Shutdown()
-		s.deadLetters.Stop()
-		close(s.stopping)
+	err := rpc.Serve(ctx, s.server, s.api, rpc.Shutdown{
+		Unready: s.unready, Delay: s.cfg.ShutdownDelay, Stopping: func() {
+			s.deadLetters.Stop()
+			close(s.stopping)
+		}, Grace: s.cfg.Grace,
 	})
 	cancel()
 	_ = below.Wait()
