@@ -117,10 +117,11 @@ func (g growth) steps(holder protoreflect.Message, what protoreflect.Descriptor,
 	if g.degree == 0 {
 		return g.constant * float64(applications(holder, fd))
 	}
-	count, size := countChunks, 0
+	count := countChunks
 	if g.perByte {
 		count = countBytes
 	}
+	var size int
 	if isField {
 		size = count.value(fd, holder.Get(fd), limit)
 	} else {

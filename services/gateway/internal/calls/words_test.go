@@ -18,7 +18,7 @@ import (
 func TestRefusedCallNamesTheCallersOwn(t *testing.T) {
 	t.Parallel()
 	const invalid, broken = taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, taskv1.ErrorReason_ERROR_REASON_PAYLOAD_INVALID
-	for field, c := range map[string]struct {
+	for name, c := range map[string]struct {
 		reason  taskv1.ErrorReason
 		want    string
 		message string
@@ -29,10 +29,10 @@ func TestRefusedCallNamesTheCallersOwn(t *testing.T) {
 		`labels["a"]`:            {invalid, `warren-labels["a"]`, `nothing was submitted: warren-labels["a"]: is wrong`},
 		"payload.items[2].name":  {broken, "items[2].name", "as it was"},
 		"payload.value":          {broken, "value", "as it was"},
-		"payload.value ":         {taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, "payload", "as it was"},
+		"whole payload.value":    {taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, "payload", "as it was"},
 		"payload":                {broken, "payload", "as it was"},
 	} {
-		refusal := rpc.Errorf(codes.InvalidArgument, c.reason, "as it was").With("a", "b").Field(strings.TrimSpace(field), "is wrong")
+		refusal := rpc.Errorf(codes.InvalidArgument, c.reason, "as it was").With("a", "b").Field(strings.TrimPrefix(name, "whole "), "is wrong")
 		conn := serve(t, &tasks{submitErr: refusal})
 		_, err := faults(conn).Fail(t.Context(), &demov1.FailRequest{})
 		require.Equal(t, codes.InvalidArgument, status.Code(err))
