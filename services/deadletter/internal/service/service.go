@@ -111,7 +111,7 @@ func (s *service) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	runs := []func(context.Context){
-		s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.Run,
+		s.storeMetrics.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.Run,
 		func(ctx context.Context) { s.health.ServeProbes(ctx, s.metrics) },
 	}
 	if s.notifier != nil {

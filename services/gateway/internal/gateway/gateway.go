@@ -179,7 +179,7 @@ func (g *gateway) run(ctx context.Context) error {
 	submitting, stopSubmitting := context.WithCancel(background)
 	defer stopSubmitting()
 	below := runAll(background,
-		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.control.Run, g.health.Run,
+		g.storeMetrics.Run, g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.control.Run, g.health.Run,
 		g.types.Run, g.starts.Run, g.depth.Run, g.topology.Run,
 		retention.NewSweeper(g.store, g.cfg.Retention, g.ages, g.cfg.Logger).Run,
 		func(ctx context.Context) { g.health.ServeProbes(ctx, g.metrics) },

@@ -47,13 +47,14 @@ func start(t *testing.T, amqpURL string) *running {
 	t.Helper()
 	rabbit := broker.Config{URLs: []string{amqpURL}, Name: "a test", Logger: quiet()}
 	require.NoError(t, rabbit.Validate())
-	s, err := openStore(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), quiet())
+	metrics := unmeasured()
+	s, err := openStore(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), metrics, quiet())
 	require.NoError(t, err)
 	l, err := rpc.Listen(t.Context(), "listen", "127.0.0.1:0", false)
 	require.NoError(t, err)
 	g, err := newGateway(Config{
 		Broker: rabbit, MaxPayloadBytes: 1 << 20, Retention: time.Hour, Grace: patience, Logger: quiet(),
-	}, resources{store: s, api: l})
+	}, resources{store: s, storeMetrics: metrics, api: l})
 	require.NoError(t, err)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
