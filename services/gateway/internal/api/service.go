@@ -86,7 +86,7 @@ type Config struct {
 	// MeterProvider is where submissions and watchers are counted; nil is otel's
 	// global one.
 	MeterProvider metric.MeterProvider
-	Logger          *slog.Logger
+	Logger        *slog.Logger
 }
 
 // TaskService implements warren.task.v1.TaskService.

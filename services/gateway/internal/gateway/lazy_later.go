@@ -150,6 +150,16 @@ func (l lazyStore) DueSchedules(ctx context.Context, now time.Time, limit int) (
 	return s.DueSchedules(ctx, now, limit)
 }
 
+// CountRetrying implements [store.Store].
+func (l lazyStore) CountRetrying(ctx context.Context) (map[string]int64, error) {
+	return ask(ctx, l, "CountRetrying", func(s store.Store) (map[string]int64, error) { return s.CountRetrying(ctx) })
+}
+
+// NextQueued implements [store.Store].
+func (l lazyStore) NextQueued(ctx context.Context, taskType, from string) (store.NextQueued, error) {
+	return ask(ctx, l, "NextQueued", func(s store.Store) (store.NextQueued, error) { return s.NextQueued(ctx, taskType, from) })
+}
+
 // Queued implements [store.Store].
 func (l lazyStore) Queued(ctx context.Context, taskType string) (retrying int64, oldest time.Time, known bool, err error) {
 	defer l.measure(ctx, "Queued", time.Now(), &err)

@@ -62,6 +62,7 @@ type Store interface {
 	Scheduler
 	Controls
 	Keys
+	Queues
 	Retirer
 
 	// Apply joins events into their tasks, in the order given and in one
