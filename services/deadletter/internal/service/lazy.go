@@ -70,6 +70,11 @@ func (s lazyStore) Count(ctx context.Context, q store.Query) (int64, error) {
 	return ask(ctx, s, "Count", func(o store.Store) (int64, error) { return o.Count(ctx, q) })
 }
 
+// CountOpen implements [store.Store].
+func (s lazyStore) CountOpen(ctx context.Context) ([]store.OpenCount, error) {
+	return ask(ctx, s, "CountOpen", func(o store.Store) ([]store.OpenCount, error) { return o.CountOpen(ctx) })
+}
+
 // Changes implements [store.Store].
 func (s lazyStore) Changes(ctx context.Context, after int64, f filter.Expr, limit int, full bool) (store.ChangePage, error) {
 	return ask(ctx, s, "Changes", func(o store.Store) (store.ChangePage, error) { return o.Changes(ctx, after, f, limit, full) })
