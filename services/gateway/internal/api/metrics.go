@@ -61,9 +61,9 @@ func (k submittedKey) attributes() []attribute.KeyValue {
 
 // answered counts a submission of a task of a type, by its answer.
 func (m *metrics) answered(ctx context.Context, taskType string, answer *taskv1.SubmitTaskResponse, err error) {
-	k := submittedKey{taskType: taskType}
-	if _, known := m.catalogue.Type(taskType); !known {
-		k.taskType = telemetry.UnknownType
+	k := submittedKey{taskType: telemetry.UnknownType}
+	if t, known := m.catalogue.Type(taskType); known {
+		k.taskType = t.Name // of which there are several spellings
 	}
 	switch {
 	case err != nil:

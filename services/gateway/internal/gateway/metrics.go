@@ -17,9 +17,9 @@ import (
 func (g *gateway) measure(known *catalogue.Catalogue) {
 	lag := g.projection.Measure(projection.MetricsConfig{
 		MeterProvider: g.cfg.MeterProvider, Queue: g.consume,
-		Known: func(taskType string) bool {
-			_, ok := known.Type(taskType)
-			return ok
+		NameOf: func(taskType string) (string, bool) {
+			t, ok := known.Type(taskType)
+			return t.Name, ok
 		},
 	})
 	queued := func(ctx context.Context) {

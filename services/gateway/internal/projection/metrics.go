@@ -15,7 +15,7 @@ import (
 // metrics count what happens to tasks, once it is in the store: an event that comes
 // again counts for nothing.
 type metrics struct {
-	known func(taskType string) bool
+	nameOf func(taskType string) (name string, known bool)
 
 	ended, attempts, retries metric.Int64Counter
 	duration, queueTime      metric.Float64Histogram
@@ -40,9 +40,9 @@ type outcomeKey struct{ taskType, outcome string }
 type MetricsConfig struct {
 	// MeterProvider is where; nil is otel's global one.
 	MeterProvider metric.MeterProvider
-	// Known says whether a task type is in the catalogue. The tasks of others are
-	// counted together.
-	Known func(taskType string) bool
+	// NameOf is a task type's name in the catalogue; false if it has none there. The
+	// tasks of such types are counted together.
+	NameOf func(taskType string) (name string, known bool)
 	// Queue asks how the status queue stands.
 	Queue Queue
 }
@@ -60,7 +60,7 @@ func newMetrics(cfg MetricsConfig) *metrics {
 		"Status events that are not in the store yet: those that the gateway holds, and one for each message in the status queue, which may have more.")
 	lagTime := m.ObservedSeconds("warren.projection.lag.time", "How old the oldest status event is that is not in the store yet; 0 if there is none.")
 	return &metrics{
-		known:    cfg.Known,
+		nameOf:   cfg.NameOf,
 		ended:    m.Counter("warren.task.ended", "{task}", "Runs of tasks that have ended, by the state that they first ended in."),
 		attempts: m.Counter("warren.task.attempts", "{attempt}", "Executions of tasks that have ended."),
 		retries:  m.Counter("warren.task.retries", "{attempt}", "Attempts after which another one was planned."),
@@ -83,8 +83,8 @@ func newMetrics(cfg MetricsConfig) *metrics {
 }
 
 func (m *metrics) label(taskType string) string {
-	if m.known(taskType) {
-		return taskType
+	if name, known := m.nameOf(taskType); known {
+		return name
 	}
 	return telemetry.UnknownType
 }
