@@ -104,7 +104,7 @@ func publishError(err error) error {
 // then end.
 func (l *line) lost() bool {
 	select {
-	case <-l.closed:
+	case <-l.closed: //nolint:errcheck // why it was closed does not matter
 		return true
 	default:
 		return false
