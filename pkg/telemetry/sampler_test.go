@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,11 +15,14 @@ func TestSamplerTakesSamplesWhileAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		taken := 0
-		var fails error
-		s := NewSampler(5*time.Second, func(context.Context) (int, error) {
-			taken++
-			return taken, fails
+		var samples atomic.Int64
+		var fails atomic.Bool
+		s := NewSampler(5*time.Second, func(context.Context) (int64, error) {
+			n := samples.Add(1)
+			if fails.Load() {
+				return 0, errors.New("no answer")
+			}
+			return n, nil
 		})
 		done := make(chan struct{})
 		go func() {
@@ -30,28 +34,28 @@ func TestSamplerTakesSamplesWhileAsked(t *testing.T) {
 			synctest.Wait()
 		}
 		advance(time.Hour)
-		require.Zero(t, taken, "nobody asks")
+		require.Zero(t, samples.Load(), "nobody asks")
 
 		_, ok := s.Last()
 		require.False(t, ok)
 		advance(time.Second)
 		last, ok := s.Last()
 		require.True(t, ok)
-		require.Equal(t, 1, last)
+		require.EqualValues(t, 1, last)
 		advance(5 * time.Second)
 		last, _ = s.Last()
-		require.Equal(t, 2, last, "one in a period")
+		require.EqualValues(t, 2, last, "one in a period")
 
-		fails = errors.New("no answer")
+		fails.Store(true)
 		advance(5 * time.Second)
 		_, ok = s.Last()
 		require.False(t, ok, "what is not known now is not shown")
-		fails = nil
+		fails.Store(false)
 
 		advance(time.Hour)
-		before := taken
+		before := samples.Load()
 		advance(time.Hour)
-		require.Equal(t, before, taken, "nobody asks any more")
+		require.Equal(t, before, samples.Load(), "nobody asks any more")
 		_, ok = s.Last()
 		require.False(t, ok, "an old sample says nothing")
 		cancel()
