@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
+	"go.opentelemetry.io/otel/metric"
 )
 
 // Limits of the wire.
@@ -37,6 +38,9 @@ type Config struct {
 	Name string
 	// Logger is where connections report; default slog's.
 	Logger *slog.Logger
+	// MeterProvider is where connections and publishes are measured; default otel's
+	// global one.
+	MeterProvider metric.MeterProvider
 }
 
 // Validate says what is wrong with the configuration and fills in defaults.

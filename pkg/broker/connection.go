@@ -23,6 +23,7 @@ type Connection struct {
 	prepare func(*Topology) error
 	users   []func(ctx context.Context, conn *amqp091.Connection) error
 	rescued []Subscription
+	meters  *meters
 
 	mu      sync.Mutex
 	conn    *amqp091.Connection
@@ -33,14 +34,14 @@ type Connection struct {
 // RabbitMQ. prepare, if not nil, declares or checks topology each time that a
 // connection was opened, before anything else uses it.
 func NewConnection(cfg Config, role string, prepare func(*Topology) error) *Connection {
-	return &Connection{cfg: cfg, role: role, prepare: prepare, changed: make(chan struct{})}
+	return &Connection{cfg: cfg, role: role, prepare: prepare, changed: make(chan struct{}), meters: newMeters(cfg.MeterProvider, role)}
 }
 
 // Run keeps the connection until ctx ends, and returns when everything that
 // used it has stopped.
 func (c *Connection) Run(ctx context.Context) {
 	log := c.cfg.Logger.With("connection", c.role)
-	supervise(ctx, log, c.cfg.URLs, c.serve)
+	supervise(ctx, log, c.meters, c.cfg.URLs, c.serve)
 }
 
 // prepareTimeout bounds what prepare does: the broker may hang in a declaration.

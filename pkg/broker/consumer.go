@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -40,6 +41,9 @@ type Subscription struct {
 	// handled all the same, one by one, with as many of their headers as would.
 	// Without it one of them ends each connection that gets it.
 	Rescue bool
+	// Held, if not nil, is how much was handed over and is not acknowledged yet: as
+	// Count has it, which must be set then.
+	Held *atomic.Int64
 }
 
 // Delivery is a message that was consumed over AMQP 0-9-1, or rescued. Its
@@ -116,7 +120,8 @@ func (s *Subscription) consume(ctx context.Context, conn *amqp091.Connection, na
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("consume %s: %w", queue, err), ch.Close())
 	}
-	ready := buffered(deliveries, s.Prefetch)
+	ready := s.buffered(deliveries)
+	defer s.forgetHeld()
 	defer closeConsumer(ch, ready)
 	for {
 		select {
@@ -152,11 +157,14 @@ func (s *Subscription) declare(conn *amqp091.Connection, names Names) (queue str
 // buffered makes a batch of what has arrived visible: amqp091-go hands
 // deliveries over one by one. It ends with the deliveries, which are read to
 // their end by whoever reads the answer.
-func buffered(deliveries <-chan amqp091.Delivery, prefetch int) <-chan amqp091.Delivery {
-	ready := make(chan amqp091.Delivery, prefetch)
+func (s *Subscription) buffered(deliveries <-chan amqp091.Delivery) <-chan amqp091.Delivery {
+	ready := make(chan amqp091.Delivery, s.Prefetch)
 	go func() {
 		defer close(ready)
 		for d := range deliveries {
+			if s.Held != nil {
+				s.Held.Add(int64(s.Count(d.Body)))
+			}
 			ready <- d
 		}
 	}()
@@ -233,5 +241,15 @@ func (s *Subscription) handle(ctx context.Context, ch *amqp091.Channel, raw []am
 	if err := ch.Ack(raw[len(raw)-1].DeliveryTag, multiple); err != nil {
 		return fmt.Errorf("acknowledge: %w", err)
 	}
+	if s.Held != nil {
+		s.Held.Add(-int64(s.count(raw)))
+	}
 	return nil
+}
+
+// forgetHeld says that nothing is held any more: it is in the queue again.
+func (s *Subscription) forgetHeld() {
+	if s.Held != nil {
+		s.Held.Store(0)
+	}
 }

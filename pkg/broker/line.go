@@ -15,6 +15,8 @@ type line struct {
 	ch *amqp091.Channel
 	// slots bounds the messages that await their confirm.
 	slots chan struct{}
+	// closed has a value, or is closed, once the channel is.
+	closed <-chan *amqp091.Error
 	// over is closed when the channel is no longer served.
 	over    chan struct{}
 	waiters sync.WaitGroup
@@ -34,6 +36,7 @@ func newLine(ch *amqp091.Channel) *line {
 		// Roomy enough for every message in flight to come back: amqp091-go drops
 		// what a full listener does not take.
 		returns:  ch.NotifyReturn(make(chan amqp091.Return, 2*maxInFlight)),
+		closed:   ch.NotifyClose(make(chan *amqp091.Error, 1)),
 		returned: map[string]struct{}{},
 	}
 }
@@ -95,6 +98,17 @@ func publishError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnknown, err)
+}
+
+// lost says whether the channel is closed. It is before the confirms that are awaited
+// then end.
+func (l *line) lost() bool {
+	select {
+	case <-l.closed: //nolint:errcheck // why it was closed does not matter
+		return true
+	default:
+		return false
+	}
 }
 
 // finish frees what a message that was confirmed held, and says whether the broker

@@ -17,6 +17,9 @@ import (
 // connection that delivered its task is gone: the broker delivers it again.
 var ErrDeliveryLost = errors.New("DELIVERY_LOST: the connection to the broker was lost, the task will be delivered again")
 
+// roleWork is what a link is for, as logs, metrics and RabbitMQ show it.
+const roleWork = "work"
+
 // linkIdle is after how much silence the peer is taken for dead.
 const linkIdle = 5 * time.Second
 
@@ -40,7 +43,7 @@ func (l *Link) Fresh() bool { return l.heard != nil && l.heard.fresh() }
 // has returned nil, or anything once ctx has ended. serve calls up when it is
 // in working order.
 func RunLinks(ctx context.Context, cfg Config, serve func(ctx context.Context, l *Link, up func()) error) {
-	supervise(ctx, cfg.Logger.With("connection", "work"), cfg.URLs, func(ctx context.Context, a address, up func()) error {
+	supervise(ctx, cfg.Logger.With("connection", roleWork), newMeters(cfg.MeterProvider, roleWork), cfg.URLs, func(ctx context.Context, a address, up func()) error {
 		l, err := dialLink(ctx, a, cfg)
 		if err != nil {
 			return err
@@ -79,7 +82,7 @@ func dialLink(ctx context.Context, a address, cfg Config) (*Link, error) {
 		HostName:     "vhost:" + a.Vhost,
 		IdleTimeout:  linkIdle,
 		WriteTimeout: linkIdle,
-		Properties:   map[string]any{"connection_name": cfg.Name + " work"},
+		Properties:   map[string]any{"connection_name": cfg.Name + " " + roleWork},
 	})
 	if err != nil {
 		_ = writer.Close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 )
@@ -18,6 +19,12 @@ var (
 	ErrUnknown = errors.New("the broker did not confirm")
 	// ErrUnroutable: no queue took the message.
 	ErrUnroutable = errors.New("no queue for the message")
+)
+
+// Why the broker has not confirmed a message, where that is known.
+var (
+	errNacked       = errors.New("the broker refused it")
+	errNotConfirmed = errors.New("the wait for its confirm has ended")
 )
 
 // Bounds of the publishes that await their confirm.
@@ -109,6 +116,9 @@ type outgoing struct {
 	sent chan sent
 	// free gives back the place in its lane, once.
 	free func()
+	// meters and began measure how long it takes.
+	meters *meters
+	began  time.Time
 }
 
 func newOutgoing(exchange, key string, mandatory bool, msg amqp091.Publishing) *outgoing {
@@ -137,7 +147,16 @@ func (p *Publisher) send(ctx context.Context, out *outgoing) error {
 }
 
 // enqueue hands a message to the sender, once its lane has room.
-func (p *Publisher) enqueue(ctx context.Context, out *outgoing) (err error) {
+func (p *Publisher) enqueue(ctx context.Context, out *outgoing) error {
+	out.meters, out.began = p.conn.meters, time.Now()
+	err := p.hand(ctx, out)
+	if err != nil {
+		out.measure(ctx, err)
+	}
+	return err
+}
+
+func (p *Publisher) hand(ctx context.Context, out *outgoing) (err error) {
 	if err := p.Ready(); err != nil {
 		return err
 	}
@@ -153,8 +172,19 @@ func (p *Publisher) enqueue(ctx context.Context, out *outgoing) (err error) {
 	}
 }
 
+// measure counts a message once it is known what has become of it.
+func (out *outgoing) measure(ctx context.Context, err error) {
+	out.meters.published(ctx, out.exchange, time.Since(out.began), err)
+}
+
 // await waits for the confirm of a message that was handed to the sender.
 func (out *outgoing) await(ctx context.Context) error {
+	err := out.confirmed(ctx)
+	out.measure(ctx, err)
+	return err
+}
+
+func (out *outgoing) confirmed(ctx context.Context) error {
 	var s sent
 	select {
 	case s = <-out.sent:
@@ -166,7 +196,7 @@ func (out *outgoing) await(ctx context.Context) error {
 		// The sender is writing it at this moment, or has just written it.
 		out.left.Store(true)
 		out.abandon()
-		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+		return fmt.Errorf("%w: %w: %w", ErrUnknown, errNotConfirmed, context.Cause(ctx))
 	}
 	if s.err != nil {
 		out.free()
@@ -176,14 +206,16 @@ func (out *outgoing) await(ctx context.Context) error {
 	case <-s.confirm.Done():
 	case <-ctx.Done():
 		s.line.abandon(out, s.confirm)
-		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+		return fmt.Errorf("%w: %w: %w", ErrUnknown, errNotConfirmed, context.Cause(ctx))
 	}
 	// The broker hands a return over before it confirms the message.
 	returned := s.line.finish(out)
 	switch {
+	case !s.confirm.Acked() && s.line.lost():
+		// A lost connection confirms as a nack does.
+		return fmt.Errorf("%w: the connection was lost", ErrUnknown)
 	case !s.confirm.Acked():
-		// A lost connection and a broker's nack look the same.
-		return fmt.Errorf("%w: the connection was lost or the broker refused", ErrUnknown)
+		return fmt.Errorf("%w: %w", ErrUnknown, errNacked)
 	case returned:
 		return fmt.Errorf("%w: exchange %s, key %s", ErrUnroutable, out.exchange, out.key)
 	}
@@ -213,37 +245,6 @@ func (p *Publisher) serve(ctx context.Context, conn *amqp091.Connection) error {
 		}
 	}
 	return nil
-}
-
-// watchBlocked follows the broker's resource alarms: on a blocked connection
-// the first publish vanishes and the next ones hang.
-func (p *Publisher) watchBlocked(conn *amqp091.Connection) (stop func()) {
-	blocked := conn.NotifyBlocked(make(chan amqp091.Blocking, 16))
-	done := make(chan struct{})
-	quit := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case b, ok := <-blocked:
-				if !ok {
-					return
-				}
-				p.update(func() {
-					if p.blocked = ""; b.Active {
-						p.blocked = "blocked: " + b.Reason
-					}
-				})
-			case <-quit:
-				return
-			}
-		}
-	}()
-	return func() {
-		close(quit)
-		<-done
-		p.update(func() { p.blocked = "" })
-	}
 }
 
 func (p *Publisher) serveChannel(ctx context.Context, conn *amqp091.Connection) error {

@@ -26,16 +26,20 @@ const (
 // ever until ctx ends or serve returns nil, which says that it is done. serve
 // calls up once it is in working order. That alone does not reset the backoff:
 // what ends each connection as soon as it is up would make for a hot loop.
-func supervise(ctx context.Context, log *slog.Logger, urls []string, serve func(ctx context.Context, a address, up func()) error) {
-	backoff := minBackoff
+func supervise(ctx context.Context, log *slog.Logger, m *meters, urls []string, serve func(ctx context.Context, a address, up func()) error) {
+	backoff, again := minBackoff, false
+	m.begin()
 	for i := rand.IntN(len(urls)); ctx.Err() == nil; i++ {
 		a, err := parseAddress(urls[i%len(urls)])
 		if err == nil {
 			var since time.Time
 			err = serve(ctx, a, func() {
 				since = time.Now()
+				m.up(again)
+				again = true
 				log.Debug("connected to the broker", "address", a.String())
 			})
+			m.down()
 			if err == nil || ctx.Err() != nil {
 				return
 			}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/genproto/googleapis/rpc/code"
 
@@ -44,12 +45,13 @@ type Notifier struct {
 	store   Store
 	webhook *Webhook
 	log     *slog.Logger
+	metrics *metrics
 	news    chan struct{}
 }
 
-// New makes a notifier.
-func New(s Store, w *Webhook, log *slog.Logger) *Notifier {
-	return &Notifier{store: s, webhook: w, log: log, news: make(chan struct{}, 1)}
+// New makes a notifier. A nil provider of meters is otel's global one.
+func New(s Store, w *Webhook, provider metric.MeterProvider, log *slog.Logger) *Notifier {
+	return &Notifier{store: s, webhook: w, log: log, metrics: newMetrics(provider), news: make(chan struct{}, 1)}
 }
 
 // Wake says that a notification was enqueued. It never blocks.
@@ -115,8 +117,10 @@ func (n *Notifier) deliver(ctx context.Context, x store.Notification) error {
 	case errors.Is(err, store.ErrUnavailable):
 		return err
 	case err != nil:
+		n.metrics.unsent(ctx)
 		return n.failed(ctx, x, err)
 	}
+	n.metrics.sent(ctx)
 	if err := n.store.NotificationSent(ctx, x.ID); err != nil {
 		return fmt.Errorf("note that a notification was sent: %w", err)
 	}

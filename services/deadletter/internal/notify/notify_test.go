@@ -111,7 +111,7 @@ func run(t *testing.T, s Store, url string) *Notifier {
 	t.Helper()
 	w, err := NewWebhook(url, secret, false)
 	require.NoError(t, err)
-	n := New(s, w, slog.New(slog.DiscardHandler))
+	n := New(s, w, nil, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -187,7 +187,7 @@ func TestNotificationIsGivenUp(t *testing.T) {
 	defer w.close()
 	for age, want := range map[time.Duration]bool{giveUp - time.Minute: false, giveUp: true} {
 		fake := &fakeStore{}
-		n := New(fake, w, slog.New(slog.DiscardHandler))
+		n := New(fake, w, nil, slog.New(slog.DiscardHandler))
 		require.NoError(t, n.deliver(t.Context(), store.Notification{ID: "x", Time: time.Now().Add(-age), Attempts: 40}))
 		require.Equal(t, want, fake.failed.GiveUp)
 		require.Contains(t, fake.failed.Error, "410")
@@ -198,11 +198,11 @@ func TestNotificationIsGivenUp(t *testing.T) {
 func TestAnUnavailableStoreIsNoFailedAttempt(t *testing.T) {
 	t.Parallel()
 	fake := &fakeStore{err: store.ErrUnavailable}
-	err := New(fake, nil, slog.New(slog.DiscardHandler)).deliver(t.Context(), store.Notification{})
+	err := New(fake, nil, nil, slog.New(slog.DiscardHandler)).deliver(t.Context(), store.Notification{})
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	require.Zero(t, fake.failed)
 	fake.err = errors.New("broken row")
-	require.NoError(t, New(fake, nil, slog.New(slog.DiscardHandler)).deliver(t.Context(), store.Notification{Time: time.Now()}))
+	require.NoError(t, New(fake, nil, nil, slog.New(slog.DiscardHandler)).deliver(t.Context(), store.Notification{Time: time.Now()}))
 	require.Contains(t, fake.failed.Error, "broken row")
 }
 

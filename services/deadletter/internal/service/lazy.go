@@ -6,19 +6,43 @@ import (
 
 	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/pkg/lazy"
+	"github.com/warrenmq/warren/pkg/sqldb"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
 // lazyStore is a store that need not be open yet: until it is, it answers that it
-// is unavailable; then it passes all on.
+// is unavailable; then it passes all on. What it is asked is measured, by the method.
 type lazyStore struct {
 	*lazy.Resource[store.Store]
+	metrics *sqldb.Metrics
 }
 
 var _ store.Store = lazyStore{}
 
+// measure is deferred by methods that neither ask nor tell.
+func (s lazyStore) measure(ctx context.Context, operation string, began time.Time, err *error) {
+	s.metrics.Done(ctx, operation, began, *err)
+}
+
+// ask is [lazy.Ask], measured.
+func ask[T any](ctx context.Context, s lazyStore, operation string, f func(store.Store) (T, error)) (T, error) {
+	began := time.Now()
+	answer, err := lazy.Ask(s.Resource, f)
+	s.metrics.Done(ctx, operation, began, err)
+	return answer, err
+}
+
+// tell is [lazy.Tell], measured.
+func tell(ctx context.Context, s lazyStore, operation string, f func(store.Store) error) error {
+	began := time.Now()
+	err := lazy.Tell(s.Resource, f)
+	s.metrics.Done(ctx, operation, began, err)
+	return err
+}
+
 // BeginReplay implements [store.Store].
-func (s lazyStore) BeginReplay(ctx context.Context, r store.ReplayRequest) (store.DeadLetter, store.Intent, error) {
+func (s lazyStore) BeginReplay(ctx context.Context, r store.ReplayRequest) (_ store.DeadLetter, _ store.Intent, err error) {
+	defer s.measure(ctx, "BeginReplay", time.Now(), &err)
 	opened, err := s.Resource.Get()
 	if err != nil {
 		return store.DeadLetter{}, store.Intent{}, err
@@ -28,105 +52,110 @@ func (s lazyStore) BeginReplay(ctx context.Context, r store.ReplayRequest) (stor
 
 // Put implements [store.Store].
 func (s lazyStore) Put(ctx context.Context, arrivals []store.Arrival) ([]store.Change, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) ([]store.Change, error) { return o.Put(ctx, arrivals) })
+	return ask(ctx, s, "Put", func(o store.Store) ([]store.Change, error) { return o.Put(ctx, arrivals) })
 }
 
 // Get implements [store.Store].
 func (s lazyStore) Get(ctx context.Context, id string, full bool) (store.DeadLetter, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (store.DeadLetter, error) { return o.Get(ctx, id, full) })
+	return ask(ctx, s, "Get", func(o store.Store) (store.DeadLetter, error) { return o.Get(ctx, id, full) })
 }
 
 // List implements [store.Store].
 func (s lazyStore) List(ctx context.Context, q store.Query) (store.Page, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (store.Page, error) { return o.List(ctx, q) })
+	return ask(ctx, s, "List", func(o store.Store) (store.Page, error) { return o.List(ctx, q) })
 }
 
 // Count implements [store.Store].
 func (s lazyStore) Count(ctx context.Context, q store.Query) (int64, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (int64, error) { return o.Count(ctx, q) })
+	return ask(ctx, s, "Count", func(o store.Store) (int64, error) { return o.Count(ctx, q) })
+}
+
+// CountOpen implements [store.Store].
+func (s lazyStore) CountOpen(ctx context.Context) ([]store.OpenCount, error) {
+	return ask(ctx, s, "CountOpen", func(o store.Store) ([]store.OpenCount, error) { return o.CountOpen(ctx) })
 }
 
 // Changes implements [store.Store].
 func (s lazyStore) Changes(ctx context.Context, after int64, f filter.Expr, limit int, full bool) (store.ChangePage, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (store.ChangePage, error) { return o.Changes(ctx, after, f, limit, full) })
+	return ask(ctx, s, "Changes", func(o store.Store) (store.ChangePage, error) { return o.Changes(ctx, after, f, limit, full) })
 }
 
 // LatestChange implements [store.Store].
 func (s lazyStore) LatestChange(ctx context.Context) (int64, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (int64, error) { return o.LatestChange(ctx) })
+	return ask(ctx, s, "LatestChange", func(o store.Store) (int64, error) { return o.LatestChange(ctx) })
 }
 
 // ResolveNow implements [store.Store].
 func (s lazyStore) ResolveNow(ctx context.Context, r store.ResolveRequest) (store.DeadLetter, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (store.DeadLetter, error) { return o.ResolveNow(ctx, r) })
+	return ask(ctx, s, "ResolveNow", func(o store.Store) (store.DeadLetter, error) { return o.ResolveNow(ctx, r) })
 }
 
 // Discard implements [store.Store].
 func (s lazyStore) Discard(ctx context.Context, r store.DiscardRequest) (store.DeadLetter, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (store.DeadLetter, error) { return o.Discard(ctx, r) })
+	return ask(ctx, s, "Discard", func(o store.Store) (store.DeadLetter, error) { return o.Discard(ctx, r) })
 }
 
 // Intents implements [store.Store].
 func (s lazyStore) Intents(ctx context.Context, state store.IntentState, after int64, limit int) ([]store.Intent, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) ([]store.Intent, error) { return o.Intents(ctx, state, after, limit) })
+	return ask(ctx, s, "Intents", func(o store.Store) ([]store.Intent, error) { return o.Intents(ctx, state, after, limit) })
 }
 
 // MarkPublishing implements [store.Store].
 func (s lazyStore) MarkPublishing(ctx context.Context, intentID string) (store.Intent, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (store.Intent, error) { return o.MarkPublishing(ctx, intentID) })
+	return ask(ctx, s, "MarkPublishing", func(o store.Store) (store.Intent, error) { return o.MarkPublishing(ctx, intentID) })
 }
 
 // MarkUnroutable implements [store.Store].
 func (s lazyStore) MarkUnroutable(ctx context.Context, intentID string) error {
-	return lazy.Tell(s.Resource, func(o store.Store) error { return o.MarkUnroutable(ctx, intentID) })
+	return tell(ctx, s, "MarkUnroutable", func(o store.Store) error { return o.MarkUnroutable(ctx, intentID) })
 }
 
 // MarkPublished implements [store.Store].
 func (s lazyStore) MarkPublished(ctx context.Context, intentID string) error {
-	return lazy.Tell(s.Resource, func(o store.Store) error { return o.MarkPublished(ctx, intentID) })
+	return tell(ctx, s, "MarkPublished", func(o store.Store) error { return o.MarkPublished(ctx, intentID) })
 }
 
 // Resolve implements [store.Store].
 func (s lazyStore) Resolve(ctx context.Context, id string, run int, outcome store.Outcome) (bool, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) (bool, error) { return o.Resolve(ctx, id, run, outcome) })
+	return ask(ctx, s, "Resolve", func(o store.Store) (bool, error) { return o.Resolve(ctx, id, run, outcome) })
 }
 
 // Audit implements [store.Store].
 func (s lazyStore) Audit(ctx context.Context, id string) ([]store.AuditEntry, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) ([]store.AuditEntry, error) { return o.Audit(ctx, id) })
+	return ask(ctx, s, "Audit", func(o store.Store) ([]store.AuditEntry, error) { return o.Audit(ctx, id) })
 }
 
 // DueNotifications implements [store.Store].
 func (s lazyStore) DueNotifications(ctx context.Context, now time.Time, limit int) ([]store.Notification, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) ([]store.Notification, error) { return o.DueNotifications(ctx, now, limit) })
+	return ask(ctx, s, "DueNotifications", func(o store.Store) ([]store.Notification, error) { return o.DueNotifications(ctx, now, limit) })
 }
 
 // NotificationSent implements [store.Store].
 func (s lazyStore) NotificationSent(ctx context.Context, id string) error {
-	return lazy.Tell(s.Resource, func(o store.Store) error { return o.NotificationSent(ctx, id) })
+	return tell(ctx, s, "NotificationSent", func(o store.Store) error { return o.NotificationSent(ctx, id) })
 }
 
 // NotificationFailed implements [store.Store].
 func (s lazyStore) NotificationFailed(ctx context.Context, id string, f store.NotificationFailure) error {
-	return lazy.Tell(s.Resource, func(o store.Store) error { return o.NotificationFailed(ctx, id, f) })
+	return tell(ctx, s, "NotificationFailed", func(o store.Store) error { return o.NotificationFailed(ctx, id, f) })
 }
 
 // Check implements [store.Store].
 func (s lazyStore) Check(ctx context.Context) error {
-	return lazy.Tell(s.Resource, func(o store.Store) error { return o.Check(ctx) })
+	return tell(ctx, s, "Check", func(o store.Store) error { return o.Check(ctx) })
 }
 
 // Hold implements [store.Store].
 func (s lazyStore) Hold(ctx context.Context, held []store.Held) error {
-	return lazy.Tell(s.Resource, func(o store.Store) error { return o.Hold(ctx, held) })
+	return tell(ctx, s, "Hold", func(o store.Store) error { return o.Hold(ctx, held) })
 }
 
 // Held implements [store.Store].
 func (s lazyStore) Held(ctx context.Context, after int64, limit int) ([]store.Held, error) {
-	return lazy.Ask(s.Resource, func(o store.Store) ([]store.Held, error) { return o.Held(ctx, after, limit) })
+	return ask(ctx, s, "Held", func(o store.Store) ([]store.Held, error) { return o.Held(ctx, after, limit) })
 }
 
 // Unhold implements [store.Store].
 func (s lazyStore) Unhold(ctx context.Context, keys []string) error {
-	return lazy.Tell(s.Resource, func(o store.Store) error { return o.Unhold(ctx, keys) })
+	return tell(ctx, s, "Unhold", func(o store.Store) error { return o.Unhold(ctx, keys) })
 }

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/warrenmq/warren/pkg/lazy"
+	"github.com/warrenmq/warren/pkg/sqldb"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 	"github.com/warrenmq/warren/services/deadletter/internal/store/sqlite"
@@ -31,7 +33,7 @@ func lazily(t *testing.T, open func(context.Context) (store.Store, error)) lazyS
 	r, err := lazy.Open(t.Context(), slog.New(slog.DiscardHandler), "the store", store.ErrUnavailable, open)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
-	return lazyStore{r}
+	return lazyStore{r, sqldb.NewMetrics(noop.NewMeterProvider(), "deadletter", "", storeProblem)}
 }
 
 func TestPassesAllOnOnceOpen(t *testing.T) {

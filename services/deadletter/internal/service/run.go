@@ -10,10 +10,12 @@ import (
 	"os"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/sqldb"
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -43,6 +45,8 @@ type Config struct {
 	// Grace is for calls under way when the service stops.
 	Grace  time.Duration
 	Logger *slog.Logger
+	// MeterProvider is where all of it is measured; nil is otel's global one.
+	MeterProvider metric.MeterProvider
 }
 
 // WebhookConfig says who is told of which dead letters.
@@ -59,6 +63,9 @@ type WebhookConfig struct {
 // configuration, or with a port, is an error at once; what it needs and is not
 // there yet is waited for.
 func Run(ctx context.Context, cfg Config) error {
+	if cfg.Broker.MeterProvider == nil {
+		cfg.Broker.MeterProvider = cfg.MeterProvider
+	}
 	if err := cfg.Broker.Validate(); err != nil {
 		return fmt.Errorf("configure the broker: %w", err)
 	}
@@ -102,8 +109,9 @@ func (c *WebhookConfig) open(insecure bool) (*notify.Webhook, notify.Rules, erro
 
 // resources are what a service holds of its machine.
 type resources struct {
-	store store.Store
-	api   net.Listener
+	store        store.Store
+	storeMetrics *sqldb.Metrics
+	api          net.Listener
 	// metrics is nil if health is not served over HTTP.
 	metrics net.Listener
 	gateway *grpc.ClientConn
@@ -127,7 +135,8 @@ func (r *resources) open(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 	}
-	r.store, err = openStore(ctx, cfg.StoreURL, cfg.Logger)
+	r.storeMetrics = sqldb.NewMetrics(cfg.MeterProvider, "deadletter", cfg.StoreURL, storeProblem)
+	r.store, err = openStore(ctx, cfg.StoreURL, r.storeMetrics, cfg.Logger)
 	return err
 }
 

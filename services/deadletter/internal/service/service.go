@@ -43,6 +43,7 @@ type service struct {
 	// notifier is nil if nobody is told of dead letters.
 	notifier    *notify.Notifier
 	deadLetters *api.Service
+	measured    *metrics
 	server      *grpc.Server
 	health      *health.Health
 	// stopping is closed when what would go on for ever is to end.
@@ -53,15 +54,17 @@ type service struct {
 func newService(cfg Config, r resources) (*service, error) {
 	s := &service{cfg: cfg, resources: r, stopping: make(chan struct{})}
 	names, hub := cfg.Broker.Names(), api.NewHub()
-	kept := signalStore{r.store, hub.Wake}
 	tasks, admin := taskv1.NewTaskServiceClient(r.gateway), adminv1.NewAdminServiceClient(r.gateway)
+	types := api.NewTypeCache(admin)
+	s.measured = newMetrics(cfg.MeterProvider, r.store, func(ctx context.Context, taskType string) bool { return types.Input(ctx, taskType) != "" })
+	kept := signalStore{r.store, hub.Wake, s.measured}
 	s.consume = broker.NewConnection(cfg.Broker, "consume", nil)
 	s.publish = broker.NewConnection(cfg.Broker, "publish", (*broker.Topology).CheckShared)
 	s.publisher = broker.NewPublisher(s.publish)
 	s.status = broker.NewStatusWriter(s.publisher)
 	told, notified := func(*store.Arrival) bool { return false }, func() {}
 	if r.webhook != nil {
-		s.notifier = notify.New(kept, r.webhook, cfg.Logger)
+		s.notifier = notify.New(kept, r.webhook, cfg.MeterProvider, cfg.Logger)
 		told, notified = r.rules.Match, s.notifier.Wake
 	}
 	s.intake = intake.New(intake.Config{
@@ -73,7 +76,7 @@ func newService(cfg Config, r resources) (*service, error) {
 		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.deadLetters = api.NewService(api.Config{
-		Store: kept, Replayer: s.replayer, Types: api.NewTypeCache(admin), Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
+		Store: kept, Replayer: s.replayer, Types: types, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 	})
 	return s, s.newServer()
 }
@@ -111,7 +114,7 @@ func (s *service) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	runs := []func(context.Context){
-		s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.Run,
+		s.storeMetrics.Run, s.measured.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.Run,
 		func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) },
 	}
 	if s.notifier != nil {

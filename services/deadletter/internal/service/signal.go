@@ -6,11 +6,13 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
-// signalStore wakes those who wait for changes after each commit of one.
+// signalStore wakes those who wait for changes after each commit of one, and has what
+// was committed counted.
 type signalStore struct {
 	store.Store
 
 	changed func()
+	metrics *metrics
 }
 
 func (s signalStore) after(err error) {
@@ -23,6 +25,7 @@ func (s signalStore) after(err error) {
 func (s signalStore) Put(ctx context.Context, arrivals []store.Arrival) ([]store.Change, error) {
 	changes, err := s.Store.Put(ctx, arrivals)
 	s.after(err)
+	s.metrics.arrived(arrivals, changes)
 	return changes, err
 }
 
@@ -51,5 +54,8 @@ func (s signalStore) Discard(ctx context.Context, r store.DiscardRequest) (store
 func (s signalStore) Resolve(ctx context.Context, id string, run int, outcome store.Outcome) (bool, error) {
 	resolved, err := s.Store.Resolve(ctx, id, run, outcome)
 	s.after(err)
+	if resolved && err == nil {
+		s.metrics.replayed(outcome, 1)
+	}
 	return resolved, err
 }

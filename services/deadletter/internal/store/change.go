@@ -29,6 +29,8 @@ type Change struct {
 	Run int
 	// Notified: a notification was enqueued.
 	Notified bool
+	// ReplaysEnded is how many replays the arrival has ended.
+	ReplaysEnded int
 }
 
 // Notification is a message about a dead letter that is to be sent.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/warrenmq/warren/pkg/filter"
+	"github.com/warrenmq/warren/pkg/task"
 )
 
 // What a store answers when it can't do as it was asked. Any other error is
@@ -108,6 +109,10 @@ type Store interface {
 	// Count says how many dead letters a query selects, After, Limit, OldestFirst
 	// and Full aside. Errors: ErrUnavailable, the context's.
 	Count(ctx context.Context, q Query) (int64, error)
+
+	// CountOpen counts the OPEN dead letters. Those of messages that are no tasks are
+	// counted under no type. Errors: ErrUnavailable, the context's.
+	CountOpen(ctx context.Context) ([]OpenCount, error)
 
 	// Changes returns the dead letters that changed after a place in the sequence
 	// of all changes, as they are now and in the order of their last change: those
@@ -221,6 +226,16 @@ type Query struct {
 	// Full selects everything. Such a page has at least one dead letter, and ends
 	// where the next one would exceed MaxPageBytes in all.
 	Full bool
+}
+
+// OpenCount is how many OPEN dead letters a task type has of a cause.
+type OpenCount struct {
+	// Type is empty for messages that are no tasks.
+	Type  string
+	Cause task.Cause
+	Count int64
+	// Oldest is when the first of them died.
+	Oldest time.Time
 }
 
 // Page is a page of dead letters.

@@ -29,7 +29,9 @@ func (s *TaskService) BatchSubmitTasks(ctx context.Context, r *taskv1.BatchSubmi
 	}
 	b := s.submitBatch(ctx, call, r.Requests)
 	noteFirst(ctx, b.subs)
-	return &taskv1.BatchSubmitTasksResponse{Results: b.finish()}, nil
+	results := b.finish()
+	s.metrics.batchAnswered(ctx, r.Requests, results)
+	return &taskv1.BatchSubmitTasksResponse{Results: results}, nil
 }
 
 // submitBatch submits what is asked for, each by itself.

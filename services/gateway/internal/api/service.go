@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
@@ -82,15 +83,19 @@ type Config struct {
 	// MaxPayloadBytes bounds a payload.
 	MaxPayloadBytes int
 	TracerProvider  trace.TracerProvider
-	Logger          *slog.Logger
+	// MeterProvider is where submissions and watchers are counted; nil is otel's
+	// global one.
+	MeterProvider metric.MeterProvider
+	Logger        *slog.Logger
 }
 
 // TaskService implements warren.task.v1.TaskService.
 type TaskService struct {
 	taskv1.UnimplementedTaskServiceServer
 
-	cfg    Config
-	tracer trace.Tracer
+	cfg     Config
+	tracer  trace.Tracer
+	metrics *metrics
 	// redeclaring has one call of Redeclare for all who miss the same queue.
 	redeclaring singleflight.Group
 	keys        *keyDesk
@@ -106,7 +111,7 @@ func NewTaskService(cfg Config) *TaskService {
 		cfg.Clock = time.Now
 	}
 	s := &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), stopping: make(chan struct{}), intake: semaphore.NewWeighted(maxIntakeBytes)}
-	s.keys = newKeyDesk(&s.cfg)
+	s.keys, s.metrics = newKeyDesk(&s.cfg), newMetrics(&s.cfg)
 	return s
 }
 

@@ -59,7 +59,9 @@ func (s *TaskService) submitReceived(ctx context.Context, c call, received []rec
 	if !out.noted {
 		out.noted = noteFirst(ctx, b.subs)
 	}
-	return b.finish()
+	results := b.finish()
+	s.metrics.batchAnswered(ctx, requests, results)
+	return results
 }
 
 // answers are sent in the order of the requests.

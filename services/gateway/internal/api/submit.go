@@ -28,6 +28,12 @@ func (s *TaskService) SubmitTask(ctx context.Context, r *taskv1.SubmitTaskReques
 
 // submitOne submits one task, which edit may change before.
 func (s *TaskService) submitOne(ctx context.Context, r *taskv1.SubmitTaskRequest, edit func(*submission)) (*taskv1.SubmitTaskResponse, error) {
+	answer, err := s.trySubmit(ctx, r, edit)
+	s.metrics.answered(ctx, r.Type, answer, err)
+	return answer, err
+}
+
+func (s *TaskService) trySubmit(ctx context.Context, r *taskv1.SubmitTaskRequest, edit func(*submission)) (*taskv1.SubmitTaskResponse, error) {
 	call, err := newCall(ctx)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ func (s *TaskService) WatchTask(r *taskv1.WatchTaskRequest, stream grpc.ServerSt
 	ctx := stream.Context()
 	sub := s.cfg.Hub.Subscribe(strings.ToLower(r.TaskId))
 	defer sub.Close()
+	defer s.metrics.watching(ctx)()
 	w := &watcher{s: s, view: r.View, send: stream.Send}
 	if err := w.begin(ctx, r); err != nil {
 		return err

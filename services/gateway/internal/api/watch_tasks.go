@@ -36,6 +36,7 @@ func (s *TaskService) WatchTasks(r *taskv1.WatchTasksRequest, stream grpc.Server
 	}
 	sub := s.cfg.Hub.SubscribeAll()
 	defer sub.Close()
+	defer s.metrics.watching(ctx)()
 	w := &feedWatcher{s: s, filter: f, view: r.View, send: stream.Send}
 	if err := w.begin(ctx, r.ResumeToken); err != nil {
 		return err

@@ -34,7 +34,7 @@ func (c *Control) Cancel(ctx context.Context, taskIDs []string, reason string) (
 	c.mu.Unlock()
 	for i := range answers {
 		if answers[i].Changed {
-			c.cfg.Projection.Wake(answers[i].Task.ID)
+			c.cfg.Projection.Cancelled(ctx, &answers[i].Task)
 		}
 	}
 	// They are on record, whatever becomes of the call.

@@ -57,7 +57,7 @@ type Topology interface {
 type Projection interface {
 	CatchUpWithin(ctx context.Context, d time.Duration) error
 	Apply(ctx context.Context, events []task.Event) error
-	Wake(taskID string)
+	Cancelled(ctx context.Context, t *task.Task)
 }
 
 // Config is what control needs.

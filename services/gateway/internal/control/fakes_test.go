@@ -451,10 +451,10 @@ func (b *bench) Apply(_ context.Context, events []task.Event) error {
 	return nil
 }
 
-func (b *bench) Wake(id string) {
+func (b *bench) Cancelled(_ context.Context, t *task.Task) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.woken = append(b.woken, id)
+	b.woken = append(b.woken, t.ID)
 }
 
 // cancel cancels tasks.

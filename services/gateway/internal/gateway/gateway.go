@@ -66,6 +66,8 @@ type gateway struct {
 	clock  func() time.Time
 	server *grpc.Server
 	health *health.Health
+	// measures tell of what is measured, for as long as they run.
+	measures []func(context.Context)
 	// stopping is closed when what would go on for ever is to end.
 	stopping chan struct{}
 }
@@ -83,6 +85,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	g.types = tasktypes.New(known, g.store, cfg.Logger)
 	g.depth = depth.New(g.types, g.consume)
 	g.projection = projection.New(g.store, hub, g.publisher, g.status, cfg.Logger)
+	g.measure(known)
 	g.starts = starts.NewIssuer(starts.Config{
 		GatewayID: id, Projection: g.projection, Store: g.store, Controller: g.publisher, Logger: cfg.Logger,
 	})
@@ -102,7 +105,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 		Names: names, Catalogue: known, CatalogueLoaded: g.registry.Loaded, Types: g.types, Depth: g.depth, Publisher: g.publisher, Status: g.status,
 		Store: g.store, Hub: hub, Projection: g.projection, Control: g.control, Fleet: g.control, Queues: g.queues,
 		Redeclare: g.registry.Redeclare, Later: g.wakeLater, Clock: g.clock,
-		MaxPayloadBytes: cfg.MaxPayloadBytes, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
+		MaxPayloadBytes: cfg.MaxPayloadBytes, TracerProvider: otel.GetTracerProvider(), MeterProvider: cfg.MeterProvider, Logger: cfg.Logger,
 	})
 	g.makeLater(hub)
 	if err := g.makeChecker(known); err != nil {
@@ -141,6 +144,7 @@ func (g *gateway) makeChecker(known *catalogue.Catalogue) error {
 	var err error
 	if g.topology, err = topology.New(topology.Config{
 		Broker: g.cfg.Broker, Conn: g.consume, Management: g.management, Catalogue: known, Declare: g.registry.Declare, Logger: g.cfg.Logger,
+		MeterProvider: g.cfg.MeterProvider,
 	}); err != nil {
 		return fmt.Errorf("make the checker of the topology: %w", err)
 	}
@@ -182,6 +186,7 @@ func (g *gateway) run(ctx context.Context) error {
 		retention.NewSweeper(g.store, g.cfg.Retention, g.ages, g.cfg.Logger).Run,
 		func(ctx context.Context) { g.ops().Serve(ctx, g.metrics) },
 	)
+	measuring := runAll(background, g.measures...)
 	submitters := runAll(submitting, g.later.Run, g.schedules.Run)
 	g.cfg.Logger.Info("listening", "address", g.api.Addr().String())
 	err := rpc.Serve(ctx, g.server, g.api, rpc.Shutdown{
@@ -195,6 +200,7 @@ func (g *gateway) run(ctx context.Context) error {
 	submitters.Wait()
 	cancel()
 	below.Wait()
+	measuring.Wait()
 	return err
 }
 

@@ -21,7 +21,9 @@ import (
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/health"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/sqldb"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry/metrictest"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -45,15 +47,22 @@ type running struct {
 
 func start(t *testing.T, amqpURL string) *running {
 	t.Helper()
-	rabbit := broker.Config{URLs: []string{amqpURL}, Name: "a test", Logger: quiet()}
+	return startMeasured(t, amqpURL, metrictest.New())
+}
+
+func startMeasured(t *testing.T, amqpURL string, measured *metrictest.Metrics) *running {
+	t.Helper()
+	rabbit := broker.Config{URLs: []string{amqpURL}, Name: "a test", Logger: quiet(), MeterProvider: measured.Provider()}
 	require.NoError(t, rabbit.Validate())
-	s, err := openStore(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), quiet())
+	url := "sqlite:" + filepath.Join(t.TempDir(), "store.db")
+	metrics := sqldb.NewMetrics(measured.Provider(), "gateway", url, storeProblem)
+	s, err := openStore(t.Context(), url, metrics, quiet())
 	require.NoError(t, err)
 	l, err := rpc.Listen(t.Context(), "listen", "127.0.0.1:0", false)
 	require.NoError(t, err)
 	g, err := newGateway(Config{
-		Broker: rabbit, MaxPayloadBytes: 1 << 20, Retention: time.Hour, Grace: patience, Logger: quiet(),
-	}, resources{store: s, api: l})
+		Broker: rabbit, MaxPayloadBytes: 1 << 20, Retention: time.Hour, Grace: patience, Logger: quiet(), MeterProvider: measured.Provider(),
+	}, resources{store: s, storeMetrics: metrics, api: l})
 	require.NoError(t, err)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)

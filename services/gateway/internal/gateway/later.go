@@ -18,6 +18,7 @@ func (g *gateway) makeLater(hub *watch.Hub) {
 	})
 	g.schedules = schedules.New(schedules.Config{
 		Store: g.store, Maker: g.tasks, Changed: hub.Wake, Later: g.later.Wake, Clock: g.clock, Logger: g.cfg.Logger,
+		MeterProvider: g.cfg.MeterProvider,
 	})
 }
 

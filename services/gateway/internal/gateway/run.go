@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/sqldb"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -44,6 +47,8 @@ type Config struct {
 	// Grace is for calls under way when the gateway stops.
 	Grace  time.Duration
 	Logger *slog.Logger
+	// MeterProvider is where all of it is measured; nil is otel's global one.
+	MeterProvider metric.MeterProvider
 }
 
 // Run runs a gateway until ctx ends. What is wrong with its configuration, or
@@ -69,6 +74,9 @@ func (c *Config) validate() error {
 	if n := c.MaxPayloadBytes; n < 1 || n > MaxPayloadLimit {
 		return fmt.Errorf("--max-payload-bytes %d: must be from 1 to %d (12 MiB)", n, MaxPayloadLimit)
 	}
+	if c.Broker.MeterProvider == nil {
+		c.Broker.MeterProvider = c.MeterProvider
+	}
 	if err := c.Broker.Validate(); err != nil {
 		return fmt.Errorf("configure the broker: %w", err)
 	}
@@ -77,8 +85,9 @@ func (c *Config) validate() error {
 
 // resources are what a gateway holds of its machine.
 type resources struct {
-	store store.Store
-	api   net.Listener
+	store        store.Store
+	storeMetrics *sqldb.Metrics
+	api          net.Listener
 	// metrics is nil if health is not served over HTTP.
 	metrics net.Listener
 }
@@ -92,7 +101,8 @@ func (r *resources) open(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 	}
-	r.store, err = openStore(ctx, cfg.StoreURL, cfg.Logger)
+	r.storeMetrics = sqldb.NewMetrics(cfg.MeterProvider, "gateway", cfg.StoreURL, storeProblem)
+	r.store, err = openStore(ctx, cfg.StoreURL, r.storeMetrics, cfg.Logger)
 	return err
 }
 

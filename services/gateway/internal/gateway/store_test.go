@@ -11,15 +11,22 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/sqldb"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
+// unmeasured are metrics of a store that nobody reads.
+func unmeasured() *sqldb.Metrics {
+	return sqldb.NewMetrics(noop.NewMeterProvider(), "gateway", "", storeProblem)
+}
+
 func TestOpenStore(t *testing.T) {
 	t.Parallel()
-	s, err := openStore(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), quiet())
+	s, err := openStore(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), unmeasured(), quiet())
 	require.NoError(t, err)
 	// It goes on in the background if it takes longer than a moment.
 	brokertest.Eventually(t, 20*time.Second, func() error { return s.Check(t.Context()) })
@@ -33,7 +40,7 @@ func TestOpenStoreRefusesWhatIsNoStore(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("not a database", 100)), 0o600))
 	for _, url := range []string{"", "store.db", "mysql:x", "sqlite:", "sqlite:" + file, "sqlite:" + filepath.Join(file, "store.db")} {
 		out := &logged{lines: make(chan struct{}, 1)}
-		_, err := openStore(t.Context(), url, slog.New(slog.NewTextHandler(out, nil)))
+		_, err := openStore(t.Context(), url, unmeasured(), slog.New(slog.NewTextHandler(out, nil)))
 		require.ErrorContains(t, err, "open the store", "%q", url)
 		require.Empty(t, out.String(), "it is said once")
 	}
@@ -75,7 +82,7 @@ func TestStoreIsOpenedInTheBackground(t *testing.T) {
 	t.Parallel()
 	url, unblock := blocked(t)
 	out := &logged{lines: make(chan struct{}, 1)}
-	s, err := openStore(t.Context(), url, slog.New(slog.NewTextHandler(out, nil)))
+	s, err := openStore(t.Context(), url, unmeasured(), slog.New(slog.NewTextHandler(out, nil)))
 	require.NoError(t, err)
 	for name, ask := range map[string]func() error{
 		"apply":      func() error { _, err := s.Apply(t.Context(), nil); return err },
@@ -113,7 +120,7 @@ func TestStoreIsOpenedInTheBackground(t *testing.T) {
 func TestCloseEndsTheWaitForTheStore(t *testing.T) {
 	t.Parallel()
 	url, _ := blocked(t)
-	s, err := openStore(t.Context(), url, quiet())
+	s, err := openStore(t.Context(), url, unmeasured(), quiet())
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close())

@@ -42,11 +42,14 @@ type Projection struct {
 	parker  Parker
 	log     *slog.Logger
 	barrier barrier
+	held    *held
+	// metrics is nil while nothing is measured.
+	metrics *metrics
 }
 
 // New makes a projection. Marks puts markers into the status queue.
 func New(s store.Store, hub *watch.Hub, parker Parker, marks Marks, log *slog.Logger) *Projection {
-	return &Projection{store: s, hub: hub, parker: parker, log: log, barrier: newBarrier(marks)}
+	return &Projection{store: s, hub: hub, parker: parker, log: log, barrier: newBarrier(marks), held: &held{}}
 }
 
 // Subscription consumes the status queue. Of several gateways the broker lets
@@ -54,7 +57,7 @@ func New(s store.Store, hub *watch.Hub, parker Parker, marks Marks, log *slog.Lo
 func (p *Projection) Subscription(names broker.Names) broker.Subscription {
 	return broker.Subscription{
 		Queue: names.Status(), Prefetch: prefetch, MaxBatch: maxBatch, MaxBatchBytes: maxBatchBytes,
-		Linger: linger, LingerFrom: lingerFrom, Count: broker.CountEvents, Handle: p.Handle,
+		Linger: linger, LingerFrom: lingerFrom, Count: broker.CountEvents, Handle: p.Handle, Held: &p.held.unacked,
 	}
 }
 
@@ -64,6 +67,8 @@ func (p *Projection) Subscription(names broker.Names) broker.Subscription {
 // again.
 func (p *Projection) Handle(ctx context.Context, batch []broker.Delivery) error {
 	events, markers, useless := decode(batch)
+	p.held.begin(events)
+	defer p.held.end()
 	refused, err := p.apply(ctx, events)
 	if err != nil {
 		return err
@@ -164,14 +169,19 @@ func (p *Projection) applyOnce(ctx context.Context, events []task.Event) (proble
 // wait for their tasks. Errors: as of store.Store's Apply, with nothing applied.
 func (p *Projection) Apply(ctx context.Context, events []task.Event) error {
 	changes, err := p.store.Apply(ctx, events)
-	for _, c := range changes {
-		p.hub.Wake(c.TaskID)
+	for i := range changes {
+		p.metrics.changed(ctx, &changes[i])
+		p.hub.Wake(changes[i].TaskID)
 	}
 	return err
 }
 
-// Wake wakes those who wait for a task that somebody else has changed in the store.
-func (p *Projection) Wake(taskID string) { p.hub.Wake(taskID) }
+// Cancelled is told of a task that somebody else has made CANCELLED in the store: it is
+// counted, and those who wait for it are woken.
+func (p *Projection) Cancelled(ctx context.Context, t *task.Task) {
+	p.metrics.cancelled(ctx, t.Type)
+	p.hub.Wake(t.ID)
+}
 
 // passes says whether an error of the store is of a kind that passes by itself.
 func passes(err error) bool {

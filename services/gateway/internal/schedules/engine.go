@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -56,6 +57,8 @@ type Config struct {
 	// Clock tells the time by which schedules fire. Default: time.Now.
 	Clock  func() time.Time
 	Logger *slog.Logger
+	// MeterProvider is where firings are counted; nil is otel's global one.
+	MeterProvider metric.MeterProvider
 }
 
 // Engine fires schedules, while its Run does.
@@ -64,6 +67,7 @@ type Engine struct {
 	wake       chan struct{}
 	triggering *semaphore.Weighted
 	troubles   rate.Sometimes
+	metrics    *metrics
 }
 
 // New makes an engine.
@@ -71,7 +75,10 @@ func New(cfg Config) *Engine {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	return &Engine{cfg: cfg, wake: make(chan struct{}, 1), triggering: semaphore.NewWeighted(1), troubles: rate.Sometimes{Interval: logPeriod}}
+	return &Engine{
+		cfg: cfg, wake: make(chan struct{}, 1), triggering: semaphore.NewWeighted(1), troubles: rate.Sometimes{Interval: logPeriod},
+		metrics: newMetrics(cfg.MeterProvider),
+	}
 }
 
 // Now is the time by which schedules fire, as the store keeps it.

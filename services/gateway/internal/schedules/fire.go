@@ -152,5 +152,9 @@ func (e *Engine) record(ctx context.Context, s *store.Schedule, next time.Time, 
 	if made != nil {
 		e.cfg.Later(made.Event.ScheduleTime)
 	}
-	return len(changes) > 0, nil
+	isNew = len(changes) > 0
+	if isNew || !f.Triggered {
+		e.metrics.fired(ctx, f.Outcome)
+	}
+	return isNew, nil
 }

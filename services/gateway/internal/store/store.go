@@ -62,6 +62,7 @@ type Store interface {
 	Scheduler
 	Controls
 	Keys
+	Queues
 	Retirer
 
 	// Apply joins events into their tasks, in the order given and in one
@@ -214,6 +215,10 @@ type Change struct {
 	State task.State
 	// Progress says that the task's progress is not what it was.
 	Progress bool
+	// Type is the task's.
+	Type string
+	// News is what the events tell that were not in the history yet.
+	News News
 }
 
 // Ended selects tasks for PurgeEnded.

@@ -53,8 +53,13 @@ func (w *writing) intend(ctx context.Context, h head, r store.ReplayRequest) (st
 func nextRun(run, died int) bool { return run > died && run <= math.MaxInt32 }
 
 // endIntents ends those of a dead letter up to a run that have not ended.
-func (w *writing) endIntents(ctx context.Context, sequence int64, run int, outcome store.Outcome) error {
-	return w.exec(ctx, updateIntentsEnded, int64(outcome), sequence, int64(run))
+func (w *writing) endIntents(ctx context.Context, sequence int64, run int, outcome store.Outcome) (int, error) {
+	result, err := w.execute(ctx, updateIntentsEnded, int64(outcome), sequence, int64(run))
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	return int(n), err
 }
 
 // Intents implements [store.Store].

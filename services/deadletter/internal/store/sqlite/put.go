@@ -136,7 +136,7 @@ func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Chan
 	died := run > h.run && (h.state == store.StateOpen || run >= h.reopenRun)
 	if died {
 		change.Kind, change.State = store.ChangeDiedAgain, store.StateOpen
-		if err := w.endIntents(ctx, h.sequence, run, store.OutcomeDeadLettered); err != nil {
+		if change.ReplaysEnded, err = w.endIntents(ctx, h.sequence, run, store.OutcomeDeadLettered); err != nil {
 			return change, err
 		}
 	}

@@ -129,7 +129,7 @@ func (s *Store) Resolve(ctx context.Context, id string, run int, outcome store.O
 			return nil
 		}
 		resolved = true
-		if err := w.endIntents(ctx, h.sequence, run, outcome); err != nil {
+		if _, err := w.endIntents(ctx, h.sequence, run, outcome); err != nil {
 			return err
 		}
 		return w.transit(ctx, h, transition{

@@ -43,8 +43,12 @@ func anySequence(t *testing.T, s store.Store) {
 
 func (m *model) put(t *rapid.T) {
 	run := rapid.IntRange(1, max(5, m.run+2)).Draw(t, "run")
-	kind := m.arrive(run)
-	require.Equal(t, []store.Change{{ID: m.id, Kind: kind, State: m.state, Run: run}}, put(t, m.s, arrival(m.id, run)))
+	under := m.intent != nil && m.intent.State != store.IntentDone
+	kind, ended := m.arrive(run), 0
+	if under && m.intent.State == store.IntentDone {
+		ended = 1
+	}
+	require.Equal(t, []store.Change{{ID: m.id, Kind: kind, State: m.state, Run: run, ReplaysEnded: ended}}, put(t, m.s, arrival(m.id, run)))
 }
 
 func (m *model) arrive(run int) store.ChangeKind {

@@ -155,6 +155,7 @@ func (b *batch) apply(ctx context.Context, e task.Event) error {
 	if err := b.insert(ctx, t, key, &e, applied); err != nil {
 		return err
 	}
+	t.news.Add(&t.task, &joined, &e)
 	t.task, t.changed = joined, true
 	b.feed.add(id, applied.Number)
 	return nil
@@ -225,7 +226,7 @@ func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 			return nil, fmt.Errorf("task %s: %w", t.id, err)
 		}
 		changes = append(changes, store.Change{
-			TaskID: t.task.ID, Version: t.task.Version, State: t.task.State, Progress: t.progress,
+			TaskID: t.task.ID, Version: t.task.Version, State: t.task.State, Progress: t.progress, Type: t.task.Type, News: t.news,
 		})
 	}
 	for _, n := range []*inserter{&b.newTasks, &b.newEvents, &b.newBodies} {

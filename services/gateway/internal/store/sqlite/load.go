@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
 // loadSize is how many tasks one statement loads. Most of what a statement
@@ -48,6 +49,8 @@ type entry struct {
 	// purgedVersion is that of a tombstone without a task.
 	purgedVersion     int64
 	changed, progress bool
+	// news is what the transaction's events tell.
+	news store.News
 }
 
 func (s *Store) newEntries(ctx context.Context, tx *sql.Tx) entries {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/store/storetest"
 )
 
 // withID is a task's first event.
@@ -65,7 +66,7 @@ func TestIDsOfTimesToCome(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []store.Change{
 		{TaskID: future.String(), Version: 2, State: task.StateRunning}, {TaskID: soon.String(), Version: 1, State: task.StateQueued},
-	}, changes)
+	}, storetest.Bare(changes...))
 }
 
 // Whatever ids tasks have, those that are stored are found, and those that were

@@ -9,6 +9,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/store/storetest"
 )
 
 // life are the events of a task that succeeds.
@@ -40,7 +41,7 @@ func TestNothingIsRememberedOfAnotherConnection(t *testing.T) {
 	here.db.Writer.SetMaxIdleConns(-1)
 	changes, err := here.Apply(t.Context(), events)
 	require.NoError(t, err)
-	require.Equal(t, []store.Change{{TaskID: events[0].TaskID, Version: 3, State: task.StateSucceeded}}, changes)
+	require.Equal(t, []store.Change{{TaskID: events[0].TaskID, Version: 3, State: task.StateSucceeded}}, storetest.Bare(changes...))
 }
 
 // A transaction that fails leaves nothing behind in memory either.
@@ -64,7 +65,7 @@ VALUES (?, 2, x'00', 2, 3, 0, '', 0)`, id[:])
 	require.Equal(t, []store.Change{
 		{TaskID: other[0].TaskID, Version: 3, State: task.StateSucceeded},
 		{TaskID: events[0].TaskID, Version: 2, State: task.StateRunning},
-	}, changes)
+	}, storetest.Bare(changes...))
 }
 
 func TestRecentIsBounded(t *testing.T) {

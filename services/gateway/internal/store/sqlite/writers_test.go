@@ -13,6 +13,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/store/storetest"
 )
 
 // tester is a test, or a check of a property.
@@ -197,7 +198,7 @@ func TestApplySeesWhatOthersWrite(t *testing.T) {
 				require.Empty(t, changes)
 				return
 			}
-			require.Equal(t, []store.Change{{TaskID: id, Version: c.version, State: c.state}}, changes)
+			require.Equal(t, []store.Change{{TaskID: id, Version: c.version, State: c.state}}, storetest.Bare(changes...))
 			after, err := s.Task(t.Context(), id)
 			require.NoError(t, err)
 			after.State, after.Version, after.Attempt = before.State, before.Version, before.Attempt

@@ -29,6 +29,7 @@ var applyRules = map[string]func(*testing.T, store.Store){
 	"Apply/takes an id in any spelling":          takesAnySpelling,
 	"Apply/keeps times to the microsecond":       keepsMicroseconds,
 	"Apply/refuses a bad event with its batch":   refusesBad,
+	"Apply/counts each event once":               countsOnce,
 	"Apply/changes nothing once its context is done": func(t *testing.T, s store.Store) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -261,4 +262,24 @@ func refusesBad(t *testing.T, s store.Store) {
 		require.Equal(t, want, get(t, s, known))
 		require.Len(t, all(t, s, known), 1)
 	}
+}
+
+// What comes twice, in one batch or in another, is counted once; so is the end of a task
+// that is corrected.
+func countsOnce(t *testing.T, s store.Store) {
+	id := task.NewID()
+	changes := applyAll(t, s, queued(id), started(id), started(id))
+	require.Len(t, changes, 1)
+	require.Equal(t, queued(id).Type, changes[0].Type)
+	news := changes[0].News
+	require.True(t, news.Started)
+	require.False(t, news.Ended)
+	require.Empty(t, applyAll(t, s, started(id), queued(id)))
+	news = applyAll(t, s, started(id), succeeded(id), succeeded(id))[0].News
+	require.Equal(t, 1, news.Succeeded)
+	require.Equal(t, 1, news.Attempts.Succeeded)
+	require.True(t, news.Ended)
+	require.False(t, news.Started)
+	require.Positive(t, news.Took)
+	require.Empty(t, applyAll(t, s, succeeded(id)))
 }

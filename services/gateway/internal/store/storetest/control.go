@@ -187,6 +187,8 @@ func closeMakesControlsFail(t *testing.T, s store.Store) {
 		"Workers":             func() error { _, err := s.Workers(ctx); return err },
 		"ForgetWorkers":       func() error { return s.ForgetWorkers(ctx, epoch) },
 		"Queued":              func() error { _, _, _, err := s.Queued(ctx, taskType); return err },
+		"CountRetrying":       func() error { _, err := s.CountRetrying(ctx); return err },
+		"NextQueued":          func() error { _, err := s.NextQueued(ctx, taskType, ""); return err },
 		"ClaimKeys":           func() error { _, err := s.ClaimKeys(ctx, epoch, []store.KeyClaim{claimOf("k", "a", 0)}); return err },
 		"RenewKeys":           func() error { _, err := s.RenewKeys(ctx, key, epoch); return err },
 		"SettleKeys":          func() error { return s.SettleKeys(ctx, key, true) },

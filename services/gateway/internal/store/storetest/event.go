@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"testing"
 	"time"
 
@@ -128,11 +129,27 @@ type test interface {
 	Context() context.Context
 }
 
+// apply returns the changes as Bare leaves them.
 func apply(t test, s store.Store, events ...task.Event) []store.Change {
+	t.Helper()
+	return Bare(applyAll(t, s, events...)...)
+}
+
+// applyAll returns all of the changes.
+func applyAll(t test, s store.Store, events ...task.Event) []store.Change {
 	t.Helper()
 	changes, err := s.Apply(t.Context(), events)
 	require.NoError(t, err)
 	return changes
+}
+
+// Bare leaves out of changes what they count, which has a test of its own.
+func Bare(changes ...store.Change) []store.Change {
+	bare := slices.Clone(changes)
+	for i := range bare {
+		bare[i].Type, bare[i].News = "", store.News{}
+	}
+	return bare
 }
 
 func get(t *testing.T, s store.Store, id string) task.Task {

@@ -30,7 +30,7 @@ func fire(t test, s store.Store, f store.Fire) []store.Change {
 	t.Helper()
 	changes, err := s.Fire(t.Context(), f)
 	require.NoError(t, err)
-	return changes
+	return Bare(changes...)
 }
 
 // fireAt is the firing of version 1 of a schedule, which goes on 10 s later, with

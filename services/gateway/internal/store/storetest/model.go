@@ -42,8 +42,12 @@ func (m model) apply(events []task.Event) []store.Change {
 			named[e.TaskID] = i
 		}
 		t := m.of(e.TaskID)
+		was, known := t.task, len(t.history)
 		if changed, progress := t.apply(e); changed {
-			changes = mention(changes, t.task, progress)
+			c := mention(&changes, t.task, progress)
+			if len(t.history) > known {
+				c.News.Add(&was, &t.task, &e)
+			}
 		}
 	}
 	slices.SortFunc(changes, func(a, b store.Change) int { return named[a.TaskID] - named[b.TaskID] })
@@ -64,15 +68,16 @@ func (t *modelTask) apply(e task.Event) (changed, progress bool) {
 	return true, false
 }
 
-func mention(changes []store.Change, t task.Task, progress bool) []store.Change {
-	i := slices.IndexFunc(changes, func(c store.Change) bool { return c.TaskID == t.ID })
+func mention(changes *[]store.Change, t task.Task, progress bool) *store.Change {
+	i := slices.IndexFunc(*changes, func(c store.Change) bool { return c.TaskID == t.ID })
 	if i < 0 {
-		i = len(changes)
-		changes = append(changes, store.Change{TaskID: t.ID})
+		i = len(*changes)
+		*changes = append(*changes, store.Change{TaskID: t.ID, Type: t.Type})
 	}
-	changes[i].Version, changes[i].State = t.Version, t.State
-	changes[i].Progress = changes[i].Progress || progress
-	return changes
+	c := &(*changes)[i]
+	c.Version, c.State = t.Version, t.State
+	c.Progress = c.Progress || progress
+	return c
 }
 
 // purge has the store purge, and forgets those of the ended tasks that it has
@@ -170,7 +175,7 @@ func anyHistory(t *testing.T, s store.Store) {
 		m := model{}
 		for len(events) > 0 {
 			n := rapid.IntRange(1, len(events)).Draw(t, "batch")
-			require.Equal(t, m.apply(events[:n]), apply(t, s, events[:n]...))
+			require.Equal(t, m.apply(events[:n]), applyAll(t, s, events[:n]...))
 			events = events[n:]
 			for range rapid.IntRange(-2, 2).Draw(t, "purges") {
 				which := store.Ended{Before: at(1_000_000), TaskType: rapid.SampledFrom([]string{"", taskType, otherType}).Draw(t, "type")}

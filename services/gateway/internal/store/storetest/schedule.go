@@ -45,7 +45,7 @@ func schedule(t test, s store.Store, tasks ...store.Scheduled) []store.Change {
 	t.Helper()
 	changes, err := s.Schedule(t.Context(), tasks)
 	require.NoError(t, err)
-	return changes
+	return Bare(changes...)
 }
 
 func requireMessage(t test, s store.Store, id string, want []byte) {

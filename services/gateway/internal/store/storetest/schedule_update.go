@@ -41,7 +41,7 @@ func updatesMessage(t *testing.T, s store.Store) {
 	e := updatedTo(id, 1, at(50).Add(789*time.Nanosecond))
 	change, err := s.Update(t.Context(), 1, e, []byte("later"))
 	require.NoError(t, err)
-	require.Equal(t, store.Change{TaskID: id, Version: 2, State: task.StateScheduled}, change)
+	require.Equal(t, []store.Change{store.Change{TaskID: id, Version: 2, State: task.StateScheduled}}, Bare(change))
 	requireMessage(t, s, id, []byte("later"))
 
 	var want task.Task
@@ -73,7 +73,7 @@ func updatesLabels(t *testing.T, s store.Store) {
 		e := updated(id, 3)
 		change, err := s.Update(t.Context(), version, e, nil)
 		require.NoError(t, err)
-		require.Equal(t, store.Change{TaskID: id, Version: version + 1, State: was.State}, change)
+		require.Equal(t, []store.Change{store.Change{TaskID: id, Version: version + 1, State: was.State}}, Bare(change))
 		require.Equal(t, e.Head.Labels, get(t, s, id).Labels)
 	}
 	requireMessage(t, s, id, one.Message)
