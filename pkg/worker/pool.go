@@ -34,6 +34,8 @@ type pool struct {
 	started, succeeded, failed atomic.Int64
 	rules                      atomic.Pointer[rules]
 	suspension                 atomic.Pointer[suspension]
+	// metrics are nil where nothing is measured.
+	metrics *typeMetrics
 
 	// taking is held while a policy is taken over, version that of what was.
 	taking  sync.Mutex

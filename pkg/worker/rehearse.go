@@ -85,9 +85,11 @@ func (r *rehearsed) carryOut(x *execution) verdict {
 	x.pool.slots.tryTake()
 	x.w.gate.enter()
 	x.started, r.outcome.Begun = time.Now(), true
-	ctx, span := x.startSpan()
-	defer span.End()
-	return x.conclude(x.handle(ctx))
+	x.startSpan()
+	defer x.endSpan()
+	v := x.conclude(x.handle(x.traced.ctx))
+	x.ended(v.event)
+	return v
 }
 
 // instead is what is done with a task that is not to be started; nil if it is.

@@ -18,7 +18,7 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// scope names the instrumentation in traces.
+// scope names the instrumentation in traces and metrics.
 const scope = "github.com/warrenmq/warren/pkg/worker"
 
 // Worker runs registered gRPC methods on tasks. Register first, then Run once.
@@ -135,6 +135,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	for name := range w.methods {
 		w.pools[name] = newPool(w.cfg.Concurrency, w.cfg.Prefetch)
 	}
+	stopMeasuring, err := w.measure()
+	if err != nil {
+		return err
+	}
+	defer stopMeasuring()
 	w.conn = broker.NewConnection(w.broker, "publish", (*broker.Topology).CheckShared)
 	w.publisher = broker.NewPublisher(w.conn)
 	w.status = broker.NewStatusWriter(w.publisher)

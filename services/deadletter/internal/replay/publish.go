@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
@@ -110,7 +109,7 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 		return fmt.Errorf("note that dead letter %s is published: %w", d.ID, err)
 	}
 	m.Copy, m.Resend = task.NewCopy(), marked.Publishes > 1
-	err = r.send(ctx, m, intent.ID, died)
+	err = r.send(ctx, &d, m, intent.ID, died)
 	if errors.Is(err, broker.ErrUnroutable) {
 		if err = r.cfg.Store.MarkUnroutable(ctx, intent.ID); err == nil {
 			err = r.unroutable(ctx, &d, m, intent.ID)
@@ -125,19 +124,27 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	return nil
 }
 
-// send publishes the message, as the root of a trace that is linked to that of
-// the run that died and to the call that began the replay.
-func (r *Replayer) send(ctx context.Context, m *broker.TaskMessage, intentID string, died map[string]string) error {
-	ctx, span, headers := telemetry.StartPublish(ctx, r.tracer, telemetry.Message{
-		Exchange: r.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, Run: m.Run, BodySize: len(m.Payload),
-	})
-	defer span.End()
-	before := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier(died))
-	for _, sc := range []trace.SpanContext{trace.SpanContextFromContext(before), r.callOf(intentID)} {
-		if sc.IsValid() {
-			span.AddLink(trace.Link{SpanContext: sc})
+// lastSpan is that of the attempt that died, or of what published it if nobody can
+// see the attempt's.
+func lastSpan(d *store.DeadLetter, died map[string]string) trace.SpanContext {
+	if n := len(d.Occurrences); n > 0 {
+		if attempts := d.Occurrences[n-1].Attempts; len(attempts) > 0 {
+			span := attempts[len(attempts)-1].Span
+			if sc := telemetry.SpanContext(span.TraceID, span.SpanID); sc.IsValid() {
+				return sc
+			}
 		}
 	}
+	return telemetry.SpanContextOf(died)
+}
+
+// send publishes the message, as the root of a trace that is linked to the attempt
+// that died and to the call that began the replay.
+func (r *Replayer) send(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, intentID string, died map[string]string) error {
+	span, headers := telemetry.StartPublish(ctx, r.tracer, telemetry.Message{
+		Exchange: r.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, Run: m.Run, BodySize: len(m.Payload),
+	}, telemetry.Apart(lastSpan(d, died), r.callOf(intentID))...)
+	defer span.End()
 	m.Trace = headers
 	err := r.cfg.Publisher.PublishTask(ctx, m)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -56,13 +58,19 @@ type Config struct {
 	// Clock tells the time by which schedules fire. Default: time.Now.
 	Clock  func() time.Time
 	Logger *slog.Logger
+	// TracerProvider makes the spans of firings. Default: otel's global one.
+	TracerProvider trace.TracerProvider
 }
+
+// scope names the instrumentation in traces.
+const scope = "github.com/warrenmq/warren/services/gateway/internal/schedules"
 
 // Engine fires schedules, while its Run does.
 type Engine struct {
 	cfg        Config
 	wake       chan struct{}
 	triggering *semaphore.Weighted
+	tracer     trace.Tracer
 	troubles   rate.Sometimes
 }
 
@@ -71,7 +79,13 @@ func New(cfg Config) *Engine {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	return &Engine{cfg: cfg, wake: make(chan struct{}, 1), triggering: semaphore.NewWeighted(1), troubles: rate.Sometimes{Interval: logPeriod}}
+	if cfg.TracerProvider == nil {
+		cfg.TracerProvider = otel.GetTracerProvider()
+	}
+	return &Engine{
+		cfg: cfg, wake: make(chan struct{}, 1), triggering: semaphore.NewWeighted(1), troubles: rate.Sometimes{Interval: logPeriod},
+		tracer: cfg.TracerProvider.Tracer(scope),
+	}
 }
 
 // Now is the time by which schedules fire, as the store keeps it.
