@@ -107,7 +107,7 @@ func (w *Worker) measure() (stop func(), err error) {
 		return nil, err
 	}
 	for name, p := range w.pools {
-		p.metrics = m.of(w.broker.Names().Tasks(), name)
+		p.metrics = m.of(p.exchange, name)
 	}
 	return m.observe(w)
 }

@@ -24,6 +24,8 @@ const (
 // what gateways say of the type, and counts its handlers.
 type pool struct {
 	slots *slots
+	// exchange and queue are what its tasks come by, as spans say.
+	exchange, queue string
 	// configured are the slots, and prefetch what is fetched besides, when no
 	// gateway asks for another number of slots.
 	configured, prefetch int

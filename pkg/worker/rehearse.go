@@ -63,6 +63,7 @@ func (r *rehearsed) execution(w *Worker) (*execution, error) {
 		return nil, fmt.Errorf("the task's id: %w", err)
 	}
 	p := newPool(1, 1)
+	p.exchange, p.queue = w.broker.Names().Tasks(), w.broker.Names().Work(m.Type)
 	if err := p.apply(&brokerv1.TypePolicy{Type: m.Type, Options: r.task.Options, MaxResultBytes: r.task.MaxResult}); err != nil {
 		return nil, err
 	}

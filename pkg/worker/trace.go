@@ -23,9 +23,8 @@ type traced struct {
 // startSpan begins the span of an execution, right before its STARTED event, which
 // names it.
 func (x *execution) startSpan() {
-	names := x.w.broker.Names()
 	m := telemetry.Message{
-		Exchange: names.Tasks(), Queue: names.Work(x.taskType),
+		Exchange: x.pool.exchange, Queue: x.pool.queue,
 		TaskID: x.msg.ID, TaskType: x.taskType, Run: x.msg.Run, Attempt: x.delivery.Attempt(), BodySize: len(x.msg.Payload),
 	}
 	m.QueueTime, m.RetryWait = x.waited(x.w.clock.now())

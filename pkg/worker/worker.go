@@ -134,6 +134,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.pools = map[string]*pool{}
 	for name := range w.methods {
 		w.pools[name] = newPool(w.cfg.Concurrency, w.cfg.Prefetch)
+		w.pools[name].exchange, w.pools[name].queue = w.broker.Names().Tasks(), w.broker.Names().Work(name)
 	}
 	stopMeasuring, err := w.measure()
 	if err != nil {

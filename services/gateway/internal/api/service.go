@@ -91,6 +91,8 @@ type TaskService struct {
 
 	cfg    Config
 	tracer trace.Tracer
+	// exchange is that of tasks, as spans say.
+	exchange string
 	// redeclaring has one call of Redeclare for all who miss the same queue.
 	redeclaring singleflight.Group
 	keys        *keyDesk
@@ -105,7 +107,7 @@ func NewTaskService(cfg Config) *TaskService {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	s := &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), stopping: make(chan struct{}), intake: semaphore.NewWeighted(maxIntakeBytes)}
+	s := &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), exchange: cfg.Names.Tasks(), stopping: make(chan struct{}), intake: semaphore.NewWeighted(maxIntakeBytes)}
 	s.keys = newKeyDesk(&s.cfg)
 	return s
 }

@@ -49,7 +49,7 @@ func (sub *submission) endSpan() {
 
 // spanned says what a span about a task's message is about.
 func (s *TaskService) spanned(m *broker.TaskMessage) telemetry.Message {
-	return telemetry.Message{Exchange: s.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, BodySize: len(m.Payload)}
+	return telemetry.Message{Exchange: s.exchange, TaskID: m.ID, TaskType: m.Type, BodySize: len(m.Payload)}
 }
 
 // submitTraced is submitAll for a batch: one span publishes those that have one each.
@@ -57,7 +57,7 @@ func (s *TaskService) submitTraced(ctx context.Context, subs []*submission) {
 	if len(subs) == 0 {
 		return
 	}
-	publishing, span := telemetry.StartPublishBatch(ctx, s.tracer, s.cfg.Names.Tasks(), len(subs))
+	publishing, span := telemetry.StartPublishBatch(ctx, s.tracer, s.exchange, len(subs))
 	defer span.End()
 	s.submitAll(publishing, subs)
 	if !span.IsRecording() {
