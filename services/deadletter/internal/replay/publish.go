@@ -109,7 +109,7 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 		return fmt.Errorf("note that dead letter %s is published: %w", d.ID, err)
 	}
 	m.Copy, m.Resend = task.NewCopy(), marked.Publishes > 1
-	err = r.send(ctx, &d, m, intent.ID, died)
+	err = r.send(ctx, &d, m, marked.Call, died)
 	if errors.Is(err, broker.ErrUnroutable) {
 		if err = r.cfg.Store.MarkUnroutable(ctx, intent.ID); err == nil {
 			err = r.unroutable(ctx, &d, m, intent.ID)
@@ -140,10 +140,10 @@ func lastSpan(d *store.DeadLetter, died map[string]string) trace.SpanContext {
 
 // send publishes the message, as the root of a trace that is linked to the attempt
 // that died and to the call that began the replay.
-func (r *Replayer) send(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, intentID string, died map[string]string) error {
+func (r *Replayer) send(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, call string, died map[string]string) error {
 	span, headers := telemetry.StartPublish(ctx, r.tracer, telemetry.Message{
 		Exchange: r.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, Run: m.Run, BodySize: len(m.Payload),
-	}, telemetry.Apart(lastSpan(d, died), r.callOf(intentID))...)
+	}, telemetry.Apart(lastSpan(d, died), telemetry.SpanContextOf(map[string]string{"traceparent": call}))...)
 	defer span.End()
 	m.Trace = headers
 	err := r.cfg.Publisher.PublishTask(ctx, m)
@@ -151,12 +151,6 @@ func (r *Replayer) send(ctx context.Context, d *store.DeadLetter, m *broker.Task
 		telemetry.Fail(span, "publish", err.Error())
 	}
 	return err
-}
-
-func (r *Replayer) callOf(intentID string) trace.SpanContext {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.calls[intentID]
 }
 
 // queued has the QUEUED event confirmed and marks the intent.
@@ -182,11 +176,10 @@ func (r *Replayer) published(ctx context.Context, intentID string) error {
 	return nil
 }
 
-// forget forgets who began a replay, and its message.
+// forget forgets the message of a replay.
 func (r *Replayer) forget(intentID string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.calls, intentID)
 	delete(r.sent, intentID)
 }
 

@@ -156,7 +156,7 @@ func requireGone(t test, s store.Store, id string) {
 
 func replay(t test, s store.Store, id string, run int) (store.DeadLetter, store.Intent) {
 	t.Helper()
-	d, i, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Run: run, Reason: "mended"})
+	d, i, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Run: run, Reason: "mended", Call: "00-a-b-01"})
 	require.NoError(t, err)
 	return d, i
 }
