@@ -10,10 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
+	"github.com/warrenmq/warren/pkg/callmeta"
 	"github.com/warrenmq/warren/pkg/task"
 )
 
@@ -93,6 +95,11 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 	givenUp := []task.Event{started(first), message(first, 1), ending(task.PhaseDeadLettered, first)}
 	rerun := append(append([]task.Event{}, givenUp...), started(replayed), message(replayed, 1), ending(task.PhaseSucceeded, replayed))
 	corrected := append(append([]task.Event{}, givenUp...), message(first, 2), ending(task.PhaseSucceeded, first))
+	// A worker that was cut off, and given up, has done it all the same.
+	held := []task.Event{started(first), message(first, 1), lost, message(first, 2), ending(task.PhaseSucceeded, first)}
+	overtaken := []task.Event{
+		started(first), started(delivered), toRetry(delivered), started(second), message(first, 1), message(first, 2), ending(task.PhaseSucceeded, first),
+	}
 	// It is read when another worker has begun, but the first one succeeds.
 	late := past(started(first), message(first, 1), message(first, 2), started(delivered))
 	late = append(late, last(live(started(first), message(first, 1), message(first, 2), started(delivered), ending(task.PhaseSucceeded, first))))
@@ -109,6 +116,12 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 		"tried again before a message":     {live(started(first), toRetry(first), started(second), message(second, 1), ending(task.PhaseSucceeded, second)), []int32{1}, codes.OK},
 		"tried again after a message":      {live(again...), []int32{1}, codes.Aborted},
 		"given back after a message":       {live(started(first), message(first, 1), task.Event{Key: in(task.PhaseReleased, first)}, started(delivered)), []int32{1}, codes.Aborted},
+		"held to be lost":                  {live(held...), []int32{1, 2}, codes.OK},
+		"held to be lost, joined later":    {past(held...), []int32{1, 2}, codes.OK},
+		"overtaken by another attempt":     {live(overtaken...), []int32{1, 2}, codes.OK},
+		"overtaken, joined later":          {past(overtaken...), []int32{1, 2}, codes.OK},
+		"another one begins":               {live(started(first), message(first, 1), lost, started(delivered)), []int32{1}, codes.Aborted},
+		"lost for good":                    {live(started(first), message(first, 1), lost, ending(task.PhaseDeadLettered, first)), []int32{1}, codes.DataLoss},
 		"given up too early":               {late, []int32{1, 2}, codes.OK},
 		"tried again, joined later":        {past(again...), []int32{1, 2}, codes.OK},
 		"lost after messages":              {live(restarted...), []int32{1, 2}, codes.Aborted},
@@ -123,7 +136,11 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := follow(t, serve(t, &tasks{steps: c.steps}))
+			wait := 20 * time.Second
+			if c.code == codes.DeadlineExceeded {
+				wait = time.Second // nothing ends it
+			}
+			got, err := follow(t, serve(t, &tasks{steps: c.steps}), wait)
 			require.Equal(t, c.code, status.Code(err), "%v", err)
 			require.Equal(t, c.want, got)
 		})
@@ -131,10 +148,9 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 }
 
 // follow gives the messages of a stream and what it ends with.
-func follow(t *testing.T, conn *grpc.ClientConn) (placed []int32, err error) {
+func follow(t *testing.T, conn *grpc.ClientConn, wait time.Duration) (placed []int32, err error) {
 	t.Helper()
-	// What goes on is followed for so long.
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
 	s, err := demov1.NewImageServiceClient(conn).ContactSheet(ctx, &demov1.ContactSheetRequest{})
 	for err == nil {
@@ -147,4 +163,46 @@ func follow(t *testing.T, conn *grpc.ClientConn) (placed []int32, err error) {
 		err = nil
 	}
 	return placed, err
+}
+
+// A header that is held goes out with the first message, and takes along what the handler
+// had set until then: that does not come a second time.
+func TestHeadersOfAStream(t *testing.T) {
+	t.Parallel()
+	md := task.Metadata{"x-one": {"a", "b"}}
+	begun, end := message(first, 1), ending(task.PhaseSucceeded, first)
+	begun.Headers, end.Headers, end.Trailers = md, md, task.Metadata{"x-two": {"c"}}
+	for name, c := range map[string]struct {
+		pairs  []string
+		events []task.Event
+		header bool
+	}{
+		"early":                  {nil, []task.Event{started(first), begun, message(first, 2), end}, false},
+		"late":                   {[]string{callmeta.KeyHeaders, "late"}, []task.Event{started(first), begun, message(first, 2), end}, true},
+		"with key":               {[]string{callmeta.KeyIdempotencyKey, "k"}, []task.Event{started(first), begun, message(first, 2), end}, true},
+		"late, without messages": {[]string{callmeta.KeyHeaders, "late"}, []task.Event{started(first), end}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := serve(t, &tasks{steps: live(c.events...)})
+			ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), c.pairs...), 20*time.Second)
+			defer cancel()
+			s, err := demov1.NewImageServiceClient(conn).ContactSheet(ctx, &demov1.ContactSheetRequest{})
+			for err == nil {
+				_, err = s.Recv()
+			}
+			require.ErrorIs(t, err, io.EOF)
+			header, err := s.Header()
+			require.NoError(t, err)
+			require.Equal(t, []string{taskID}, header.Get(callmeta.KeyTaskID))
+			require.Equal(t, []string{"c"}, s.Trailer().Get("x-two"))
+			if c.header {
+				require.Equal(t, []string{"a", "b"}, header.Get("x-one"))
+				require.Empty(t, s.Trailer().Get("x-one"))
+			} else {
+				require.Empty(t, header.Get("x-one"))
+				require.Equal(t, []string{"a", "b"}, s.Trailer().Get("x-one"))
+			}
+		})
+	}
 }
