@@ -5,7 +5,9 @@ SHELL := /bin/bash
 .PHONY: help build demo run bench test race generate lint verify breaking tidy clean
 
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X github.com/warrenmq/warren/pkg/buildinfo.version=$(VERSION)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+BUILDINFO := github.com/warrenmq/warren/pkg/buildinfo
+LDFLAGS := -s -w -X $(BUILDINFO).version=$(VERSION) -X $(BUILDINFO).commit=$(COMMIT)
 
 # Each tool has a module file of its own in .tools, so that its dependencies
 # stay out of the product's; `go tool` builds and caches it.

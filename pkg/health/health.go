@@ -1,5 +1,5 @@
 // Package health keeps a process's health, as its checks find it, for gRPC's health
-// protocol and for HTTP probes.
+// protocol and for others who ask.
 package health
 
 import (
@@ -70,8 +70,8 @@ func (h *Health) Shutdown() {
 	h.stopping = true
 }
 
-// trouble says what does not work, nil if all does.
-func (h *Health) trouble() error {
+// Trouble says what does not work, or that the process is stopping, nil if all is well.
+func (h *Health) Trouble() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var all []error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -111,6 +112,25 @@ func TestHealthIsUnknownUntilChecked(t *testing.T) {
 		cancel()
 		<-ended
 	})
+}
+
+func TestTrouble(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	h := New(slog.New(slog.NewTextHandler(&out, nil)), "gateway", Check{"a", nil}, Check{"b", nil})
+	require.EqualError(t, h.Trouble(), "a: not checked yet\nb: not checked yet")
+	h.note("a", nil)
+	require.EqualError(t, h.Trouble(), "b: not checked yet")
+	h.note("b", errors.New("queue missing"))
+	require.EqualError(t, h.Trouble(), "b: queue missing")
+	require.Contains(t, out.String(), `service=b for="queue missing"`, "what it waits for at first is said")
+	h.note("b", nil)
+	require.NoError(t, h.Trouble())
+	h.note("b", errors.New("locked"))
+	require.EqualError(t, h.Trouble(), "b: locked")
+	h.note("b", nil)
+	h.Shutdown()
+	require.EqualError(t, h.Trouble(), "this gateway is stopping")
 }
 
 func TestHealthAfterShutdown(t *testing.T) {

@@ -2,12 +2,8 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"time"
-
-	"google.golang.org/grpc"
 )
 
 // Listen listens on a TCP address. Beyond loopback it refuses, unless insecure
@@ -35,26 +31,4 @@ func IsLoopback(host string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
-}
-
-// Serve serves until ctx ends, then stops gracefully: stopping is called to
-// end long calls, those under way may finish within the grace, then they are
-// cut off.
-func Serve(ctx context.Context, s *grpc.Server, l net.Listener, grace time.Duration, stopping func()) error {
-	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve gRPC: %w", err)
-	case <-ctx.Done():
-	}
-	stopping()
-	cut := time.AfterFunc(grace, s.Stop)
-	defer cut.Stop()
-	s.GracefulStop()
-	// ErrServerStopped: it was stopped before it had begun to serve.
-	if err := <-failed; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return fmt.Errorf("serve gRPC: %w", err)
-	}
-	return nil
 }

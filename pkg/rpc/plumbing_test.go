@@ -32,7 +32,9 @@ func TestStreamsOfPlumbingDoNotHoldUpAStop(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- rpc.Serve(ctx, s, l, time.Hour, func() { close(stopping) }) }()
+	go func() {
+		ended <- rpc.Serve(ctx, s, l, rpc.Shutdown{Unready: func() {}, Stopping: func() { close(stopping) }, Grace: time.Hour})
+	}()
 
 	watch, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
 	require.NoError(t, err)

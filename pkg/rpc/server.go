@@ -17,6 +17,7 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/selector"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	_ "google.golang.org/grpc/encoding/gzip" // for clients that compress
@@ -41,9 +42,12 @@ type ServerConfig struct {
 	// Unknown handles calls of methods that no registered service has. It receives and
 	// sends messages as they are, each a [frame.Frame]. Default: [UnknownMethod].
 	Unknown grpc.StreamHandler
-	// Known says which methods Unknown carries out. Calls of others are not traced and
-	// not measured: their names are the callers', and without bound. Default: none.
+	// Known says which methods Unknown carries out. Calls of others are not traced, and
+	// measured all as one: their names are the callers', and without bound. Default: none.
 	Known func(fullMethod string) bool
+	// MeterProvider gets the metric rpc.server.call.duration of each method and code.
+	// Default: otel.GetMeterProvider().
+	MeterProvider metric.MeterProvider
 	// Stopping, when it is closed, ends the streams of health and reflection,
 	// which no graceful stop would outlast. Defaults to never.
 	Stopping <-chan struct{}
@@ -65,8 +69,8 @@ const streamWorkers = 256
 
 // NewServer builds a server; it has goroutines until it is stopped. The order of interceptors, from the outside, is
 // logging, errors, recovery, deadline, decoding, validation, for unary calls and
-// streams alike. Health checks and reflection are not traced, and logged only
-// when a mistake of ours shows in them.
+// streams alike. Health checks and reflection are neither traced nor measured, and
+// logged only when a mistake of ours shows in them.
 func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	onPanic := recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
 		return Internal(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
@@ -86,9 +90,14 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 		unknown = UnknownMethod
 	}
 	var server *grpc.Server
-	traced := tracedMethods(func() *grpc.Server { return server }, cfg.Known)
+	known := newMethods(func() *grpc.Server { return server }, cfg.Known)
+	measured, err := measure(cfg.MeterProvider, known)
+	if err != nil {
+		return nil, err
+	}
 	server = grpc.NewServer(
-		grpc.StatsHandler(telemetry.ServerHandler(otelgrpc.WithFilter(traced))),
+		grpc.StatsHandler(telemetry.ServerHandler(otelgrpc.WithFilter(known.traced))),
+		measured,
 		grpc.ChainUnaryInterceptor(
 			selector.UnaryServerInterceptor(logging.UnaryServerInterceptor(logger, options...), ours),
 			selector.UnaryServerInterceptor(logging.UnaryServerInterceptor(onlyMistakes(logger), options...), plumbing),

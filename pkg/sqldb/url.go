@@ -38,3 +38,10 @@ func sqliteFile(url string) (string, error) {
 	}
 	return path, nil
 }
+
+// Kind is the kind of database that a URL names, such as sqlite. It shows nothing else
+// of the URL.
+func Kind(url string) string {
+	scheme, _, _ := strings.Cut(url, ":")
+	return scheme
+}

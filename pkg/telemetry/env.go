@@ -16,22 +16,34 @@ const (
 	overProtobuf protocol = "http/protobuf"
 )
 
-// protocolFromEnv says how a signal, TRACES or METRICS, is exported.
+// disabled says whether the environment wants no telemetry at all.
+func disabled() bool { return strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") }
+
+// The signals, as variables name them.
+const (
+	signalTraces  = "TRACES"
+	signalMetrics = "METRICS"
+)
+
+// scrapeFromEnv says whether metrics may be scraped.
+func scrapeFromEnv() bool { return !disabled() && os.Getenv("OTEL_METRICS_EXPORTER") != "none" }
+
+// protocolFromEnv says how a signal is exported over OTLP.
 func protocolFromEnv(signal string) (protocol, error) {
-	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+	if disabled() {
 		return off, nil
 	}
 	key := "OTEL_" + signal + "_EXPORTER"
-	switch name := os.Getenv(key); name {
-	case "none":
+	switch name := os.Getenv(key); {
+	case name == "none", name == "prometheus" && signal == signalMetrics:
 		return off, nil
-	case "otlp":
-	case "":
+	case name == "otlp":
+	case name == "":
 		if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") == "" {
 			return off, nil
 		}
 	default:
-		return off, fmt.Errorf("%s=%s: only otlp and none are known", key, name)
+		return off, fmt.Errorf("%s=%s: only %s are known", key, name, exporters(signal))
 	}
 	key = "OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL"
 	if os.Getenv(key) == "" {
@@ -43,4 +55,12 @@ func protocolFromEnv(signal string) (protocol, error) {
 	default:
 		return off, fmt.Errorf("%s=%s: only grpc and http/protobuf are known", key, p)
 	}
+}
+
+// exporters are the values that a signal's variable may have.
+func exporters(signal string) string {
+	if signal == signalMetrics {
+		return "otlp, prometheus and none"
+	}
+	return "otlp and none"
 }

@@ -12,16 +12,14 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// ServerHandler traces and measures the calls of a gRPC server. When both are off
-// it only takes over the trace that a call belongs to, so that it goes on in what
-// the call does. Call it after [Start].
+// ServerHandler traces the calls of a gRPC server. When traces are off it only takes
+// over the trace that a call belongs to, so that it goes on in what the call does.
+// It measures nothing: a server of pkg/rpc does that for less. Call it after [Start].
 func ServerHandler(options ...otelgrpc.Option) stats.Handler {
-	_, noTraces := otel.GetTracerProvider().(noop.TracerProvider)
-	_, noMetrics := otel.GetMeterProvider().(metricnoop.MeterProvider)
-	if noTraces && noMetrics {
+	if _, off := otel.GetTracerProvider().(noop.TracerProvider); off {
 		return passOn{}
 	}
-	return otelgrpc.NewServerHandler(options...)
+	return otelgrpc.NewServerHandler(append(options, otelgrpc.WithMeterProvider(metricnoop.NewMeterProvider()))...)
 }
 
 // passOn puts the trace context of incoming calls into theirs.

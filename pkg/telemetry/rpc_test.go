@@ -29,3 +29,22 @@ func TestATraceIsPassedOnWithTelemetryOff(t *testing.T) {
 	require.Empty(t, call(metadata.Pairs("traceparent", "nonsense")))
 	require.Empty(t, call(metadata.Pairs("traceparent", parent, "traceparent", parent)))
 }
+
+// Calls are measured once, by pkg/rpc, whether traces are on or off.
+func TestServerHandlersMeasureNothing(t *testing.T) {
+	received := newReceiver()
+	clean(t, environment{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": overHTTP(t, received) + "/v1/traces"})
+	s, flush := startScraped(t)
+	traces, metrics := telemetry.On()
+	require.True(t, traces)
+	require.True(t, metrics)
+	h := telemetry.ServerHandler()
+	ctx := h.TagRPC(t.Context(), &stats.RPCTagInfo{FullMethodName: "/a.B/C"})
+	h.HandleRPC(ctx, &stats.Begin{})
+	h.HandleRPC(ctx, &stats.End{})
+	for name := range scrape(t, s) {
+		require.NotContains(t, name, "rpc")
+	}
+	require.NoError(t, flush())
+	require.Equal(t, "a.B/C", received.traces.next(t).ResourceSpans[0].ScopeSpans[0].Spans[0].Name)
+}

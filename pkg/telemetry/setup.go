@@ -16,26 +16,42 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
+// Option adds to what [Start] sets up.
+type Option func(*options)
+
+type options struct {
+	// scrape is nil if nobody scrapes.
+	scrape *Scrape
+}
+
 // Start sets up tracing and metrics for a process, as the standard OTEL_
 // variables say: traces are exported over OTLP when OTEL_TRACES_EXPORTER is
 // `otlp` or an OTLP endpoint is given, metrics likewise by
-// OTEL_METRICS_EXPORTER, and neither by default. Trace context is passed on
+// OTEL_METRICS_EXPORTER, and neither by default; [WithScrape] offers metrics to
+// Prometheus. OTEL_SDK_DISABLED=true turns all off. Trace context is passed on
 // either way. What goes wrong later is logged as [LogErrors] does, by slog's
 // default logger. The answer flushes and stops both.
 //
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
-func Start(ctx context.Context, service, version string, log *slog.Logger) (func(context.Context) error, error) {
+func Start(ctx context.Context, service, version string, log *slog.Logger, with ...Option) (func(context.Context) error, error) {
+	var o options
+	for _, option := range with {
+		option(&o)
+	}
+	if !scrapeFromEnv() {
+		o.scrape = nil
+	}
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
-	traces, err := protocolFromEnv("TRACES")
+	traces, err := protocolFromEnv(signalTraces)
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := protocolFromEnv("METRICS")
+	metrics, err := protocolFromEnv(signalMetrics)
 	if err != nil {
 		return nil, err
 	}
 	var res *resource.Resource
-	if traces != off || metrics != off {
+	if traces != off || metrics != off || o.scrape != nil {
 		LogErrors(log)
 		if res, err = describe(ctx, service, version); err != nil {
 			return nil, err
@@ -45,7 +61,7 @@ func Start(ctx context.Context, service, version string, log *slog.Logger) (func
 	if err != nil {
 		return nil, err
 	}
-	stopMetrics, err := startMetrics(ctx, metrics, res)
+	stopMetrics, err := startMetrics(ctx, metrics, o.scrape, version, res)
 	if err != nil {
 		return nil, errors.Join(err, stopTraces(ctx))
 	}

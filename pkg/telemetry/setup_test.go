@@ -16,6 +16,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
+	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"go.uber.org/goleak"
 
 	"github.com/warrenmq/warren/pkg/telemetry"
@@ -76,6 +77,7 @@ func TestNothingIsExportedByDefault(t *testing.T) {
 		"default":               nil,
 		"none":                  {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
 		"none, with endpoint":   {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+		"nobody scrapes":        {"OTEL_METRICS_EXPORTER": "prometheus"},
 		"disabled":              {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"},
 		"disabled, in capitals": {"OTEL_SDK_DISABLED": "TRUE", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
 		"disabled, with a typo": {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "oltp", "OTEL_METRICS_EXPORTER": "oltp"},
@@ -89,6 +91,9 @@ func TestNothingIsExportedByDefault(t *testing.T) {
 			traces, metrics := use(t)
 			require.False(t, traces)
 			require.False(t, metrics)
+			traces, metrics = telemetry.On()
+			require.False(t, traces)
+			require.False(t, metrics)
 			goleak.VerifyNone(t, before)
 			require.NoError(t, flush())
 			require.ElementsMatch(t, []string{"traceparent", "tracestate", "baggage"}, otel.GetTextMapPropagator().Fields(), "context is passed on all the same")
@@ -100,7 +105,8 @@ func TestNothingIsExportedByDefault(t *testing.T) {
 func TestUnknownSettingsAreErrors(t *testing.T) {
 	for key, env := range map[string]environment{
 		"OTEL_TRACES_EXPORTER=jaeger":                   {"OTEL_TRACES_EXPORTER": "jaeger"},
-		"OTEL_METRICS_EXPORTER=prometheus":              {"OTEL_METRICS_EXPORTER": "prometheus"},
+		"OTEL_TRACES_EXPORTER=prometheus":               {"OTEL_TRACES_EXPORTER": "prometheus"},
+		"OTEL_METRICS_EXPORTER=statsd":                  {"OTEL_METRICS_EXPORTER": "statsd"},
 		"OTEL_EXPORTER_OTLP_PROTOCOL=http/json":         {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
 		"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/json":  {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"},
 		"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/json": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json"},
@@ -152,6 +158,9 @@ func TestVariablesChooseTheExporters(t *testing.T) {
 			traces, metrics := use(t)
 			require.Equal(t, c.traces, traces)
 			require.Equal(t, c.metrics, metrics)
+			traces, metrics = telemetry.On()
+			require.Equal(t, c.traces, traces)
+			require.Equal(t, c.metrics, metrics)
 			require.NoError(t, flush())
 			if traces {
 				requireSpan(t, received)
@@ -176,8 +185,21 @@ func requireGauge(t *testing.T, received *receiver) {
 	t.Helper()
 	r := received.metrics.next(t).ResourceMetrics[0]
 	requireResource(t, r.Resource)
-	require.Equal(t, "a.gauge", r.ScopeMetrics[0].Metrics[0].Name)
-	require.EqualValues(t, 42, r.ScopeMetrics[0].Metrics[0].GetGauge().DataPoints[0].GetAsInt())
+	gauge := findGauge(r)
+	require.NotNil(t, gauge)
+	require.EqualValues(t, 42, gauge.GetGauge().DataPoints[0].GetAsInt())
+}
+
+// findGauge is what use has recorded, nil if it is not there.
+func findGauge(r *metricsv1.ResourceMetrics) *metricsv1.Metric {
+	for _, scope := range r.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if m.Name == "a.gauge" {
+				return m
+			}
+		}
+	}
+	return nil
 }
 
 func TestMetricsAreExportedAtTheInterval(t *testing.T) {
@@ -188,7 +210,7 @@ func TestMetricsAreExportedAtTheInterval(t *testing.T) {
 	})
 	flush := start(t)
 	use(t)
-	for len(received.metrics.next(t).ResourceMetrics[0].ScopeMetrics) == 0 { // before the gauge was recorded
+	for findGauge(received.metrics.next(t).ResourceMetrics[0]) == nil { // before the gauge was recorded
 	}
 	requireGauge(t, received)
 	require.NoError(t, flush())

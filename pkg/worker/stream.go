@@ -10,7 +10,7 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// Limits of a response stream.
+// Limits of a response stream. One message as large as a result may be fits in any case.
 const (
 	maxStreamMessages = 1000
 	maxStreamBytes    = 4 << 20
@@ -59,14 +59,15 @@ func (x *execution) send(ctx context.Context, b []byte, sent *transportStream) e
 }
 
 func (s *responseStream) check(b []byte, maxResult int64) error {
-	switch {
-	case int64(len(b)) > maxResult:
+	if int64(len(b)) > maxResult {
 		return resultTooLarge(len(b), maxResult)
-	case s.messages >= maxStreamMessages || s.bytes+int64(len(b)) > maxStreamBytes:
+	}
+	most := max(maxStreamBytes, maxResult)
+	if s.messages >= maxStreamMessages || s.bytes+int64(len(b)) > most {
 		return &tooLargeError{
 			reason:  taskv1.ErrorReason_ERROR_REASON_STREAM_TOO_LARGE,
-			message: fmt.Sprintf("the response stream is over its limit of %d messages and %d bytes; send fewer, or a reference to them", maxStreamMessages, maxStreamBytes),
-			limit:   maxStreamBytes,
+			message: fmt.Sprintf("the response stream is over its limit of %d messages and %d bytes; send fewer, or a reference to them", maxStreamMessages, most),
+			limit:   most,
 		}
 	}
 	return nil

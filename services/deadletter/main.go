@@ -22,7 +22,8 @@ type flags struct {
 	cli.Version
 
 	Listen            string        `help:"Address of the gRPC API." default:"127.0.0.1:7071" placeholder:"ADDR"`
-	MetricsListen     string        `help:"Address for /healthz and /readyz over HTTP; empty is nowhere." default:"127.0.0.1:9071" placeholder:"ADDR"`
+	MetricsListen     string        `help:"Address for /healthz, /readyz and /metrics over HTTP; empty is nowhere. OTEL_METRICS_EXPORTER=none or OTEL_SDK_DISABLED=true: no metrics." default:"127.0.0.1:9071" placeholder:"ADDR"`
+	Pprof             bool          `help:"Serve Go's profiles at --metrics-listen as /debug/pprof/; they show what is in memory."`
 	Insecure          bool          `help:"Allow addresses beyond this machine, without TLS or authentication."`
 	StoreURL          string        `name:"store-url" help:"The dead-letter service's store." default:"sqlite:warren-deadletter.db" placeholder:"sqlite:FILE"`
 	Gateway           string        `help:"gRPC target of a gateway." default:"127.0.0.1:7070" placeholder:"TARGET"`
@@ -30,13 +31,14 @@ type flags struct {
 	WebhookSecretFile string        `help:"File with the secret that signs: whsec_ and 24 to 64 bytes in base64." placeholder:"FILE"`
 	WebhookType       []string      `help:"Tell dead letters of task types like this, e.g. acme.v1.*; repeatable. Without any type or code all are told." sep:" " placeholder:"PATTERN"`
 	WebhookCode       []string      `help:"Tell dead letters with this status code too, e.g. UNAVAILABLE; repeatable." sep:" " placeholder:"CODE"`
+	ShutdownDelay     time.Duration `help:"How long new calls are still taken after readiness has dropped, for load balancers to see that." default:"0s"`
 	Grace             time.Duration `help:"How long calls under way may go on when the service stops." default:"30s"`
 }
 
 func main() {
 	cli.CollectLess()
 	var f flags
-	if _, err := cli.Parse(&f, "deadletter", "Warren's dead-letter service: understand what failed, and replay it.", buildinfo.Version(), os.Args[1:]); err != nil {
+	if _, err := cli.Parse(&f, "deadletter", "Warren's dead-letter service: understand what failed, and replay it.", buildinfo.Read().String(), os.Args[1:]); err != nil {
 		cli.Fail("deadletter", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -48,7 +50,8 @@ func main() {
 
 func (f *flags) run(ctx context.Context) error {
 	log := f.Logger(os.Stderr)
-	flush, err := telemetry.Start(ctx, "warren-deadletter", buildinfo.Version(), log)
+	scrape := telemetry.Scrape{Off: f.MetricsListen == ""}
+	flush, err := telemetry.Start(ctx, "warren-deadletter", buildinfo.Version(), log, telemetry.WithScrape(&scrape))
 	if err != nil {
 		return err
 	}
@@ -57,6 +60,7 @@ func (f *flags) run(ctx context.Context) error {
 		Broker: broker.Config{URLs: f.AMQPURL, Namespace: f.Namespace, Name: "warren deadletter", Logger: log},
 		Listen: f.Listen, MetricsListen: f.MetricsListen, Insecure: f.Insecure, StoreURL: f.StoreURL, Gateway: f.Gateway,
 		Webhook: service.WebhookConfig{URL: f.WebhookURL, SecretFile: f.WebhookSecretFile, Types: f.WebhookType, Codes: f.WebhookCode},
-		Grace:   f.Grace, Logger: log,
+		Metrics: scrape.Handler(), Profiling: f.Pprof, ShutdownDelay: f.ShutdownDelay,
+		Grace: f.Grace, Logger: log,
 	})
 }

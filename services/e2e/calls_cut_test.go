@@ -283,6 +283,7 @@ func TestCallCutAnywhereIsOneTaskByItsKey(t *testing.T) {
 	}
 	t.Logf("%d calls, %d connections cut, %d kills of the gateway, %d calls repeated by hand: %d tasks", cutCalls, resets.Load(), kills, again.Load(), len(tasks))
 	require.Equal(t, 10, kills)
+	require.Greater(t, resets.Load(), int64(cutCalls/2))
 }
 
 // Without a key, a call is not tried again once its task's id has arrived, and is one
@@ -321,6 +322,7 @@ func TestCallCutAfterItsHeaderIsOneTask(t *testing.T) {
 	}
 	t.Logf("%d calls, %d connections cut: %d answered, %d with a task's id, %d one task; %d tries before those were lost without a header, and %d of them had been accepted",
 		cutCalls, resets.Load(), answered, headed, single, lost, extra)
+	require.Greater(t, resets.Load(), int64(cutCalls/2))
 	require.Greater(t, headed, cutCalls*9/10)
 }
 

@@ -5,8 +5,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 )
 
 // grpcurl runs grpcurl, pinned in .tools/grpcurl.mod, on the gateway.
@@ -84,6 +88,28 @@ func TestGrpcurlWithoutProtoFiles(t *testing.T) {
 	} {
 		require.Contains(t, p.grpcurl(t, "-d", c.request, p.address, method), c.shows, method)
 	}
+}
+
+// The dead-letter service shows messages of the users' types too, which it has from the
+// gateway; while that is away it shows all but those.
+func TestGrpcurlShowsDeadLetters(t *testing.T) {
+	t.Parallel()
+	p, _ := onVHost(t)
+	p.startWorker(t)
+	p.awaitReady(t, typeFail)
+	p.startDeadletter(t)
+	id := p.ask(t, typeFail, fail(codes.FailedPrecondition, "as it was sent"), func(*taskv1.SubmitTaskRequest) {}).TaskId
+	p.awaitDead(t, "", 1, 20*time.Second)
+	show := `{"dead_letter_id":"` + id + `","view":"DEAD_LETTER_VIEW_FULL"}`
+	const get = "warren.deadletter.v1.DeadLetterService/GetDeadLetter"
+	shown := p.grpcurl(t, "-d", show, p.deadAddress, get)
+	require.Contains(t, shown, `"@type": "type.googleapis.com/demo.v1.FailRequest"`)
+	require.Contains(t, shown, `"message": "as it was sent"`)
+	require.NotContains(t, p.grpcurl(t, p.deadAddress, "list"), "demo.v1", "they are called at the gateway")
+
+	p.gateway.kill()
+	listed := p.grpcurl(t, p.deadAddress, "warren.deadletter.v1.DeadLetterService/ListDeadLetters")
+	require.Contains(t, listed, id)
 }
 
 func decode(t testing.TB, text string, into any) {

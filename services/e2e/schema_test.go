@@ -85,10 +85,16 @@ func TestSchemas(t *testing.T) {
 	})
 	beside := f.startChanged(t, good)
 	brokertest.Eventually(t, 20*time.Second, func() bool { return len(f.workers(t)) == 2 })
-	for range 10 {
+	workers := map[string]bool{}
+	brokertest.Eventually(t, 20*time.Second, func() bool {
 		done := f.await(t, f.ask(t, typeFail, &demov1.FailRequest{}, func(*taskv1.SubmitTaskRequest) {}).TaskId)
 		require.Equal(t, taskv1.TaskState_TASK_STATE_SUCCEEDED, done.State)
-	}
+		attempts, err := f.tasks.ListTaskAttempts(t.Context(), &taskv1.ListTaskAttemptsRequest{TaskId: done.TaskId})
+		require.NoError(t, err)
+		require.Len(t, attempts.Attempts, 1)
+		workers[attempts.Attempts[0].WorkerId] = true
+		return len(workers) == 2
+	})
 	beside.terminate(t, 15*time.Second)
 
 	f.update(t, typeFail, &taskv1.TaskOptions{AllowIncompatible: proto.Bool(true)}, "allow_incompatible")

@@ -23,19 +23,21 @@ type flags struct {
 	cli.Version
 
 	Listen          string        `help:"Address of the gRPC API." default:"127.0.0.1:7070" placeholder:"ADDR"`
-	MetricsListen   string        `help:"Address for /healthz and /readyz over HTTP; empty is nowhere." default:"127.0.0.1:9070" placeholder:"ADDR"`
+	MetricsListen   string        `help:"Address for /healthz, /readyz and /metrics over HTTP; empty is nowhere. OTEL_METRICS_EXPORTER=none or OTEL_SDK_DISABLED=true: no metrics." default:"127.0.0.1:9070" placeholder:"ADDR"`
+	Pprof           bool          `help:"Serve Go's profiles at --metrics-listen as /debug/pprof/; they show what is in memory."`
 	Insecure        bool          `help:"Allow addresses beyond this machine, without TLS or authentication."`
 	StoreURL        string        `name:"store-url" help:"The gateway's store." default:"sqlite:warren-gateway.db" placeholder:"sqlite:FILE"`
 	ManagementURL   string        `name:"management-url" help:"RabbitMQ's management API, to check the topology with; empty is none." placeholder:"http://USER:PASSWORD@HOST:15672"`
 	MaxPayloadBytes int           `help:"Largest payload, result and stream message; at most 12 MiB." default:"4194304"`
 	Retention       time.Duration `help:"How long tasks that SUCCEEDED or were CANCELLED are kept." default:"168h"`
+	ShutdownDelay   time.Duration `help:"How long new calls are still taken after readiness has dropped, for load balancers to see that." default:"0s"`
 	Grace           time.Duration `help:"How long calls under way may go on when the gateway stops." default:"30s"`
 }
 
 func main() {
 	cli.CollectLess()
 	var f flags
-	if _, err := cli.Parse(&f, "gateway", "Warren's gateway: durable gRPC on RabbitMQ.", buildinfo.Version(), os.Args[1:]); err != nil {
+	if _, err := cli.Parse(&f, "gateway", "Warren's gateway: durable gRPC on RabbitMQ.", buildinfo.Read().String(), os.Args[1:]); err != nil {
 		cli.Fail("gateway", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -47,7 +49,8 @@ func main() {
 
 func (f *flags) run(ctx context.Context) error {
 	log := f.Logger(os.Stderr)
-	flush, err := telemetry.Start(ctx, "warren-gateway", buildinfo.Version(), log)
+	scrape := telemetry.Scrape{Off: f.MetricsListen == ""}
+	flush, err := telemetry.Start(ctx, "warren-gateway", buildinfo.Version(), log, telemetry.WithScrape(&scrape))
 	if err != nil {
 		return err
 	}
@@ -55,6 +58,7 @@ func (f *flags) run(ctx context.Context) error {
 	return gateway.Run(ctx, gateway.Config{
 		Broker:        broker.Config{URLs: f.AMQPURL, Namespace: f.Namespace, Name: "warren gateway", Logger: log},
 		ManagementURL: f.ManagementURL, Listen: f.Listen, MetricsListen: f.MetricsListen, Insecure: f.Insecure, StoreURL: f.StoreURL,
+		Metrics: scrape.Handler(), Profiling: f.Pprof, ShutdownDelay: f.ShutdownDelay,
 		MaxPayloadBytes: f.MaxPayloadBytes, Retention: f.Retention, Grace: f.Grace, Logger: log,
 	})
 }

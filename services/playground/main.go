@@ -46,9 +46,9 @@ func (demoCommand) Run(ctx context.Context, f *flags, out *show.Printer) error {
 
 type runCommand struct {
 	Listen                  string `env:"WARREN_LISTEN" help:"Address of the gateway." default:"127.0.0.1:7070"`
-	MetricsListen           string `env:"WARREN_METRICS_LISTEN" help:"Address of the gateway's /healthz and /readyz; empty is nowhere." default:"127.0.0.1:9070"`
+	MetricsListen           string `env:"WARREN_METRICS_LISTEN" help:"Address of the gateway's /healthz, /readyz and /metrics; empty is nowhere." default:"127.0.0.1:9070"`
 	DeadletterListen        string `env:"WARREN_DEADLETTER_LISTEN" help:"Address of the dead-letter service." default:"127.0.0.1:7071"`
-	DeadletterMetricsListen string `env:"WARREN_DEADLETTER_METRICS_LISTEN" help:"Address of the dead-letter service's /healthz and /readyz; empty is nowhere." default:"127.0.0.1:9071"`
+	DeadletterMetricsListen string `env:"WARREN_DEADLETTER_METRICS_LISTEN" help:"Address of the dead-letter service's /healthz, /readyz and /metrics; empty is nowhere." default:"127.0.0.1:9071"`
 	DataDir                 string `help:"Folder for data that outlive a run, and for logs." default:".run"`
 }
 

@@ -30,7 +30,8 @@ type flags struct {
 	Concurrency   int           `help:"Tasks of each type that run at the same time." default:"16"`
 	Prefetch      int           `help:"How many more of each type are fetched while these run; 0 is a quarter." default:"0"`
 	Grace         time.Duration `help:"How long running tasks may go on after SIGTERM, before they are given back." default:"30s"`
-	MetricsListen string        `help:"Address for /healthz and /readyz over HTTP; empty is nowhere." default:"127.0.0.1:9072" placeholder:"ADDR"`
+	MetricsListen string        `help:"Address for /healthz, /readyz and /metrics over HTTP; empty is nowhere. OTEL_METRICS_EXPORTER=none or OTEL_SDK_DISABLED=true: no metrics." default:"127.0.0.1:9072" placeholder:"ADDR"`
+	Pprof         bool          `help:"Serve Go's profiles at --metrics-listen as /debug/pprof/; they show what is in memory."`
 	Insecure      bool          `help:"Allow addresses beyond this machine for --metrics-listen, and for targets that get --metadata-file without TLS."`
 }
 
@@ -44,6 +45,6 @@ func (f *flags) config(log *slog.Logger) service.Config {
 		},
 		MetadataFile: f.MetadataFile, DescriptorsFile: f.Descriptors, Services: f.Service,
 		Concurrency: f.Concurrency, Prefetch: f.Prefetch, Grace: f.Grace,
-		MetricsListen: f.MetricsListen, Insecure: f.Insecure, Version: version, Logger: log,
+		MetricsListen: f.MetricsListen, Profiling: f.Pprof, Insecure: f.Insecure, Version: version, Logger: log,
 	}
 }

@@ -31,6 +31,7 @@ func TestFlags(t *testing.T) {
 	require.Zero(t, c.Prefetch)
 	require.Equal(t, 30*time.Second, c.Grace)
 	require.Equal(t, "127.0.0.1:9072", c.MetricsListen)
+	require.False(t, c.Profiling)
 	require.NoError(t, c.Broker.Validate())
 }
 
@@ -42,6 +43,12 @@ func TestFlagsFromTheEnvironment(t *testing.T) {
 	t.Setenv("WARREN_TARGTE", "c:1")
 	_, err = parse()
 	require.ErrorContains(t, err, "WARREN_TARGTE")
+}
+
+func TestProfilesAreAskedFor(t *testing.T) {
+	f, err := parse("--target=a:1", "--pprof")
+	require.NoError(t, err)
+	require.True(t, f.config(slog.New(slog.DiscardHandler)).Profiling)
 }
 
 func TestATargetIsRequired(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 func main() {
 	cli.CollectLess()
 	var f flags
-	if _, err := cli.Parse(&f, "worker", "Carries out tasks by calling a gRPC server, in any language.", buildinfo.Version(), os.Args[1:]); err != nil {
+	if _, err := cli.Parse(&f, "worker", "Carries out tasks by calling a gRPC server, in any language.", buildinfo.Read().String(), os.Args[1:]); err != nil {
 		cli.Fail("worker", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -38,10 +38,13 @@ func (f *flags) run(ctx context.Context) error {
 		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	}
 	log := f.Logger(os.Stderr)
-	flush, err := telemetry.Start(ctx, "warren-worker", buildinfo.Version(), log)
+	scrape := telemetry.Scrape{Off: f.MetricsListen == ""}
+	flush, err := telemetry.Start(ctx, "warren-worker", buildinfo.Version(), log, telemetry.WithScrape(&scrape))
 	if err != nil {
 		return err
 	}
 	defer telemetry.Flush(flush, log) //nolint:contextcheck // ctx has ended by then
-	return service.Run(ctx, f.config(log))
+	cfg := f.config(log)
+	cfg.Metrics = scrape.Handler()
+	return service.Run(ctx, cfg)
 }

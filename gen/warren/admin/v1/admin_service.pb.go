@@ -1263,11 +1263,94 @@ func (x *ClaimTaskRunResponse) GetEnded() bool {
 	return false
 }
 
+// GetServerInfoRequest asks for nothing in particular.
+type GetServerInfoRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetServerInfoRequest) Reset() {
+	*x = GetServerInfoRequest{}
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetServerInfoRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetServerInfoRequest) ProtoMessage() {}
+
+func (x *GetServerInfoRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetServerInfoRequest.ProtoReflect.Descriptor instead.
+func (*GetServerInfoRequest) Descriptor() ([]byte, []int) {
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{17}
+}
+
+// GetServerInfoResponse tells of the gateway.
+type GetServerInfoResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The process that has answered.
+	Server        *ServerInfo `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetServerInfoResponse) Reset() {
+	*x = GetServerInfoResponse{}
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetServerInfoResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetServerInfoResponse) ProtoMessage() {}
+
+func (x *GetServerInfoResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_admin_v1_admin_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetServerInfoResponse.ProtoReflect.Descriptor instead.
+func (*GetServerInfoResponse) Descriptor() ([]byte, []int) {
+	return file_warren_admin_v1_admin_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetServerInfoResponse) GetServer() *ServerInfo {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
 var File_warren_admin_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"#warren/admin/v1/admin_service.proto\x12\x0fwarren.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwarren/admin/v1/queue.proto\x1a\x1ewarren/admin/v1/schedule.proto\x1a\x1cwarren/admin/v1/worker.proto\x1a\x1cwarren/task/v1/options.proto\"\x9c\x04\n" +
+	"#warren/admin/v1/admin_service.proto\x12\x0fwarren.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwarren/admin/v1/queue.proto\x1a\x1ewarren/admin/v1/schedule.proto\x1a!warren/admin/v1/server_info.proto\x1a\x1cwarren/admin/v1/worker.proto\x1a\x1cwarren/task/v1/options.proto\"\x9c\x04\n" +
 	"\bTaskType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05input\x18\x02 \x01(\tR\x05input\x12\x16\n" +
@@ -1348,7 +1431,10 @@ const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\x04copy\x18\x03 \x01(\fB\a\xbaH\x04z\x02h\x10R\x04copy\"@\n" +
 	"\x14ClaimTaskRunResponse\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\x12\x14\n" +
-	"\x05ended\x18\x02 \x01(\bR\x05ended*}\n" +
+	"\x05ended\x18\x02 \x01(\bR\x05ended\"\x16\n" +
+	"\x14GetServerInfoRequest\"L\n" +
+	"\x15GetServerInfoResponse\x123\n" +
+	"\x06server\x18\x01 \x01(\v2\x1b.warren.admin.v1.ServerInfoR\x06server*}\n" +
 	"\fOptionOrigin\x12\x1d\n" +
 	"\x19OPTION_ORIGIN_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15OPTION_ORIGIN_DEFAULT\x10\x01\x12\x17\n" +
@@ -1359,7 +1445,7 @@ const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"\vSEVERITY_OK\x10\x01\x12\x17\n" +
 	"\x13SEVERITY_UNVERIFIED\x10\x02\x12\x14\n" +
 	"\x10SEVERITY_WARNING\x10\x03\x12\x11\n" +
-	"\rSEVERITY_LOSS\x10\x042\x8d\x11\n" +
+	"\rSEVERITY_LOSS\x10\x042\xed\x11\n" +
 	"\fAdminService\x12X\n" +
 	"\vGetTaskType\x12#.warren.admin.v1.GetTaskTypeRequest\x1a$.warren.admin.v1.GetTaskTypeResponse\x12^\n" +
 	"\rListTaskTypes\x12%.warren.admin.v1.ListTaskTypesRequest\x1a&.warren.admin.v1.ListTaskTypesResponse\x12a\n" +
@@ -1385,7 +1471,8 @@ const file_warren_admin_v1_admin_service_proto_rawDesc = "" +
 	"ListQueues\x12\".warren.admin.v1.ListQueuesRequest\x1a#.warren.admin.v1.ListQueuesResponse\x12O\n" +
 	"\bGetQueue\x12 .warren.admin.v1.GetQueueRequest\x1a!.warren.admin.v1.GetQueueResponse\x12U\n" +
 	"\n" +
-	"PurgeQueue\x12\".warren.admin.v1.PurgeQueueRequest\x1a#.warren.admin.v1.PurgeQueueResponseB\xbe\x01\n" +
+	"PurgeQueue\x12\".warren.admin.v1.PurgeQueueRequest\x1a#.warren.admin.v1.PurgeQueueResponse\x12^\n" +
+	"\rGetServerInfo\x12%.warren.admin.v1.GetServerInfoRequest\x1a&.warren.admin.v1.GetServerInfoResponseB\xbe\x01\n" +
 	"\x13com.warren.admin.v1B\x11AdminServiceProtoP\x01Z6github.com/warrenmq/warren/gen/warren/admin/v1;adminv1\xa2\x02\x03WAX\xaa\x02\x0fWarren.Admin.V1\xca\x02\x0fWarren\\Admin\\V1\xe2\x02\x1bWarren\\Admin\\V1\\GPBMetadata\xea\x02\x11Warren::Admin::V1b\x06proto3"
 
 var (
@@ -1401,7 +1488,7 @@ func file_warren_admin_v1_admin_service_proto_rawDescGZIP() []byte {
 }
 
 var file_warren_admin_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_warren_admin_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_warren_admin_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_warren_admin_v1_admin_service_proto_goTypes = []any{
 	(OptionOrigin)(0),                 // 0: warren.admin.v1.OptionOrigin
 	(Severity)(0),                     // 1: warren.admin.v1.Severity
@@ -1422,115 +1509,121 @@ var file_warren_admin_v1_admin_service_proto_goTypes = []any{
 	(*CheckTopologyResponse)(nil),     // 16: warren.admin.v1.CheckTopologyResponse
 	(*ClaimTaskRunRequest)(nil),       // 17: warren.admin.v1.ClaimTaskRunRequest
 	(*ClaimTaskRunResponse)(nil),      // 18: warren.admin.v1.ClaimTaskRunResponse
-	(*v1.TaskOptions)(nil),            // 19: warren.task.v1.TaskOptions
-	(*fieldmaskpb.FieldMask)(nil),     // 20: google.protobuf.FieldMask
-	(*timestamppb.Timestamp)(nil),     // 21: google.protobuf.Timestamp
-	(*CreateScheduleRequest)(nil),     // 22: warren.admin.v1.CreateScheduleRequest
-	(*GetScheduleRequest)(nil),        // 23: warren.admin.v1.GetScheduleRequest
-	(*ListSchedulesRequest)(nil),      // 24: warren.admin.v1.ListSchedulesRequest
-	(*UpdateScheduleRequest)(nil),     // 25: warren.admin.v1.UpdateScheduleRequest
-	(*DeleteScheduleRequest)(nil),     // 26: warren.admin.v1.DeleteScheduleRequest
-	(*PauseScheduleRequest)(nil),      // 27: warren.admin.v1.PauseScheduleRequest
-	(*ResumeScheduleRequest)(nil),     // 28: warren.admin.v1.ResumeScheduleRequest
-	(*TriggerScheduleRequest)(nil),    // 29: warren.admin.v1.TriggerScheduleRequest
-	(*PauseTaskTypeRequest)(nil),      // 30: warren.admin.v1.PauseTaskTypeRequest
-	(*ResumeTaskTypeRequest)(nil),     // 31: warren.admin.v1.ResumeTaskTypeRequest
-	(*UpdateConcurrencyRequest)(nil),  // 32: warren.admin.v1.UpdateConcurrencyRequest
-	(*DrainWorkerRequest)(nil),        // 33: warren.admin.v1.DrainWorkerRequest
-	(*ListWorkersRequest)(nil),        // 34: warren.admin.v1.ListWorkersRequest
-	(*GetWorkerRequest)(nil),          // 35: warren.admin.v1.GetWorkerRequest
-	(*ListQueuesRequest)(nil),         // 36: warren.admin.v1.ListQueuesRequest
-	(*GetQueueRequest)(nil),           // 37: warren.admin.v1.GetQueueRequest
-	(*PurgeQueueRequest)(nil),         // 38: warren.admin.v1.PurgeQueueRequest
-	(*CreateScheduleResponse)(nil),    // 39: warren.admin.v1.CreateScheduleResponse
-	(*GetScheduleResponse)(nil),       // 40: warren.admin.v1.GetScheduleResponse
-	(*ListSchedulesResponse)(nil),     // 41: warren.admin.v1.ListSchedulesResponse
-	(*UpdateScheduleResponse)(nil),    // 42: warren.admin.v1.UpdateScheduleResponse
-	(*DeleteScheduleResponse)(nil),    // 43: warren.admin.v1.DeleteScheduleResponse
-	(*PauseScheduleResponse)(nil),     // 44: warren.admin.v1.PauseScheduleResponse
-	(*ResumeScheduleResponse)(nil),    // 45: warren.admin.v1.ResumeScheduleResponse
-	(*TriggerScheduleResponse)(nil),   // 46: warren.admin.v1.TriggerScheduleResponse
-	(*PauseTaskTypeResponse)(nil),     // 47: warren.admin.v1.PauseTaskTypeResponse
-	(*ResumeTaskTypeResponse)(nil),    // 48: warren.admin.v1.ResumeTaskTypeResponse
-	(*UpdateConcurrencyResponse)(nil), // 49: warren.admin.v1.UpdateConcurrencyResponse
-	(*DrainWorkerResponse)(nil),       // 50: warren.admin.v1.DrainWorkerResponse
-	(*ListWorkersResponse)(nil),       // 51: warren.admin.v1.ListWorkersResponse
-	(*GetWorkerResponse)(nil),         // 52: warren.admin.v1.GetWorkerResponse
-	(*ListQueuesResponse)(nil),        // 53: warren.admin.v1.ListQueuesResponse
-	(*GetQueueResponse)(nil),          // 54: warren.admin.v1.GetQueueResponse
-	(*PurgeQueueResponse)(nil),        // 55: warren.admin.v1.PurgeQueueResponse
+	(*GetServerInfoRequest)(nil),      // 19: warren.admin.v1.GetServerInfoRequest
+	(*GetServerInfoResponse)(nil),     // 20: warren.admin.v1.GetServerInfoResponse
+	(*v1.TaskOptions)(nil),            // 21: warren.task.v1.TaskOptions
+	(*fieldmaskpb.FieldMask)(nil),     // 22: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),     // 23: google.protobuf.Timestamp
+	(*ServerInfo)(nil),                // 24: warren.admin.v1.ServerInfo
+	(*CreateScheduleRequest)(nil),     // 25: warren.admin.v1.CreateScheduleRequest
+	(*GetScheduleRequest)(nil),        // 26: warren.admin.v1.GetScheduleRequest
+	(*ListSchedulesRequest)(nil),      // 27: warren.admin.v1.ListSchedulesRequest
+	(*UpdateScheduleRequest)(nil),     // 28: warren.admin.v1.UpdateScheduleRequest
+	(*DeleteScheduleRequest)(nil),     // 29: warren.admin.v1.DeleteScheduleRequest
+	(*PauseScheduleRequest)(nil),      // 30: warren.admin.v1.PauseScheduleRequest
+	(*ResumeScheduleRequest)(nil),     // 31: warren.admin.v1.ResumeScheduleRequest
+	(*TriggerScheduleRequest)(nil),    // 32: warren.admin.v1.TriggerScheduleRequest
+	(*PauseTaskTypeRequest)(nil),      // 33: warren.admin.v1.PauseTaskTypeRequest
+	(*ResumeTaskTypeRequest)(nil),     // 34: warren.admin.v1.ResumeTaskTypeRequest
+	(*UpdateConcurrencyRequest)(nil),  // 35: warren.admin.v1.UpdateConcurrencyRequest
+	(*DrainWorkerRequest)(nil),        // 36: warren.admin.v1.DrainWorkerRequest
+	(*ListWorkersRequest)(nil),        // 37: warren.admin.v1.ListWorkersRequest
+	(*GetWorkerRequest)(nil),          // 38: warren.admin.v1.GetWorkerRequest
+	(*ListQueuesRequest)(nil),         // 39: warren.admin.v1.ListQueuesRequest
+	(*GetQueueRequest)(nil),           // 40: warren.admin.v1.GetQueueRequest
+	(*PurgeQueueRequest)(nil),         // 41: warren.admin.v1.PurgeQueueRequest
+	(*CreateScheduleResponse)(nil),    // 42: warren.admin.v1.CreateScheduleResponse
+	(*GetScheduleResponse)(nil),       // 43: warren.admin.v1.GetScheduleResponse
+	(*ListSchedulesResponse)(nil),     // 44: warren.admin.v1.ListSchedulesResponse
+	(*UpdateScheduleResponse)(nil),    // 45: warren.admin.v1.UpdateScheduleResponse
+	(*DeleteScheduleResponse)(nil),    // 46: warren.admin.v1.DeleteScheduleResponse
+	(*PauseScheduleResponse)(nil),     // 47: warren.admin.v1.PauseScheduleResponse
+	(*ResumeScheduleResponse)(nil),    // 48: warren.admin.v1.ResumeScheduleResponse
+	(*TriggerScheduleResponse)(nil),   // 49: warren.admin.v1.TriggerScheduleResponse
+	(*PauseTaskTypeResponse)(nil),     // 50: warren.admin.v1.PauseTaskTypeResponse
+	(*ResumeTaskTypeResponse)(nil),    // 51: warren.admin.v1.ResumeTaskTypeResponse
+	(*UpdateConcurrencyResponse)(nil), // 52: warren.admin.v1.UpdateConcurrencyResponse
+	(*DrainWorkerResponse)(nil),       // 53: warren.admin.v1.DrainWorkerResponse
+	(*ListWorkersResponse)(nil),       // 54: warren.admin.v1.ListWorkersResponse
+	(*GetWorkerResponse)(nil),         // 55: warren.admin.v1.GetWorkerResponse
+	(*ListQueuesResponse)(nil),        // 56: warren.admin.v1.ListQueuesResponse
+	(*GetQueueResponse)(nil),          // 57: warren.admin.v1.GetQueueResponse
+	(*PurgeQueueResponse)(nil),        // 58: warren.admin.v1.PurgeQueueResponse
 }
 var file_warren_admin_v1_admin_service_proto_depIdxs = []int32{
-	19, // 0: warren.admin.v1.TaskType.declared:type_name -> warren.task.v1.TaskOptions
-	19, // 1: warren.admin.v1.TaskType.override:type_name -> warren.task.v1.TaskOptions
-	20, // 2: warren.admin.v1.TaskType.override_mask:type_name -> google.protobuf.FieldMask
-	19, // 3: warren.admin.v1.TaskType.effective:type_name -> warren.task.v1.TaskOptions
-	21, // 4: warren.admin.v1.TaskType.override_time:type_name -> google.protobuf.Timestamp
+	21, // 0: warren.admin.v1.TaskType.declared:type_name -> warren.task.v1.TaskOptions
+	21, // 1: warren.admin.v1.TaskType.override:type_name -> warren.task.v1.TaskOptions
+	22, // 2: warren.admin.v1.TaskType.override_mask:type_name -> google.protobuf.FieldMask
+	21, // 3: warren.admin.v1.TaskType.effective:type_name -> warren.task.v1.TaskOptions
+	23, // 4: warren.admin.v1.TaskType.override_time:type_name -> google.protobuf.Timestamp
 	3,  // 5: warren.admin.v1.TaskType.option_sources:type_name -> warren.admin.v1.OptionSource
 	0,  // 6: warren.admin.v1.OptionSource.origin:type_name -> warren.admin.v1.OptionOrigin
 	5,  // 7: warren.admin.v1.Schema.files:type_name -> warren.admin.v1.SchemaFile
 	2,  // 8: warren.admin.v1.GetTaskTypeResponse.task_type:type_name -> warren.admin.v1.TaskType
 	4,  // 9: warren.admin.v1.GetTaskTypeResponse.schema:type_name -> warren.admin.v1.Schema
 	2,  // 10: warren.admin.v1.ListTaskTypesResponse.task_types:type_name -> warren.admin.v1.TaskType
-	19, // 11: warren.admin.v1.UpdateTaskTypeRequest.options:type_name -> warren.task.v1.TaskOptions
-	20, // 12: warren.admin.v1.UpdateTaskTypeRequest.update_mask:type_name -> google.protobuf.FieldMask
+	21, // 11: warren.admin.v1.UpdateTaskTypeRequest.options:type_name -> warren.task.v1.TaskOptions
+	22, // 12: warren.admin.v1.UpdateTaskTypeRequest.update_mask:type_name -> google.protobuf.FieldMask
 	2,  // 13: warren.admin.v1.UpdateTaskTypeResponse.task_type:type_name -> warren.admin.v1.TaskType
 	1,  // 14: warren.admin.v1.TopologyFinding.severity:type_name -> warren.admin.v1.Severity
 	15, // 15: warren.admin.v1.CheckTopologyResponse.findings:type_name -> warren.admin.v1.TopologyFinding
 	1,  // 16: warren.admin.v1.CheckTopologyResponse.severity:type_name -> warren.admin.v1.Severity
-	21, // 17: warren.admin.v1.CheckTopologyResponse.check_time:type_name -> google.protobuf.Timestamp
-	21, // 18: warren.admin.v1.CheckTopologyResponse.self_test_time:type_name -> google.protobuf.Timestamp
-	6,  // 19: warren.admin.v1.AdminService.GetTaskType:input_type -> warren.admin.v1.GetTaskTypeRequest
-	8,  // 20: warren.admin.v1.AdminService.ListTaskTypes:input_type -> warren.admin.v1.ListTaskTypesRequest
-	10, // 21: warren.admin.v1.AdminService.UpdateTaskType:input_type -> warren.admin.v1.UpdateTaskTypeRequest
-	12, // 22: warren.admin.v1.AdminService.RetireTaskType:input_type -> warren.admin.v1.RetireTaskTypeRequest
-	14, // 23: warren.admin.v1.AdminService.CheckTopology:input_type -> warren.admin.v1.CheckTopologyRequest
-	17, // 24: warren.admin.v1.AdminService.ClaimTaskRun:input_type -> warren.admin.v1.ClaimTaskRunRequest
-	22, // 25: warren.admin.v1.AdminService.CreateSchedule:input_type -> warren.admin.v1.CreateScheduleRequest
-	23, // 26: warren.admin.v1.AdminService.GetSchedule:input_type -> warren.admin.v1.GetScheduleRequest
-	24, // 27: warren.admin.v1.AdminService.ListSchedules:input_type -> warren.admin.v1.ListSchedulesRequest
-	25, // 28: warren.admin.v1.AdminService.UpdateSchedule:input_type -> warren.admin.v1.UpdateScheduleRequest
-	26, // 29: warren.admin.v1.AdminService.DeleteSchedule:input_type -> warren.admin.v1.DeleteScheduleRequest
-	27, // 30: warren.admin.v1.AdminService.PauseSchedule:input_type -> warren.admin.v1.PauseScheduleRequest
-	28, // 31: warren.admin.v1.AdminService.ResumeSchedule:input_type -> warren.admin.v1.ResumeScheduleRequest
-	29, // 32: warren.admin.v1.AdminService.TriggerSchedule:input_type -> warren.admin.v1.TriggerScheduleRequest
-	30, // 33: warren.admin.v1.AdminService.PauseTaskType:input_type -> warren.admin.v1.PauseTaskTypeRequest
-	31, // 34: warren.admin.v1.AdminService.ResumeTaskType:input_type -> warren.admin.v1.ResumeTaskTypeRequest
-	32, // 35: warren.admin.v1.AdminService.UpdateConcurrency:input_type -> warren.admin.v1.UpdateConcurrencyRequest
-	33, // 36: warren.admin.v1.AdminService.DrainWorker:input_type -> warren.admin.v1.DrainWorkerRequest
-	34, // 37: warren.admin.v1.AdminService.ListWorkers:input_type -> warren.admin.v1.ListWorkersRequest
-	35, // 38: warren.admin.v1.AdminService.GetWorker:input_type -> warren.admin.v1.GetWorkerRequest
-	36, // 39: warren.admin.v1.AdminService.ListQueues:input_type -> warren.admin.v1.ListQueuesRequest
-	37, // 40: warren.admin.v1.AdminService.GetQueue:input_type -> warren.admin.v1.GetQueueRequest
-	38, // 41: warren.admin.v1.AdminService.PurgeQueue:input_type -> warren.admin.v1.PurgeQueueRequest
-	7,  // 42: warren.admin.v1.AdminService.GetTaskType:output_type -> warren.admin.v1.GetTaskTypeResponse
-	9,  // 43: warren.admin.v1.AdminService.ListTaskTypes:output_type -> warren.admin.v1.ListTaskTypesResponse
-	11, // 44: warren.admin.v1.AdminService.UpdateTaskType:output_type -> warren.admin.v1.UpdateTaskTypeResponse
-	13, // 45: warren.admin.v1.AdminService.RetireTaskType:output_type -> warren.admin.v1.RetireTaskTypeResponse
-	16, // 46: warren.admin.v1.AdminService.CheckTopology:output_type -> warren.admin.v1.CheckTopologyResponse
-	18, // 47: warren.admin.v1.AdminService.ClaimTaskRun:output_type -> warren.admin.v1.ClaimTaskRunResponse
-	39, // 48: warren.admin.v1.AdminService.CreateSchedule:output_type -> warren.admin.v1.CreateScheduleResponse
-	40, // 49: warren.admin.v1.AdminService.GetSchedule:output_type -> warren.admin.v1.GetScheduleResponse
-	41, // 50: warren.admin.v1.AdminService.ListSchedules:output_type -> warren.admin.v1.ListSchedulesResponse
-	42, // 51: warren.admin.v1.AdminService.UpdateSchedule:output_type -> warren.admin.v1.UpdateScheduleResponse
-	43, // 52: warren.admin.v1.AdminService.DeleteSchedule:output_type -> warren.admin.v1.DeleteScheduleResponse
-	44, // 53: warren.admin.v1.AdminService.PauseSchedule:output_type -> warren.admin.v1.PauseScheduleResponse
-	45, // 54: warren.admin.v1.AdminService.ResumeSchedule:output_type -> warren.admin.v1.ResumeScheduleResponse
-	46, // 55: warren.admin.v1.AdminService.TriggerSchedule:output_type -> warren.admin.v1.TriggerScheduleResponse
-	47, // 56: warren.admin.v1.AdminService.PauseTaskType:output_type -> warren.admin.v1.PauseTaskTypeResponse
-	48, // 57: warren.admin.v1.AdminService.ResumeTaskType:output_type -> warren.admin.v1.ResumeTaskTypeResponse
-	49, // 58: warren.admin.v1.AdminService.UpdateConcurrency:output_type -> warren.admin.v1.UpdateConcurrencyResponse
-	50, // 59: warren.admin.v1.AdminService.DrainWorker:output_type -> warren.admin.v1.DrainWorkerResponse
-	51, // 60: warren.admin.v1.AdminService.ListWorkers:output_type -> warren.admin.v1.ListWorkersResponse
-	52, // 61: warren.admin.v1.AdminService.GetWorker:output_type -> warren.admin.v1.GetWorkerResponse
-	53, // 62: warren.admin.v1.AdminService.ListQueues:output_type -> warren.admin.v1.ListQueuesResponse
-	54, // 63: warren.admin.v1.AdminService.GetQueue:output_type -> warren.admin.v1.GetQueueResponse
-	55, // 64: warren.admin.v1.AdminService.PurgeQueue:output_type -> warren.admin.v1.PurgeQueueResponse
-	42, // [42:65] is the sub-list for method output_type
-	19, // [19:42] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	23, // 17: warren.admin.v1.CheckTopologyResponse.check_time:type_name -> google.protobuf.Timestamp
+	23, // 18: warren.admin.v1.CheckTopologyResponse.self_test_time:type_name -> google.protobuf.Timestamp
+	24, // 19: warren.admin.v1.GetServerInfoResponse.server:type_name -> warren.admin.v1.ServerInfo
+	6,  // 20: warren.admin.v1.AdminService.GetTaskType:input_type -> warren.admin.v1.GetTaskTypeRequest
+	8,  // 21: warren.admin.v1.AdminService.ListTaskTypes:input_type -> warren.admin.v1.ListTaskTypesRequest
+	10, // 22: warren.admin.v1.AdminService.UpdateTaskType:input_type -> warren.admin.v1.UpdateTaskTypeRequest
+	12, // 23: warren.admin.v1.AdminService.RetireTaskType:input_type -> warren.admin.v1.RetireTaskTypeRequest
+	14, // 24: warren.admin.v1.AdminService.CheckTopology:input_type -> warren.admin.v1.CheckTopologyRequest
+	17, // 25: warren.admin.v1.AdminService.ClaimTaskRun:input_type -> warren.admin.v1.ClaimTaskRunRequest
+	25, // 26: warren.admin.v1.AdminService.CreateSchedule:input_type -> warren.admin.v1.CreateScheduleRequest
+	26, // 27: warren.admin.v1.AdminService.GetSchedule:input_type -> warren.admin.v1.GetScheduleRequest
+	27, // 28: warren.admin.v1.AdminService.ListSchedules:input_type -> warren.admin.v1.ListSchedulesRequest
+	28, // 29: warren.admin.v1.AdminService.UpdateSchedule:input_type -> warren.admin.v1.UpdateScheduleRequest
+	29, // 30: warren.admin.v1.AdminService.DeleteSchedule:input_type -> warren.admin.v1.DeleteScheduleRequest
+	30, // 31: warren.admin.v1.AdminService.PauseSchedule:input_type -> warren.admin.v1.PauseScheduleRequest
+	31, // 32: warren.admin.v1.AdminService.ResumeSchedule:input_type -> warren.admin.v1.ResumeScheduleRequest
+	32, // 33: warren.admin.v1.AdminService.TriggerSchedule:input_type -> warren.admin.v1.TriggerScheduleRequest
+	33, // 34: warren.admin.v1.AdminService.PauseTaskType:input_type -> warren.admin.v1.PauseTaskTypeRequest
+	34, // 35: warren.admin.v1.AdminService.ResumeTaskType:input_type -> warren.admin.v1.ResumeTaskTypeRequest
+	35, // 36: warren.admin.v1.AdminService.UpdateConcurrency:input_type -> warren.admin.v1.UpdateConcurrencyRequest
+	36, // 37: warren.admin.v1.AdminService.DrainWorker:input_type -> warren.admin.v1.DrainWorkerRequest
+	37, // 38: warren.admin.v1.AdminService.ListWorkers:input_type -> warren.admin.v1.ListWorkersRequest
+	38, // 39: warren.admin.v1.AdminService.GetWorker:input_type -> warren.admin.v1.GetWorkerRequest
+	39, // 40: warren.admin.v1.AdminService.ListQueues:input_type -> warren.admin.v1.ListQueuesRequest
+	40, // 41: warren.admin.v1.AdminService.GetQueue:input_type -> warren.admin.v1.GetQueueRequest
+	41, // 42: warren.admin.v1.AdminService.PurgeQueue:input_type -> warren.admin.v1.PurgeQueueRequest
+	19, // 43: warren.admin.v1.AdminService.GetServerInfo:input_type -> warren.admin.v1.GetServerInfoRequest
+	7,  // 44: warren.admin.v1.AdminService.GetTaskType:output_type -> warren.admin.v1.GetTaskTypeResponse
+	9,  // 45: warren.admin.v1.AdminService.ListTaskTypes:output_type -> warren.admin.v1.ListTaskTypesResponse
+	11, // 46: warren.admin.v1.AdminService.UpdateTaskType:output_type -> warren.admin.v1.UpdateTaskTypeResponse
+	13, // 47: warren.admin.v1.AdminService.RetireTaskType:output_type -> warren.admin.v1.RetireTaskTypeResponse
+	16, // 48: warren.admin.v1.AdminService.CheckTopology:output_type -> warren.admin.v1.CheckTopologyResponse
+	18, // 49: warren.admin.v1.AdminService.ClaimTaskRun:output_type -> warren.admin.v1.ClaimTaskRunResponse
+	42, // 50: warren.admin.v1.AdminService.CreateSchedule:output_type -> warren.admin.v1.CreateScheduleResponse
+	43, // 51: warren.admin.v1.AdminService.GetSchedule:output_type -> warren.admin.v1.GetScheduleResponse
+	44, // 52: warren.admin.v1.AdminService.ListSchedules:output_type -> warren.admin.v1.ListSchedulesResponse
+	45, // 53: warren.admin.v1.AdminService.UpdateSchedule:output_type -> warren.admin.v1.UpdateScheduleResponse
+	46, // 54: warren.admin.v1.AdminService.DeleteSchedule:output_type -> warren.admin.v1.DeleteScheduleResponse
+	47, // 55: warren.admin.v1.AdminService.PauseSchedule:output_type -> warren.admin.v1.PauseScheduleResponse
+	48, // 56: warren.admin.v1.AdminService.ResumeSchedule:output_type -> warren.admin.v1.ResumeScheduleResponse
+	49, // 57: warren.admin.v1.AdminService.TriggerSchedule:output_type -> warren.admin.v1.TriggerScheduleResponse
+	50, // 58: warren.admin.v1.AdminService.PauseTaskType:output_type -> warren.admin.v1.PauseTaskTypeResponse
+	51, // 59: warren.admin.v1.AdminService.ResumeTaskType:output_type -> warren.admin.v1.ResumeTaskTypeResponse
+	52, // 60: warren.admin.v1.AdminService.UpdateConcurrency:output_type -> warren.admin.v1.UpdateConcurrencyResponse
+	53, // 61: warren.admin.v1.AdminService.DrainWorker:output_type -> warren.admin.v1.DrainWorkerResponse
+	54, // 62: warren.admin.v1.AdminService.ListWorkers:output_type -> warren.admin.v1.ListWorkersResponse
+	55, // 63: warren.admin.v1.AdminService.GetWorker:output_type -> warren.admin.v1.GetWorkerResponse
+	56, // 64: warren.admin.v1.AdminService.ListQueues:output_type -> warren.admin.v1.ListQueuesResponse
+	57, // 65: warren.admin.v1.AdminService.GetQueue:output_type -> warren.admin.v1.GetQueueResponse
+	58, // 66: warren.admin.v1.AdminService.PurgeQueue:output_type -> warren.admin.v1.PurgeQueueResponse
+	20, // 67: warren.admin.v1.AdminService.GetServerInfo:output_type -> warren.admin.v1.GetServerInfoResponse
+	44, // [44:68] is the sub-list for method output_type
+	20, // [20:44] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_warren_admin_v1_admin_service_proto_init() }
@@ -1540,6 +1633,7 @@ func file_warren_admin_v1_admin_service_proto_init() {
 	}
 	file_warren_admin_v1_queue_proto_init()
 	file_warren_admin_v1_schedule_proto_init()
+	file_warren_admin_v1_server_info_proto_init()
 	file_warren_admin_v1_worker_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1547,7 +1641,7 @@ func file_warren_admin_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_admin_v1_admin_service_proto_rawDesc), len(file_warren_admin_v1_admin_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -44,6 +44,7 @@ const (
 	AdminService_ListQueues_FullMethodName        = "/warren.admin.v1.AdminService/ListQueues"
 	AdminService_GetQueue_FullMethodName          = "/warren.admin.v1.AdminService/GetQueue"
 	AdminService_PurgeQueue_FullMethodName        = "/warren.admin.v1.AdminService/PurgeQueue"
+	AdminService_GetServerInfo_FullMethodName     = "/warren.admin.v1.AdminService/GetServerInfo"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -178,6 +179,9 @@ type AdminServiceClient interface {
 	// Errors: as GetQueue; INVALID_ARGUMENT INVALID_REQUEST; FAILED_PRECONDITION
 	// COUNT_EXCEEDED (there are more than `count`: nothing was cancelled).
 	PurgeQueue(ctx context.Context, in *PurgeQueueRequest, opts ...grpc.CallOption) (*PurgeQueueResponse, error)
+	// GetServerInfo says which gateway answers, and what it works with. It needs
+	// neither the broker nor the store.
+	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
 }
 
 type adminServiceClient struct {
@@ -418,6 +422,16 @@ func (c *adminServiceClient) PurgeQueue(ctx context.Context, in *PurgeQueueReque
 	return out, nil
 }
 
+func (c *adminServiceClient) GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetServerInfoResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetServerInfo_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -550,6 +564,9 @@ type AdminServiceServer interface {
 	// Errors: as GetQueue; INVALID_ARGUMENT INVALID_REQUEST; FAILED_PRECONDITION
 	// COUNT_EXCEEDED (there are more than `count`: nothing was cancelled).
 	PurgeQueue(context.Context, *PurgeQueueRequest) (*PurgeQueueResponse, error)
+	// GetServerInfo says which gateway answers, and what it works with. It needs
+	// neither the broker nor the store.
+	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -628,6 +645,9 @@ func (UnimplementedAdminServiceServer) GetQueue(context.Context, *GetQueueReques
 }
 func (UnimplementedAdminServiceServer) PurgeQueue(context.Context, *PurgeQueueRequest) (*PurgeQueueResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PurgeQueue not implemented")
+}
+func (UnimplementedAdminServiceServer) GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetServerInfo not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -1064,6 +1084,24 @@ func _AdminService_PurgeQueue_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_GetServerInfo_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetServerInfoRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetServerInfo(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetServerInfo_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetServerInfo(ctx, req.(*GetServerInfoRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1162,6 +1200,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PurgeQueue",
 			Handler:    _AdminService_PurgeQueue_Handler,
+		},
+		{
+			MethodName: "GetServerInfo",
+			Handler:    _AdminService_GetServerInfo_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -10,6 +10,7 @@ package deadletterv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	v1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -824,11 +825,94 @@ func (x *DiscardDeadLetterResponse) GetDeadLetter() *DeadLetter {
 	return nil
 }
 
+// GetServerInfoRequest asks for nothing in particular.
+type GetServerInfoRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetServerInfoRequest) Reset() {
+	*x = GetServerInfoRequest{}
+	mi := &file_warren_deadletter_v1_dead_letter_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetServerInfoRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetServerInfoRequest) ProtoMessage() {}
+
+func (x *GetServerInfoRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_deadletter_v1_dead_letter_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetServerInfoRequest.ProtoReflect.Descriptor instead.
+func (*GetServerInfoRequest) Descriptor() ([]byte, []int) {
+	return file_warren_deadletter_v1_dead_letter_service_proto_rawDescGZIP(), []int{13}
+}
+
+// GetServerInfoResponse tells of the dead-letter service.
+type GetServerInfoResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The process that has answered.
+	Server        *v1.ServerInfo `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetServerInfoResponse) Reset() {
+	*x = GetServerInfoResponse{}
+	mi := &file_warren_deadletter_v1_dead_letter_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetServerInfoResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetServerInfoResponse) ProtoMessage() {}
+
+func (x *GetServerInfoResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_deadletter_v1_dead_letter_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetServerInfoResponse.ProtoReflect.Descriptor instead.
+func (*GetServerInfoResponse) Descriptor() ([]byte, []int) {
+	return file_warren_deadletter_v1_dead_letter_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetServerInfoResponse) GetServer() *v1.ServerInfo {
+	if x != nil {
+		return x.Server
+	}
+	return nil
+}
+
 var File_warren_deadletter_v1_dead_letter_service_proto protoreflect.FileDescriptor
 
 const file_warren_deadletter_v1_dead_letter_service_proto_rawDesc = "" +
 	"\n" +
-	".warren/deadletter/v1/dead_letter_service.proto\x12\x14warren.deadletter.v1\x1a\x1bbuf/validate/validate.proto\x1a&warren/deadletter/v1/dead_letter.proto\"\x80\x01\n" +
+	".warren/deadletter/v1/dead_letter_service.proto\x12\x14warren.deadletter.v1\x1a\x1bbuf/validate/validate.proto\x1a!warren/admin/v1/server_info.proto\x1a&warren/deadletter/v1/dead_letter.proto\"\x80\x01\n" +
 	"\x14GetDeadLetterRequest\x12.\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\fdeadLetterId\x128\n" +
 	"\x04view\x18\x02 \x01(\x0e2$.warren.deadletter.v1.DeadLetterViewR\x04view\"Z\n" +
@@ -886,14 +970,18 @@ const file_warren_deadletter_v1_dead_letter_service_proto_rawDesc = "" +
 	"\x04etag\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04etag\"^\n" +
 	"\x19DiscardDeadLetterResponse\x12A\n" +
 	"\vdead_letter\x18\x01 \x01(\v2 .warren.deadletter.v1.DeadLetterR\n" +
-	"deadLetter2\xc1\x05\n" +
+	"deadLetter\"\x16\n" +
+	"\x14GetServerInfoRequest\"L\n" +
+	"\x15GetServerInfoResponse\x123\n" +
+	"\x06server\x18\x01 \x01(\v2\x1b.warren.admin.v1.ServerInfoR\x06server2\xab\x06\n" +
 	"\x11DeadLetterService\x12h\n" +
 	"\rGetDeadLetter\x12*.warren.deadletter.v1.GetDeadLetterRequest\x1a+.warren.deadletter.v1.GetDeadLetterResponse\x12n\n" +
 	"\x0fListDeadLetters\x12,.warren.deadletter.v1.ListDeadLettersRequest\x1a-.warren.deadletter.v1.ListDeadLettersResponse\x12s\n" +
 	"\x10WatchDeadLetters\x12-.warren.deadletter.v1.WatchDeadLettersRequest\x1a..warren.deadletter.v1.WatchDeadLettersResponse0\x01\x12q\n" +
 	"\x10ReplayDeadLetter\x12-.warren.deadletter.v1.ReplayDeadLetterRequest\x1a..warren.deadletter.v1.ReplayDeadLetterResponse\x12t\n" +
 	"\x11ReplayDeadLetters\x12..warren.deadletter.v1.ReplayDeadLettersRequest\x1a/.warren.deadletter.v1.ReplayDeadLettersResponse\x12t\n" +
-	"\x11DiscardDeadLetter\x12..warren.deadletter.v1.DiscardDeadLetterRequest\x1a/.warren.deadletter.v1.DiscardDeadLetterResponseB\xe6\x01\n" +
+	"\x11DiscardDeadLetter\x12..warren.deadletter.v1.DiscardDeadLetterRequest\x1a/.warren.deadletter.v1.DiscardDeadLetterResponse\x12h\n" +
+	"\rGetServerInfo\x12*.warren.deadletter.v1.GetServerInfoRequest\x1a+.warren.deadletter.v1.GetServerInfoResponseB\xe6\x01\n" +
 	"\x18com.warren.deadletter.v1B\x16DeadLetterServiceProtoP\x01Z@github.com/warrenmq/warren/gen/warren/deadletter/v1;deadletterv1\xa2\x02\x03WDX\xaa\x02\x14Warren.Deadletter.V1\xca\x02\x14Warren\\Deadletter\\V1\xe2\x02 Warren\\Deadletter\\V1\\GPBMetadata\xea\x02\x16Warren::Deadletter::V1b\x06proto3"
 
 var (
@@ -908,7 +996,7 @@ func file_warren_deadletter_v1_dead_letter_service_proto_rawDescGZIP() []byte {
 	return file_warren_deadletter_v1_dead_letter_service_proto_rawDescData
 }
 
-var file_warren_deadletter_v1_dead_letter_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_warren_deadletter_v1_dead_letter_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_warren_deadletter_v1_dead_letter_service_proto_goTypes = []any{
 	(*GetDeadLetterRequest)(nil),      // 0: warren.deadletter.v1.GetDeadLetterRequest
 	(*GetDeadLetterResponse)(nil),     // 1: warren.deadletter.v1.GetDeadLetterResponse
@@ -923,36 +1011,42 @@ var file_warren_deadletter_v1_dead_letter_service_proto_goTypes = []any{
 	(*ReplayProblem)(nil),             // 10: warren.deadletter.v1.ReplayProblem
 	(*DiscardDeadLetterRequest)(nil),  // 11: warren.deadletter.v1.DiscardDeadLetterRequest
 	(*DiscardDeadLetterResponse)(nil), // 12: warren.deadletter.v1.DiscardDeadLetterResponse
-	(DeadLetterView)(0),               // 13: warren.deadletter.v1.DeadLetterView
-	(*DeadLetter)(nil),                // 14: warren.deadletter.v1.DeadLetter
+	(*GetServerInfoRequest)(nil),      // 13: warren.deadletter.v1.GetServerInfoRequest
+	(*GetServerInfoResponse)(nil),     // 14: warren.deadletter.v1.GetServerInfoResponse
+	(DeadLetterView)(0),               // 15: warren.deadletter.v1.DeadLetterView
+	(*DeadLetter)(nil),                // 16: warren.deadletter.v1.DeadLetter
+	(*v1.ServerInfo)(nil),             // 17: warren.admin.v1.ServerInfo
 }
 var file_warren_deadletter_v1_dead_letter_service_proto_depIdxs = []int32{
-	13, // 0: warren.deadletter.v1.GetDeadLetterRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
-	14, // 1: warren.deadletter.v1.GetDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
-	13, // 2: warren.deadletter.v1.ListDeadLettersRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
-	14, // 3: warren.deadletter.v1.ListDeadLettersResponse.dead_letters:type_name -> warren.deadletter.v1.DeadLetter
-	13, // 4: warren.deadletter.v1.WatchDeadLettersRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
-	14, // 5: warren.deadletter.v1.WatchDeadLettersResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
-	14, // 6: warren.deadletter.v1.ReplayDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	15, // 0: warren.deadletter.v1.GetDeadLetterRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
+	16, // 1: warren.deadletter.v1.GetDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	15, // 2: warren.deadletter.v1.ListDeadLettersRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
+	16, // 3: warren.deadletter.v1.ListDeadLettersResponse.dead_letters:type_name -> warren.deadletter.v1.DeadLetter
+	15, // 4: warren.deadletter.v1.WatchDeadLettersRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
+	16, // 5: warren.deadletter.v1.WatchDeadLettersResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	16, // 6: warren.deadletter.v1.ReplayDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
 	10, // 7: warren.deadletter.v1.ReplayDeadLettersResponse.problems:type_name -> warren.deadletter.v1.ReplayProblem
-	14, // 8: warren.deadletter.v1.DiscardDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
-	0,  // 9: warren.deadletter.v1.DeadLetterService.GetDeadLetter:input_type -> warren.deadletter.v1.GetDeadLetterRequest
-	2,  // 10: warren.deadletter.v1.DeadLetterService.ListDeadLetters:input_type -> warren.deadletter.v1.ListDeadLettersRequest
-	4,  // 11: warren.deadletter.v1.DeadLetterService.WatchDeadLetters:input_type -> warren.deadletter.v1.WatchDeadLettersRequest
-	6,  // 12: warren.deadletter.v1.DeadLetterService.ReplayDeadLetter:input_type -> warren.deadletter.v1.ReplayDeadLetterRequest
-	8,  // 13: warren.deadletter.v1.DeadLetterService.ReplayDeadLetters:input_type -> warren.deadletter.v1.ReplayDeadLettersRequest
-	11, // 14: warren.deadletter.v1.DeadLetterService.DiscardDeadLetter:input_type -> warren.deadletter.v1.DiscardDeadLetterRequest
-	1,  // 15: warren.deadletter.v1.DeadLetterService.GetDeadLetter:output_type -> warren.deadletter.v1.GetDeadLetterResponse
-	3,  // 16: warren.deadletter.v1.DeadLetterService.ListDeadLetters:output_type -> warren.deadletter.v1.ListDeadLettersResponse
-	5,  // 17: warren.deadletter.v1.DeadLetterService.WatchDeadLetters:output_type -> warren.deadletter.v1.WatchDeadLettersResponse
-	7,  // 18: warren.deadletter.v1.DeadLetterService.ReplayDeadLetter:output_type -> warren.deadletter.v1.ReplayDeadLetterResponse
-	9,  // 19: warren.deadletter.v1.DeadLetterService.ReplayDeadLetters:output_type -> warren.deadletter.v1.ReplayDeadLettersResponse
-	12, // 20: warren.deadletter.v1.DeadLetterService.DiscardDeadLetter:output_type -> warren.deadletter.v1.DiscardDeadLetterResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	16, // 8: warren.deadletter.v1.DiscardDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	17, // 9: warren.deadletter.v1.GetServerInfoResponse.server:type_name -> warren.admin.v1.ServerInfo
+	0,  // 10: warren.deadletter.v1.DeadLetterService.GetDeadLetter:input_type -> warren.deadletter.v1.GetDeadLetterRequest
+	2,  // 11: warren.deadletter.v1.DeadLetterService.ListDeadLetters:input_type -> warren.deadletter.v1.ListDeadLettersRequest
+	4,  // 12: warren.deadletter.v1.DeadLetterService.WatchDeadLetters:input_type -> warren.deadletter.v1.WatchDeadLettersRequest
+	6,  // 13: warren.deadletter.v1.DeadLetterService.ReplayDeadLetter:input_type -> warren.deadletter.v1.ReplayDeadLetterRequest
+	8,  // 14: warren.deadletter.v1.DeadLetterService.ReplayDeadLetters:input_type -> warren.deadletter.v1.ReplayDeadLettersRequest
+	11, // 15: warren.deadletter.v1.DeadLetterService.DiscardDeadLetter:input_type -> warren.deadletter.v1.DiscardDeadLetterRequest
+	13, // 16: warren.deadletter.v1.DeadLetterService.GetServerInfo:input_type -> warren.deadletter.v1.GetServerInfoRequest
+	1,  // 17: warren.deadletter.v1.DeadLetterService.GetDeadLetter:output_type -> warren.deadletter.v1.GetDeadLetterResponse
+	3,  // 18: warren.deadletter.v1.DeadLetterService.ListDeadLetters:output_type -> warren.deadletter.v1.ListDeadLettersResponse
+	5,  // 19: warren.deadletter.v1.DeadLetterService.WatchDeadLetters:output_type -> warren.deadletter.v1.WatchDeadLettersResponse
+	7,  // 20: warren.deadletter.v1.DeadLetterService.ReplayDeadLetter:output_type -> warren.deadletter.v1.ReplayDeadLetterResponse
+	9,  // 21: warren.deadletter.v1.DeadLetterService.ReplayDeadLetters:output_type -> warren.deadletter.v1.ReplayDeadLettersResponse
+	12, // 22: warren.deadletter.v1.DeadLetterService.DiscardDeadLetter:output_type -> warren.deadletter.v1.DiscardDeadLetterResponse
+	14, // 23: warren.deadletter.v1.DeadLetterService.GetServerInfo:output_type -> warren.deadletter.v1.GetServerInfoResponse
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_warren_deadletter_v1_dead_letter_service_proto_init() }
@@ -967,7 +1061,7 @@ func file_warren_deadletter_v1_dead_letter_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_deadletter_v1_dead_letter_service_proto_rawDesc), len(file_warren_deadletter_v1_dead_letter_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	DeadLetterService_ReplayDeadLetter_FullMethodName  = "/warren.deadletter.v1.DeadLetterService/ReplayDeadLetter"
 	DeadLetterService_ReplayDeadLetters_FullMethodName = "/warren.deadletter.v1.DeadLetterService/ReplayDeadLetters"
 	DeadLetterService_DiscardDeadLetter_FullMethodName = "/warren.deadletter.v1.DeadLetterService/DiscardDeadLetter"
+	DeadLetterService_GetServerInfo_FullMethodName     = "/warren.deadletter.v1.DeadLetterService/GetServerInfo"
 )
 
 // DeadLetterServiceClient is the client API for DeadLetterService service.
@@ -80,6 +81,9 @@ type DeadLetterServiceClient interface {
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(ctx context.Context, in *DiscardDeadLetterRequest, opts ...grpc.CallOption) (*DiscardDeadLetterResponse, error)
+	// GetServerInfo says which dead-letter service answers, and what it works with. It
+	// needs neither the broker nor the store.
+	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
 }
 
 type deadLetterServiceClient struct {
@@ -159,6 +163,16 @@ func (c *deadLetterServiceClient) DiscardDeadLetter(ctx context.Context, in *Dis
 	return out, nil
 }
 
+func (c *deadLetterServiceClient) GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetServerInfoResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_GetServerInfo_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DeadLetterServiceServer is the server API for DeadLetterService service.
 // All implementations must embed UnimplementedDeadLetterServiceServer
 // for forward compatibility.
@@ -210,6 +224,9 @@ type DeadLetterServiceServer interface {
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(context.Context, *DiscardDeadLetterRequest) (*DiscardDeadLetterResponse, error)
+	// GetServerInfo says which dead-letter service answers, and what it works with. It
+	// needs neither the broker nor the store.
+	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
 	mustEmbedUnimplementedDeadLetterServiceServer()
 }
 
@@ -237,6 +254,9 @@ func (UnimplementedDeadLetterServiceServer) ReplayDeadLetters(context.Context, *
 }
 func (UnimplementedDeadLetterServiceServer) DiscardDeadLetter(context.Context, *DiscardDeadLetterRequest) (*DiscardDeadLetterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DiscardDeadLetter not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetServerInfo not implemented")
 }
 func (UnimplementedDeadLetterServiceServer) mustEmbedUnimplementedDeadLetterServiceServer() {}
 func (UnimplementedDeadLetterServiceServer) testEmbeddedByValue()                           {}
@@ -360,6 +380,24 @@ func _DeadLetterService_DiscardDeadLetter_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeadLetterService_GetServerInfo_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetServerInfoRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).GetServerInfo(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_GetServerInfo_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).GetServerInfo(ctx, req.(*GetServerInfoRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DeadLetterService_ServiceDesc is the grpc.ServiceDesc for DeadLetterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -386,6 +424,10 @@ var DeadLetterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DiscardDeadLetter",
 			Handler:    _DeadLetterService_DiscardDeadLetter_Handler,
+		},
+		{
+			MethodName: "GetServerInfo",
+			Handler:    _DeadLetterService_GetServerInfo_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

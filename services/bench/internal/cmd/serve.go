@@ -29,5 +29,5 @@ func (c *serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return rpc.Serve(ctx, server, listener, c.Grace, func() {})
+	return rpc.Serve(ctx, server, listener, rpc.Shutdown{Unready: func() {}, Grace: c.Grace})
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
@@ -40,7 +41,9 @@ type Config struct {
 	Replayer Replayer
 	Types    Types
 	Hub      *Hub
-	Logger   *slog.Logger
+	// Info says what this service is.
+	Info   func() *adminv1.ServerInfo
+	Logger *slog.Logger
 }
 
 // Service implements warren.deadletter.v1.DeadLetterService.

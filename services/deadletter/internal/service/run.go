@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"time"
 
@@ -23,8 +24,12 @@ type Config struct {
 	Broker broker.Config
 	// Listen is the address of the gRPC API.
 	Listen string
-	// MetricsListen is the address for health over HTTP; empty is nowhere.
+	// MetricsListen is the address for health and metrics over HTTP; empty is nowhere.
 	MetricsListen string
+	// Metrics is served there as /metrics; nil is not.
+	Metrics http.Handler
+	// Profiling serves Go's profiles there.
+	Profiling bool
 	// Insecure allows addresses beyond this machine.
 	Insecure bool
 	// StoreURL is as pkg/sqldb has it.
@@ -33,6 +38,8 @@ type Config struct {
 	Gateway string
 	// Webhook is where new dead letters are told.
 	Webhook WebhookConfig
+	// ShutdownDelay is how long new calls are taken after readiness has dropped.
+	ShutdownDelay time.Duration
 	// Grace is for calls under way when the service stops.
 	Grace  time.Duration
 	Logger *slog.Logger

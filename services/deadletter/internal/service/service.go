@@ -8,7 +8,6 @@ import (
 	"go.opentelemetry.io/otel"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/reflection"
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
@@ -19,6 +18,7 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/api"
 	"github.com/warrenmq/warren/services/deadletter/internal/intake"
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
+	"github.com/warrenmq/warren/services/deadletter/internal/reflected"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -73,7 +73,7 @@ func newService(cfg Config, r resources) (*service, error) {
 		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.deadLetters = api.NewService(api.Config{
-		Store: kept, Replayer: s.replayer, Types: api.NewTypeCache(admin), Hub: hub, Logger: cfg.Logger,
+		Store: kept, Replayer: s.replayer, Types: api.NewTypeCache(admin), Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 	})
 	return s, s.newServer()
 }
@@ -93,7 +93,7 @@ func (s *service) newServer() (err error) {
 		health.Check{Service: gatewayService, Works: func(ctx context.Context) error { return gatewayWorks(ctx, s.gateway) }},
 	)
 	s.health.Register(s.server)
-	reflection.Register(s.server)
+	reflected.Register(s.server, s.gateway)
 	return nil
 }
 
@@ -112,7 +112,7 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel()
 	runs := []func(context.Context){
 		s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.Run,
-		func(ctx context.Context) { s.health.ServeProbes(ctx, s.metrics) },
+		func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) },
 	}
 	if s.notifier != nil {
 		runs = append(runs, s.notifier.Run)
@@ -125,11 +125,11 @@ func (s *service) run(ctx context.Context) error {
 		})
 	}
 	s.cfg.Logger.Info("listening", "address", s.api.Addr().String())
-	err := rpc.Serve(ctx, s.server, s.api, s.cfg.Grace, func() {
-		s.cfg.Logger.Info("stopping: calls under way may finish", "grace", s.cfg.Grace)
-		s.health.Shutdown()
-		s.deadLetters.Stop()
-		close(s.stopping)
+	err := rpc.Serve(ctx, s.server, s.api, rpc.Shutdown{
+		Unready: s.unready, Delay: s.cfg.ShutdownDelay, Stopping: func() {
+			s.deadLetters.Stop()
+			close(s.stopping)
+		}, Grace: s.cfg.Grace,
 	})
 	cancel()
 	_ = below.Wait()

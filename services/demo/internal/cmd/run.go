@@ -23,7 +23,7 @@ type flags struct {
 // to out.
 func Run(ctx context.Context, args []string, out io.Writer) error {
 	var f flags
-	command, err := cli.Parse(&f, "demo", "A gRPC service to try Warren on.", buildinfo.Version(), args)
+	command, err := cli.Parse(&f, "demo", "A gRPC service to try Warren on.", buildinfo.Read().String(), args)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func (c *serveCommand) serve(ctx context.Context, listener net.Listener, log *sl
 	}
 	healthpb.RegisterHealthServer(server, healthy)
 	reflection.Register(server)
-	return rpc.Serve(ctx, server, listener, c.Grace, healthy.Shutdown)
+	return rpc.Serve(ctx, server, listener, rpc.Shutdown{Unready: healthy.Shutdown, Grace: c.Grace})
 }
 
 func newServer(log *slog.Logger) *grpc.Server {

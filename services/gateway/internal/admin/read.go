@@ -49,7 +49,7 @@ func (s *Service) known(name, field string) (tasktypes.Type, error) {
 			"this gateway has not loaded its task types from its store yet; call again")
 	}
 	return t, rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
-		"no worker has ever registered the task type %q; check the name: it is a method's full name, package.Service.Method", name).
+		"the task type %q is not known: no worker has registered it, or it was retired; check the name: it is a method's full name, package.Service.Method", name).
 		Field(field, "unknown task type")
 }
 

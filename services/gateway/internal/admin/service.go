@@ -83,7 +83,9 @@ type Config struct {
 	Retirer         Retirer
 	// OpenTaker opens a taker of a task type's queue, which ends with ctx.
 	OpenTaker func(ctx context.Context, taskType string) (Taker, error)
-	Logger    *slog.Logger
+	// Info says what this gateway is.
+	Info   func() *adminv1.ServerInfo
+	Logger *slog.Logger
 }
 
 // Service implements warren.admin.v1.AdminService.

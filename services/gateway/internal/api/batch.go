@@ -11,8 +11,12 @@ import (
 	"github.com/warrenmq/warren/pkg/rpc"
 )
 
-// MaxBatchBytes bounds the payloads of one batch together.
-const MaxBatchBytes = 16 << 20
+const (
+	// MaxBatchBytes bounds the payloads of one batch together.
+	MaxBatchBytes = 16 << 20
+	// MaxBatchTasks bounds the tasks of one batch, as the rule in its proto does.
+	MaxBatchTasks = 1000
+)
 
 // BatchSubmitTasks implements warren.task.v1.TaskService.
 func (s *TaskService) BatchSubmitTasks(ctx context.Context, r *taskv1.BatchSubmitTasksRequest) (*taskv1.BatchSubmitTasksResponse, error) {

@@ -183,7 +183,7 @@ func (s *TaskService) taskType(name string) (catalogue.TaskType, error) {
 
 func (s *TaskService) unknownType(name string) *rpc.Error {
 	return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND,
-		"no worker has ever registered the task type %q; start one that serves it, or check the name: it is a method's full name, package.Service.Method", name).
+		"the task type %q is not known: no worker has registered it, or it was retired; start one that serves it, or check the name: it is a method's full name, package.Service.Method", name).
 		Field("type", "unknown task type")
 }
 

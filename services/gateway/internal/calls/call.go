@@ -132,6 +132,10 @@ func (c *call) unaccepted(err error) error {
 		"RabbitMQ did not confirm the task %s in time, so it may or may not have been submitted: look for it with GetTask; another call may be another task, and only with an %s of its own can one be repeated",
 		c.taskID, callmeta.KeyIdempotencyKey).With("task_id", c.taskID).Because(own)
 	unknown.Details = own.Details
+	if c.abandoned() {
+		c.cancelTask(context.WithoutCancel(c.stream.Context()))
+		return unknown
+	}
 	if err := c.stream.SendHeader(metadata.Pairs(callmeta.KeyTaskID, c.taskID)); err != nil {
 		return unknown.Because(fmt.Errorf("%w; send the header: %w", own, err))
 	}
@@ -190,10 +194,17 @@ func (c *call) left(err error) error {
 	if err == nil || ctx.Err() == nil {
 		return c.stopping(err)
 	}
-	if c.options.CancelOnDisconnect && !c.handler.cfg.Tasks.Stopping() && cancelled(ctx, c.begin, time.Now()) {
+	if c.abandoned() {
 		c.cancelTask(context.WithoutCancel(ctx))
 	}
 	return err
+}
+
+// abandoned says that the caller has cancelled the call, and wants the task to be
+// cancelled with it.
+func (c *call) abandoned() bool {
+	ctx := c.stream.Context()
+	return c.options.CancelOnDisconnect && ctx.Err() != nil && !c.handler.cfg.Tasks.Stopping() && cancelled(ctx, c.begin, time.Now())
 }
 
 // stopping adds to an answer that this gateway ends without the task what the caller

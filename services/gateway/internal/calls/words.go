@@ -31,7 +31,7 @@ func inCallersWords(err error) error {
 	var problems []string
 	for _, d := range own.Details {
 		if bad, ok := d.(*errdetails.BadRequest); ok {
-			bad = translate(bad)
+			bad = translate(bad, own.Reason)
 			for _, v := range bad.FieldViolations {
 				problems = append(problems, v.Field+": "+v.Description)
 			}
@@ -45,20 +45,23 @@ func inCallersWords(err error) error {
 	return &said
 }
 
-func translate(bad *errdetails.BadRequest) *errdetails.BadRequest {
+func translate(bad *errdetails.BadRequest, because taskv1.ErrorReason) *errdetails.BadRequest {
 	out := &errdetails.BadRequest{}
 	for _, v := range bad.FieldViolations {
 		out.FieldViolations = append(out.FieldViolations, &errdetails.BadRequest_FieldViolation{
-			Field: callersField(v.Field), Description: v.Description, Reason: v.Reason,
+			Field: callersField(v.Field, because), Description: v.Description, Reason: v.Reason,
 		})
 	}
 	return out
 }
 
-// callersField is a submission's field as its caller knows it. The message as a whole
-// stays `payload`.
-func callersField(field string) string {
-	if path, ok := strings.CutPrefix(field, "payload."); ok && path != "value" {
+// callersField is a submission's field as its caller knows it: a path into the message,
+// or `payload` for the message as a whole.
+func callersField(field string, because taskv1.ErrorReason) string {
+	if field == "payload.value" && because == taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE {
+		return "payload"
+	}
+	if path, ok := strings.CutPrefix(field, "payload."); ok {
 		return path
 	}
 	for of, key := range keys {

@@ -1,6 +1,7 @@
 package calls
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,10 +28,11 @@ func TestRefusedCallNamesTheCallersOwn(t *testing.T) {
 		"retry.max_attempts_all": {invalid, "retry.max_attempts_all", "nothing was submitted: retry.max_attempts_all: is wrong"},
 		`labels["a"]`:            {invalid, `warren-labels["a"]`, `nothing was submitted: warren-labels["a"]: is wrong`},
 		"payload.items[2].name":  {broken, "items[2].name", "as it was"},
-		"payload.value":          {broken, "payload.value", "as it was"},
+		"payload.value":          {broken, "value", "as it was"},
+		"payload.value ":         {taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, "payload", "as it was"},
 		"payload":                {broken, "payload", "as it was"},
 	} {
-		refusal := rpc.Errorf(codes.InvalidArgument, c.reason, "as it was").With("a", "b").Field(field, "is wrong")
+		refusal := rpc.Errorf(codes.InvalidArgument, c.reason, "as it was").With("a", "b").Field(strings.TrimSpace(field), "is wrong")
 		conn := serve(t, &tasks{submitErr: refusal})
 		_, err := faults(conn).Fail(t.Context(), &demov1.FailRequest{})
 		require.Equal(t, codes.InvalidArgument, status.Code(err))

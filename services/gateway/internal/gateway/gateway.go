@@ -41,9 +41,6 @@ const topologyService = "warren.topology"
 // declareTimeout bounds the wait of one connection for the other.
 const declareTimeout = 5 * time.Second
 
-// overhead is what a request may have besides payloads of the largest size.
-const overhead = 4 << 20
-
 // gateway is one gateway process.
 type gateway struct {
 	cfg Config
@@ -114,7 +111,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	called := calls.New(calls.Config{Catalogue: known, CatalogueLoaded: g.registry.Loaded, Tasks: g.tasks, Logger: cfg.Logger})
 	var err error
 	g.server, err = rpc.NewServer(rpc.ServerConfig{
-		Logger: cfg.Logger, MaxMessageBytes: max(cfg.MaxPayloadBytes, api.MaxBatchBytes) + overhead, MaxPayloadBytes: cfg.MaxPayloadBytes,
+		Logger: cfg.Logger, MaxMessageBytes: maxMessageBytes(cfg.MaxPayloadBytes), MaxPayloadBytes: cfg.MaxPayloadBytes,
 		LongCalls: []string{
 			taskv1.TaskService_WaitTask_FullMethodName, taskv1.TaskService_CancelTask_FullMethodName, taskv1.TaskService_CancelTasks_FullMethodName,
 			adminv1.AdminService_PurgeQueue_FullMethodName, adminv1.AdminService_RetireTaskType_FullMethodName,
@@ -128,6 +125,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 	adminv1.RegisterAdminServiceServer(g.server, admin.New(admin.Config{
 		Types: g.types, CatalogueLoaded: g.registry.Loaded, Store: g.store, Workers: g.registry, Projection: g.projection, Topology: g.topology, Logger: cfg.Logger,
 		Schedules: g.adminSchedules(), Control: g.control, Queues: g.queues, Status: g.status, OpenTaker: g.openTaker, Retirer: g.registry,
+		Info: g.serverInfo(id).Info,
 	}))
 	g.health = health.New(cfg.Logger, "gateway",
 		health.Check{Service: taskv1.TaskService_ServiceDesc.ServiceName, Works: g.submits},
@@ -182,16 +180,16 @@ func (g *gateway) run(ctx context.Context) error {
 		g.publish.Run, g.consume.Run, g.status.Run, g.registry.Run, g.control.Run, g.health.Run,
 		g.types.Run, g.starts.Run, g.depth.Run, g.topology.Run,
 		retention.NewSweeper(g.store, g.cfg.Retention, g.ages, g.cfg.Logger).Run,
-		func(ctx context.Context) { g.health.ServeProbes(ctx, g.metrics) },
+		func(ctx context.Context) { g.ops().Serve(ctx, g.metrics) },
 	)
 	submitters := runAll(submitting, g.later.Run, g.schedules.Run)
 	g.cfg.Logger.Info("listening", "address", g.api.Addr().String())
-	err := rpc.Serve(ctx, g.server, g.api, g.cfg.Grace, func() {
-		g.cfg.Logger.Info("stopping: calls under way may finish", "grace", g.cfg.Grace)
-		g.health.Shutdown()
-		g.tasks.Stop()
-		close(g.stopping)
-		stopSubmitting()
+	err := rpc.Serve(ctx, g.server, g.api, rpc.Shutdown{
+		Unready: g.unready, Delay: g.cfg.ShutdownDelay, Stopping: func() {
+			g.tasks.Stop()
+			close(g.stopping)
+			stopSubmitting()
+		}, Grace: g.cfg.Grace,
 	})
 	stopSubmitting()
 	submitters.Wait()

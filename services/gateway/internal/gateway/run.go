@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
@@ -22,8 +23,12 @@ type Config struct {
 	Broker broker.Config
 	// Listen is the address of the gRPC API.
 	Listen string
-	// MetricsListen is the address for health over HTTP; empty is nowhere.
+	// MetricsListen is the address for health and metrics over HTTP; empty is nowhere.
 	MetricsListen string
+	// Metrics is served there as /metrics; nil is not.
+	Metrics http.Handler
+	// Profiling serves Go's profiles there.
+	Profiling bool
 	// Insecure allows addresses beyond this machine.
 	Insecure bool
 	// ManagementURL is RabbitMQ's management API; empty is none.
@@ -34,6 +39,8 @@ type Config struct {
 	MaxPayloadBytes int
 	// Retention is how long tasks that ended well are kept.
 	Retention time.Duration
+	// ShutdownDelay is how long new calls are taken after readiness has dropped.
+	ShutdownDelay time.Duration
 	// Grace is for calls under way when the gateway stops.
 	Grace  time.Duration
 	Logger *slog.Logger

@@ -135,7 +135,7 @@ func refusals(bundle *catalogue.Bundle, found catalogue.Findings) []*brokerv1.Re
 			what += fmt.Sprintf("; and %d more", more)
 		}
 		out = append(out, &brokerv1.Refusal{Name: t, Message: fmt.Sprintf(
-			"its messages are not wire-compatible with those in force: %s. Undo this, reserve what was deleted, or give the method a new name; "+
+			"its messages are not wire-compatible with those in force, or with a version that may come back: %s. Undo this, reserve what was deleted, or give the method a new name; "+
 				"if no task, caller or worker needs the old messages, allow it with AdminService.UpdateTaskType, "+
 				`{"name": %q, "options": {"allow_incompatible": true}, "update_mask": {"paths": ["allow_incompatible"]}, "reason": "…"}, and start the worker again`, what, t)})
 	}

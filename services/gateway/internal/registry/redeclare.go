@@ -50,7 +50,22 @@ func (r *Registry) closeWork(t *broker.Topology, taskType string) error {
 func (r *Registry) setRetiring(taskType string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.retiring = taskType
+	if r.retiring = taskType; taskType != "" {
+		r.retirements++
+	}
+}
+
+// noRetirement gives a function that says whether no type was being retired all the time
+// until it is called: else the queue of one that was to be declared may not be there.
+func (r *Registry) noRetirement() func() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	quiet, before := r.retiring == "", r.retirements
+	return func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return quiet && r.retirements == before
+	}
 }
 
 func (r *Registry) isRetiring(taskType string) bool {

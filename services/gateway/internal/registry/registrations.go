@@ -90,12 +90,18 @@ func (r *Registry) take(ctx context.Context, bundle *catalogue.Bundle, w *broker
 		answer.Refusals = v.refused
 		return err
 	}
+	undisturbed := r.noRetirement()
 	conflicts, err := r.declareTypes(ctx, bundle.TaskTypes())
 	if err != nil {
 		return err
 	}
 	if answer.Refusals, err = r.admit(ctx, bundle, start); err != nil || answer.Refusals != nil {
 		return err
+	}
+	if !undisturbed() {
+		if conflicts, err = r.declareTypes(ctx, bundle.TaskTypes()); err != nil {
+			return err
+		}
 	}
 	for _, refusal := range bundle.Refusals() {
 		answer.Refusals = append(answer.Refusals, &brokerv1.Refusal{Name: refusal.Name, Message: refusal.Message, Service: refusal.Service})

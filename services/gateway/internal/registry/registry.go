@@ -146,8 +146,10 @@ type Registry struct {
 	unsaved []store.BundleRecord
 	// Task types whose queues exist with other arguments.
 	conflicts map[string]bool
-	// retiring is the task type that is being retired, empty for none.
-	retiring string
+	// retiring is the task type that is being retired, empty for none; retirements counts
+	// those that were begun.
+	retiring    string
+	retirements int
 	// Registrations that wait or are seen to.
 	registering map[registrationKey]bool
 	// Workers whose SyncRequests wait or are seen to.

@@ -184,6 +184,36 @@ func TestNobodyDeclaresTheQueueOfARetiredType(t *testing.T) {
 	require.Contains(t, queues(t, b), o.names.Work(echoB))
 }
 
+// A worker that registers while a type is being retired brings it back, queue included.
+func TestARegistrationDuringARetirementHasItsQueue(t *testing.T) {
+	t.Parallel()
+	b := brokertest.VHost(t)
+	o := connect(t, b, newStore(t))
+	o.start(t)
+	o.load(t.Context())
+	both := release(t, "v1", "A", "B")
+	o.register(t, both)
+	_, err := b.Channel(t).QueueDelete(o.names.Work(echoB), false, false, false)
+	require.NoError(t, err)
+	again := request(t, both)
+	handled := make(chan error, 1)
+	require.NoError(t, o.retireType(t, echoA, func(ctx context.Context) error {
+		require.NoError(t, o.Requests().Handle(ctx, []broker.Delivery{again}))
+		waiting := <-o.registrations
+		go func() {
+			o.serveRegistration(ctx, waiting)
+			handled <- nil
+		}()
+		// It has declared what it may, and waits for the retirement.
+		brokertest.Eventually(t, 30*time.Second, func() bool { return queues(t, b)[o.names.Work(echoB)] })
+		return nil
+	}))
+	require.NoError(t, <-handled)
+	_, known := o.cfg.Catalogue.Type(echoA)
+	require.True(t, known)
+	require.Contains(t, queues(t, b), o.names.Work(echoA))
+}
+
 // The store has done it, but its answer was an error.
 func TestARetirementThatIsStoredStands(t *testing.T) {
 	t.Parallel()

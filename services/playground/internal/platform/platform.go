@@ -33,7 +33,7 @@ type Config struct {
 	// process: gateway.log, deadletter.log, worker.log. Required.
 	Dir string
 	// Gateway and Deadletter say where the two serve. Default: on any free port of
-	// 127.0.0.1, without health over HTTP.
+	// 127.0.0.1, without health and metrics over HTTP.
 	Gateway, Deadletter Addresses
 	// AMQPURLs and Namespace say which broker to use. Required.
 	AMQPURLs  []string
@@ -46,7 +46,7 @@ type Config struct {
 type Addresses struct {
 	// Listen is for gRPC. Default: any free port of 127.0.0.1.
 	Listen string
-	// MetricsListen is for health over HTTP. Default: nowhere.
+	// MetricsListen is for health and metrics over HTTP. Default: nowhere.
 	MetricsListen string
 }
 

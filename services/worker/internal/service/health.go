@@ -6,6 +6,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/health"
+	"github.com/warrenmq/warren/pkg/ops"
 	"github.com/warrenmq/warren/pkg/rpc"
 )
 
@@ -31,6 +32,10 @@ func (s *service) openHealth(ctx context.Context) (err error) {
 	if s.metrics, err = rpc.Listen(ctx, "metrics-listen", s.cfg.MetricsListen, s.cfg.Insecure); err != nil {
 		return err
 	}
-	s.cfg.Logger.InfoContext(ctx, "health is served over HTTP", "address", s.metrics.Addr().String())
 	return nil
+}
+
+// ops is what the worker's port for operators serves.
+func (s *service) ops() ops.Config {
+	return ops.Config{Ready: s.health.Trouble, Metrics: s.cfg.Metrics, Profiling: s.cfg.Profiling, Logger: s.cfg.Logger}
 }

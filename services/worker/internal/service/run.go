@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,8 +37,12 @@ type Config struct {
 	// Concurrency, Prefetch and Grace are as [worker.Config] has them.
 	Concurrency, Prefetch int
 	Grace                 time.Duration
-	// MetricsListen is the address for health over HTTP; empty is nowhere.
+	// MetricsListen is the address for health and metrics over HTTP; empty is nowhere.
 	MetricsListen string
+	// Metrics is served there as /metrics; nil is not.
+	Metrics http.Handler
+	// Profiling serves Go's profiles there.
+	Profiling bool
 	// Insecure allows MetricsListen beyond this machine, and metadata without TLS to
 	// targets beyond it.
 	Insecure bool
@@ -120,7 +125,7 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel()
 	runs := []func(context.Context){s.target.Watch, s.watcher.run}
 	if s.metrics != nil {
-		runs = append(runs, s.broker.Run, s.health.Run, func(ctx context.Context) { s.health.ServeProbes(ctx, s.metrics) })
+		runs = append(runs, s.broker.Run, s.health.Run, func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) })
 	}
 	var below errgroup.Group
 	for _, run := range runs {
