@@ -138,8 +138,8 @@ func (x *DeadLetter) pastAttempt(a *brokerv1.PastAttempt) task.Record {
 		Key: task.Key{
 			Run: x.Task.Run, Attempt: int(max(a.Attempt, 0)), Delivery: max(a.Delivery, 0), Phase: task.PhaseStarted, Copy: x.Task.Copy,
 		},
-		WorkerID: a.WorkerId, Execution: task.Execution{Host: a.WorkerHost, Version: a.WorkerVersion},
-		StartTime: plausible(asTime(a.StartTime)), EndTime: plausible(asTime(a.EndTime)),
+		WorkerID: a.WorkerId, Execution: task.Execution{Host: a.WorkerHost, Version: a.WorkerVersion, Span: task.SpanOf(a.TraceId, a.SpanId)},
+		StartTime: plausible(asTime(a.StartTime)), EndTime: plausible(asTime(a.EndTime)), NextAttemptTime: plausible(asTime(a.NextAttemptTime)),
 		Failure: FailureFromProto(a.Failure), Decision: a.Decision, Outcome: task.OutcomeFailed,
 	}
 	switch {

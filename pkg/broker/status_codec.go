@@ -54,6 +54,7 @@ func eventToProto(e *task.Event) (*brokerv1.StatusEvent, error) {
 	}
 	if x := e.Execution; x != nil {
 		m.Execution = &brokerv1.Execution{Host: x.Host, Version: x.Version, Redelivered: x.Redelivered, Alone: x.Alone}
+		m.Execution.TraceId, m.Execution.SpanId = x.Span.Bytes()
 	}
 	if p := e.Progress; p != nil {
 		m.Progress = &taskv1.Progress{Message: p.Message, Time: timestamppb.New(p.Time)}
@@ -99,7 +100,9 @@ func eventFromProto(m *brokerv1.StatusEvent) (task.Event, error) {
 		e.Payload = &task.Payload{Bytes: p.Data, Size: p.Size, SHA256: p.Sha256, Omitted: p.Omitted}
 	}
 	if x := m.Execution; x != nil {
-		e.Execution = &task.Execution{Host: x.Host, Version: x.Version, Redelivered: x.Redelivered, Alone: x.Alone}
+		e.Execution = &task.Execution{
+			Host: x.Host, Version: x.Version, Redelivered: x.Redelivered, Alone: x.Alone, Span: task.SpanOf(x.TraceId, x.SpanId),
+		}
 	}
 	if p := m.Progress; p != nil {
 		e.Progress = &task.ProgressReport{Fraction: -1, Message: p.Message, Time: asTime(p.Time)}

@@ -181,6 +181,8 @@ func drawEvent(t *rapid.T) task.Event {
 			Host: rapid.String().Draw(t, "host"), Version: rapid.String().Draw(t, "version"),
 			Redelivered: rapid.Bool().Draw(t, "redelivered"), Alone: rapid.Bool().Draw(t, "alone"),
 		}
+		copy(e.Execution.Span.TraceID[:], rapid.SliceOfN(rapid.Byte(), 0, 16).Draw(t, "trace id"))
+		copy(e.Execution.Span.SpanID[:], rapid.SliceOfN(rapid.Byte(), 0, 8).Draw(t, "span id"))
 	}
 	if e.Key.Phase == task.PhaseRetrying {
 		e.NextAttempt = rapid.IntRange(e.Key.Attempt, 1<<31-1).Draw(t, "next attempt")

@@ -199,6 +199,8 @@ type Execution struct {
 	Redelivered bool
 	// Alone: nothing else ran in the worker's process.
 	Alone bool
+	// Span is what traces have of it.
+	Span Span
 }
 
 // ProgressReport is what a handler said of its progress.

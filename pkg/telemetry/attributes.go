@@ -10,6 +10,16 @@ const (
 	// RunKey and AttemptKey count, from 1; of spans only.
 	RunKey     = attribute.Key("warren.task.run")
 	AttemptKey = attribute.Key("warren.task.attempt")
+	// QueueTimeKey is how long an attempt's message was in its queue since it was due,
+	// RetryWaitKey the time between two attempts, RetryDelayKey the delay that was
+	// decided on after one, each in seconds; DecisionKey what was decided, and why, for
+	// people; all of spans only.
+	QueueTimeKey  = attribute.Key("warren.task.queue.time")
+	RetryWaitKey  = attribute.Key("warren.task.retry.wait")
+	RetryDelayKey = attribute.Key("warren.task.retry.delay")
+	DecisionKey   = attribute.Key("warren.task.decision")
+	// ScheduleKey is a schedule's id; of spans only.
+	ScheduleKey = attribute.Key("warren.schedule.id")
 	// StateKey is the name of a task's state, such as SUCCEEDED.
 	StateKey = attribute.Key("warren.state")
 	// OutcomeKey is how something ended, in one lower-case word.

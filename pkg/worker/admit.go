@@ -83,6 +83,7 @@ func (x *execution) lastChecks() (*verdict, error) {
 	if why := x.barred(); why != "" {
 		return x.handBack(why), nil
 	}
+	x.startSpan()
 	e := x.startedEvent()
 	x.started = e.Time
 	if err := x.reportStart(e); err != nil {

@@ -103,12 +103,17 @@ func (x *execution) remember(e, start *task.Event) {
 		past.WorkerId, past.StartTime = start.WorkerID, timestamppb.New(start.Time)
 		if start.Execution != nil {
 			past.WorkerHost, past.WorkerVersion = start.Execution.Host, start.Execution.Version
+			past.TraceId, past.SpanId = start.Execution.Span.Bytes()
 		}
 	case e.WorkerID == x.w.ID():
 		past.WorkerHost, past.WorkerVersion = x.w.identity.Host, x.w.identity.Version
 		if !x.started.IsZero() {
 			past.StartTime = timestamppb.New(x.started)
+			past.TraceId, past.SpanId = x.traced.ids.Bytes()
 		}
+	}
+	if !e.NextAttemptTime.IsZero() {
+		past.NextAttemptTime = timestamppb.New(e.NextAttemptTime)
 	}
 	x.history.Attempts = append(x.history.Attempts, past)
 	if past.Ignored {

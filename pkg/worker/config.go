@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
@@ -56,6 +57,9 @@ type Config struct {
 	Logger *slog.Logger
 	// TracerProvider makes the spans of attempts. Default otel's global one.
 	TracerProvider trace.TracerProvider
+	// MeterProvider makes the worker's metrics: `messaging.process.duration` and
+	// `warren.worker.*`, by task type. Default otel's global one.
+	MeterProvider metric.MeterProvider
 	// UnaryInterceptors and StreamInterceptors wrap the handlers, the first one
 	// outermost.
 	UnaryInterceptors  []grpc.UnaryServerInterceptor
@@ -87,6 +91,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.TracerProvider == nil {
 		c.TracerProvider = otel.GetTracerProvider()
+	}
+	if c.MeterProvider == nil {
+		c.MeterProvider = otel.GetMeterProvider()
 	}
 	return c, nil
 }

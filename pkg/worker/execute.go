@@ -7,13 +7,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc/codes"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
-	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
 // delivery is what an execution needs of a [broker.WorkDelivery].
@@ -53,6 +50,7 @@ type execution struct {
 	// base outlives the link: what ended must still be told.
 	base    context.Context
 	started time.Time
+	traced  traced
 	alone   bool
 	// share lets others run beside this execution again, once, if it is alone.
 	share func()
@@ -139,17 +137,17 @@ func (x *execution) carryOut() (settlement, error) {
 	x.key = runKey{uuid.MustParse(x.msg.ID), int32(x.msg.Run)}
 	x.w.executions.add(x)
 	defer x.forget()
+	defer x.endSpan()
 	if v, err := x.admit(); err != nil || v != nil {
 		x.end()
 		x.share()
 		if err != nil {
 			return nil, err
 		}
+		x.ended(v.event)
 		return x.confirmed(*v)
 	}
-	ctx, span := x.startSpan()
-	defer span.End()
-	r := x.handle(ctx)
+	r := x.handle(x.traced.ctx)
 	if !r.stuck {
 		// Once its outcome is on record: were the process lost before, it would look
 		// as if this had taken it down.
@@ -157,9 +155,8 @@ func (x *execution) carryOut() (settlement, error) {
 	}
 	done := x.conclude(r)
 	x.pool.count(done.event)
-	if f := done.event.Failure; f != nil {
-		telemetry.Fail(span, codes.Code(f.Code).String(), f.Message)
-	}
+	x.pool.metrics.handled(time.Since(x.started), done.event)
+	x.ended(done.event)
 	return x.confirmed(done)
 }
 
@@ -191,19 +188,11 @@ func (x *execution) report(e *task.Event) error {
 	return receipt.Wait(x.base)
 }
 
-func (x *execution) startSpan() (context.Context, trace.Span) {
-	names := x.w.broker.Names()
-	return telemetry.StartProcess(x.base, x.w.tracer, telemetry.Message{
-		Exchange: names.Tasks(), Queue: names.Work(x.taskType),
-		TaskID: x.msg.ID, TaskType: x.taskType, Run: x.msg.Run, Attempt: x.delivery.Attempt(), BodySize: len(x.msg.Payload),
-	}, x.msg.Trace)
-}
-
 func (x *execution) startedEvent() *task.Event {
 	e := x.event(task.PhaseStarted)
 	e.Head = x.msg.Head()
 	e.Execution = &task.Execution{
-		Host: x.w.identity.Host, Version: x.w.identity.Version, Redelivered: x.maybeAgain(), Alone: x.alone,
+		Host: x.w.identity.Host, Version: x.w.identity.Version, Redelivered: x.maybeAgain(), Alone: x.alone, Span: x.traced.ids,
 	}
 	return e
 }

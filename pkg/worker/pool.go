@@ -24,6 +24,8 @@ const (
 // what gateways say of the type, and counts its handlers.
 type pool struct {
 	slots *slots
+	// exchange and queue are what its tasks come by, as spans say.
+	exchange, queue string
 	// configured are the slots, and prefetch what is fetched besides, when no
 	// gateway asks for another number of slots.
 	configured, prefetch int
@@ -34,6 +36,8 @@ type pool struct {
 	started, succeeded, failed atomic.Int64
 	rules                      atomic.Pointer[rules]
 	suspension                 atomic.Pointer[suspension]
+	// metrics are nil where nothing is measured.
+	metrics *typeMetrics
 
 	// taking is held while a policy is taken over, version that of what was.
 	taking  sync.Mutex

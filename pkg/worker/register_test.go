@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/interop/grpc_testing"
@@ -175,13 +176,14 @@ func TestConfigDefaults(t *testing.T) {
 	require.NotEmpty(t, c.Version)
 	require.NotNil(t, c.Logger)
 	require.NotNil(t, c.TracerProvider)
+	require.NotNil(t, c.MeterProvider)
 
 	c, err = Config{Concurrency: 3}.withDefaults()
 	require.NoError(t, err)
 	require.Equal(t, 1, c.Prefetch, "at least one")
 
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	own := Config{Concurrency: 2, Prefetch: 9, Grace: -1, MaxStuck: -1, Version: "v", Logger: log, TracerProvider: noop.NewTracerProvider()}
+	own := Config{Concurrency: 2, Prefetch: 9, Grace: -1, MaxStuck: -1, Version: "v", Logger: log, TracerProvider: noop.NewTracerProvider(), MeterProvider: metricnoop.NewMeterProvider()}
 	c, err = own.withDefaults()
 	require.NoError(t, err)
 	require.Equal(t, own, c)

@@ -63,6 +63,7 @@ func (r *rehearsed) execution(w *Worker) (*execution, error) {
 		return nil, fmt.Errorf("the task's id: %w", err)
 	}
 	p := newPool(1, 1)
+	p.exchange, p.queue = w.broker.Names().Tasks(), w.broker.Names().Work(m.Type)
 	if err := p.apply(&brokerv1.TypePolicy{Type: m.Type, Options: r.task.Options, MaxResultBytes: r.task.MaxResult}); err != nil {
 		return nil, err
 	}
@@ -85,9 +86,11 @@ func (r *rehearsed) carryOut(x *execution) verdict {
 	x.pool.slots.tryTake()
 	x.w.gate.enter()
 	x.started, r.outcome.Begun = time.Now(), true
-	ctx, span := x.startSpan()
-	defer span.End()
-	return x.conclude(x.handle(ctx))
+	x.startSpan()
+	defer x.endSpan()
+	v := x.conclude(x.handle(x.traced.ctx))
+	x.ended(v.event)
+	return v
 }
 
 // instead is what is done with a task that is not to be started; nil if it is.

@@ -18,7 +18,7 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// scope names the instrumentation in traces.
+// scope names the instrumentation in traces and metrics.
 const scope = "github.com/warrenmq/warren/pkg/worker"
 
 // Worker runs registered gRPC methods on tasks. Register first, then Run once.
@@ -134,7 +134,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.pools = map[string]*pool{}
 	for name := range w.methods {
 		w.pools[name] = newPool(w.cfg.Concurrency, w.cfg.Prefetch)
+		w.pools[name].exchange, w.pools[name].queue = w.broker.Names().Tasks(), w.broker.Names().Work(name)
 	}
+	stopMeasuring, err := w.measure()
+	if err != nil {
+		return err
+	}
+	defer stopMeasuring()
 	w.conn = broker.NewConnection(w.broker, "publish", (*broker.Topology).CheckShared)
 	w.publisher = broker.NewPublisher(w.conn)
 	w.status = broker.NewStatusWriter(w.publisher)

@@ -147,6 +147,29 @@ func TestSettingsAreCompared(t *testing.T) {
 	require.Contains(t, table, "\n  work 1 ms, 50 % retried ")
 }
 
+func TestTracingIsMeasured(t *testing.T) {
+	var r report.Report
+	table := measured(t, &r, "traces", "--rounds=2", "--tasks=500", "--concurrency=8")
+	require.Empty(t, r.Failures)
+	require.Equal(t, map[string]int{"off": 500, "1 %": 500, "100 %": 500}, r.Settings.Tasks)
+	spans := map[string]float64{}
+	for _, v := range r.Values {
+		require.Len(t, v.Rounds, 2)
+		if v.Name == "spans" {
+			for _, n := range v.Rounds {
+				spans[v.Measure] += n
+			}
+			continue
+		}
+		require.Positive(t, v.Median, "%s %s", v.Measure, v.Name)
+	}
+	require.Zero(t, spans["off"])
+	require.Greater(t, spans["100 %"], 1.0, "a task alone has three")
+	require.Less(t, spans["1 %"], spans["100 %"])
+	require.Len(t, r.Ratios, 2)
+	require.Contains(t, table, "100 % done / off")
+}
+
 func TestScheduledTasksAreMeasured(t *testing.T) {
 	var r report.Scheduling
 	table := measured(t, &r, "scheduled", "--tasks=2000", "--duration=1s")

@@ -111,11 +111,17 @@ func (r *otlpReceiver) fromAll() func(*platform) {
 // service "client", and that service's tracer.
 func tracedCaller(t testing.TB, p *platform, r *otlpReceiver) (*grpc.ClientConn, trace.Tracer) {
 	t.Helper()
+	return tracedConnection(t, p.address, r)
+}
+
+// tracedConnection is tracedCaller for any server.
+func tracedConnection(t testing.TB, address string, r *otlpReceiver) (*grpc.ClientConn, trace.Tracer) {
+	t.Helper()
 	exporter, err := otlptracegrpc.New(t.Context(), otlptracegrpc.WithEndpoint(r.address), otlptracegrpc.WithInsecure())
 	require.NoError(t, err)
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter), sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName("client"))))
 	t.Cleanup(func() { require.NoError(t, provider.Shutdown(context.Background())) })
-	return dial(t, p.address,
+	return dial(t, address,
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(provider), otelgrpc.WithPropagators(propagation.TraceContext{})))), provider.Tracer("test")
 }
 

@@ -23,8 +23,6 @@ const (
 	installTimeout = 10 * time.Minute
 	// startTimeout covers slow machines: five seconds are usual for a node.
 	startTimeout = 2 * time.Minute
-	// stopTimeout bounds what runs after a test.
-	stopTimeout = 30 * time.Second
 )
 
 // statisticsConfig makes the management API show counts that are at most about half a second old, instead of five.

@@ -275,9 +275,15 @@ type PastAttempt struct {
 	// What was decided and why.
 	Decision string `protobuf:"bytes,10,opt,name=decision,proto3" json:"decision,omitempty"`
 	// It spent no attempt.
-	Ignored       bool `protobuf:"varint,11,opt,name=ignored,proto3" json:"ignored,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Ignored bool `protobuf:"varint,11,opt,name=ignored,proto3" json:"ignored,omitempty"`
+	// The trace that it belongs to: 16 bytes, or none.
+	TraceId []byte `protobuf:"bytes,12,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// Its span: 8 bytes, or none if it is not sampled.
+	SpanId []byte `protobuf:"bytes,13,opt,name=span_id,json=spanId,proto3" json:"span_id,omitempty"`
+	// When the next attempt was due; unset if none was.
+	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *PastAttempt) Reset() {
@@ -385,6 +391,27 @@ func (x *PastAttempt) GetIgnored() bool {
 		return x.Ignored
 	}
 	return false
+}
+
+func (x *PastAttempt) GetTraceId() []byte {
+	if x != nil {
+		return x.TraceId
+	}
+	return nil
+}
+
+func (x *PastAttempt) GetSpanId() []byte {
+	if x != nil {
+		return x.SpanId
+	}
+	return nil
+}
+
+func (x *PastAttempt) GetNextAttemptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextAttemptTime
+	}
+	return nil
 }
 
 // MetadataEntry is one key of gRPC metadata.
@@ -556,7 +583,7 @@ const file_warren_broker_v1_message_proto_rawDesc = "" +
 	"\x0eAttemptHistory\x129\n" +
 	"\battempts\x18\x01 \x03(\v2\x1d.warren.broker.v1.PastAttemptR\battempts\x12\x18\n" +
 	"\aomitted\x18\x02 \x01(\x05R\aomitted\x12\x18\n" +
-	"\aignored\x18\x03 \x01(\x05R\aignored\"\x9b\x03\n" +
+	"\aignored\x18\x03 \x01(\x05R\aignored\"\x97\x04\n" +
 	"\vPastAttempt\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x05R\aattempt\x12\x1a\n" +
 	"\bdelivery\x18\x02 \x01(\x03R\bdelivery\x12\x1b\n" +
@@ -571,7 +598,10 @@ const file_warren_broker_v1_message_proto_rawDesc = "" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1a\n" +
 	"\bdecision\x18\n" +
 	" \x01(\tR\bdecision\x12\x18\n" +
-	"\aignored\x18\v \x01(\bR\aignored\"9\n" +
+	"\aignored\x18\v \x01(\bR\aignored\x12\x19\n" +
+	"\btrace_id\x18\f \x01(\fR\atraceId\x12\x17\n" +
+	"\aspan_id\x18\r \x01(\fR\x06spanId\x12F\n" +
+	"\x11next_attempt_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\"9\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\fR\x06values\"\x82\x02\n" +
@@ -626,13 +656,14 @@ var file_warren_broker_v1_message_proto_depIdxs = []int32{
 	7,  // 8: warren.broker.v1.PastAttempt.start_time:type_name -> google.protobuf.Timestamp
 	7,  // 9: warren.broker.v1.PastAttempt.end_time:type_name -> google.protobuf.Timestamp
 	10, // 10: warren.broker.v1.PastAttempt.failure:type_name -> warren.task.v1.Failure
-	0,  // 11: warren.broker.v1.StoredTask.header:type_name -> warren.broker.v1.TaskHeader
-	6,  // 12: warren.broker.v1.StoredTask.trace:type_name -> warren.broker.v1.StoredTask.TraceEntry
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	7,  // 11: warren.broker.v1.PastAttempt.next_attempt_time:type_name -> google.protobuf.Timestamp
+	0,  // 12: warren.broker.v1.StoredTask.header:type_name -> warren.broker.v1.TaskHeader
+	6,  // 13: warren.broker.v1.StoredTask.trace:type_name -> warren.broker.v1.StoredTask.TraceEntry
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_message_proto_init() }

@@ -618,7 +618,11 @@ type Execution struct {
 	Redelivered bool `protobuf:"varint,3,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
 	// Nothing else runs in the worker's process, and this event was confirmed
 	// before the handler was started: the task is suspected of taking workers down.
-	Alone         bool `protobuf:"varint,4,opt,name=alone,proto3" json:"alone,omitempty"`
+	Alone bool `protobuf:"varint,4,opt,name=alone,proto3" json:"alone,omitempty"`
+	// The trace that the execution belongs to: 16 bytes, or none.
+	TraceId []byte `protobuf:"bytes,5,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The execution's span: 8 bytes, or none if it is not sampled.
+	SpanId        []byte `protobuf:"bytes,6,opt,name=span_id,json=spanId,proto3" json:"span_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -681,6 +685,20 @@ func (x *Execution) GetAlone() bool {
 	return false
 }
 
+func (x *Execution) GetTraceId() []byte {
+	if x != nil {
+		return x.TraceId
+	}
+	return nil
+}
+
+func (x *Execution) GetSpanId() []byte {
+	if x != nil {
+		return x.SpanId
+	}
+	return nil
+}
+
 var File_warren_broker_v1_status_proto protoreflect.FileDescriptor
 
 const file_warren_broker_v1_status_proto_rawDesc = "" +
@@ -732,12 +750,14 @@ const file_warren_broker_v1_status_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x18\n" +
-	"\aomitted\x18\x04 \x01(\bR\aomitted\"q\n" +
+	"\aomitted\x18\x04 \x01(\bR\aomitted\"\xa5\x01\n" +
 	"\tExecution\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12 \n" +
 	"\vredelivered\x18\x03 \x01(\bR\vredelivered\x12\x14\n" +
-	"\x05alone\x18\x04 \x01(\bR\x05alone*\x8d\x02\n" +
+	"\x05alone\x18\x04 \x01(\bR\x05alone\x12\x19\n" +
+	"\btrace_id\x18\x05 \x01(\fR\atraceId\x12\x17\n" +
+	"\aspan_id\x18\x06 \x01(\fR\x06spanId*\x8d\x02\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPHASE_QUEUED\x10\x01\x12\x11\n" +

@@ -1193,7 +1193,13 @@ type TaskEvent struct {
 	// SCHEDULED, and UPDATED of a task that is SCHEDULED: when it is put into its queue.
 	ScheduleTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=schedule_time,json=scheduleTime,proto3" json:"schedule_time,omitempty"`
 	// CANCELLED: why. UPDATED: why, if whoever did it said so.
-	Reason        string `protobuf:"bytes,19,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,19,opt,name=reason,proto3" json:"reason,omitempty"`
+	// STARTED: the W3C id of the trace that the execution belongs to, 32 hexadecimal
+	// digits; empty if there is none.
+	TraceId string `protobuf:"bytes,20,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// STARTED: the id of the execution's span, 16 hexadecimal digits; empty if the
+	// trace is not sampled.
+	SpanId        string `protobuf:"bytes,21,opt,name=span_id,json=spanId,proto3" json:"span_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1361,6 +1367,20 @@ func (x *TaskEvent) GetReason() string {
 	return ""
 }
 
+func (x *TaskEvent) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *TaskEvent) GetSpanId() string {
+	if x != nil {
+		return x.SpanId
+	}
+	return ""
+}
+
 // One execution of an attempt. At-least-once delivery can execute an attempt's
 // number again; each such execution is a record of its own.
 type TaskAttempt struct {
@@ -1402,8 +1422,14 @@ type TaskAttempt struct {
 	ResponseHeaders []*MetadataEntry `protobuf:"bytes,15,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
 	// The call's trailers; unset while it runs.
 	ResponseTrailers []*MetadataEntry `protobuf:"bytes,16,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The W3C id of the trace that it belongs to, 32 hexadecimal digits: that of the
+	// submission or, after a replay, of that. Empty if there is none.
+	TraceId string `protobuf:"bytes,17,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The id of its span `process` in that trace, 16 hexadecimal digits. Empty if the
+	// trace is not sampled.
+	SpanId        string `protobuf:"bytes,18,opt,name=span_id,json=spanId,proto3" json:"span_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskAttempt) Reset() {
@@ -1548,6 +1574,20 @@ func (x *TaskAttempt) GetResponseTrailers() []*MetadataEntry {
 	return nil
 }
 
+func (x *TaskAttempt) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *TaskAttempt) GetSpanId() string {
+	if x != nil {
+		return x.SpanId
+	}
+	return ""
+}
+
 var File_warren_task_v1_task_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_proto_rawDesc = "" +
@@ -1615,7 +1655,7 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
 	"\x03run\x18\x04 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x05 \x01(\x05R\aattemptB\v\n" +
-	"\t_fraction\"\xd4\x06\n" +
+	"\t_fraction\"\x88\a\n" +
 	"\tTaskEvent\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x03R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12-\n" +
@@ -1638,7 +1678,9 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x10response_headers\x18\x10 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x0fresponseHeaders\x12J\n" +
 	"\x11response_trailers\x18\x11 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers\x12?\n" +
 	"\rschedule_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\fscheduleTime\x12\x16\n" +
-	"\x06reason\x18\x13 \x01(\tR\x06reason\"\xbf\x05\n" +
+	"\x06reason\x18\x13 \x01(\tR\x06reason\x12\x19\n" +
+	"\btrace_id\x18\x14 \x01(\tR\atraceId\x12\x17\n" +
+	"\aspan_id\x18\x15 \x01(\tR\x06spanId\"\xf3\x05\n" +
 	"\vTaskAttempt\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\x05R\x03run\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1a\n" +
@@ -1658,7 +1700,9 @@ const file_warren_task_v1_task_proto_rawDesc = "" +
 	"\x11next_attempt_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x12\x14\n" +
 	"\x05alone\x18\x0e \x01(\bR\x05alone\x12H\n" +
 	"\x10response_headers\x18\x0f \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x0fresponseHeaders\x12J\n" +
-	"\x11response_trailers\x18\x10 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers*\xdb\x01\n" +
+	"\x11response_trailers\x18\x10 \x03(\v2\x1d.warren.task.v1.MetadataEntryR\x10responseTrailers\x12\x19\n" +
+	"\btrace_id\x18\x11 \x01(\tR\atraceId\x12\x17\n" +
+	"\aspan_id\x18\x12 \x01(\tR\x06spanId*\xdb\x01\n" +
 	"\tTaskState\x12\x1a\n" +
 	"\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n" +

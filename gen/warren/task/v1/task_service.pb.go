@@ -66,8 +66,15 @@ type SubmitTaskRequest struct {
 	// earlier one of the same type and payload answers with the task of that one. It
 	// needs the gateway's store. Not together with `task_id`.
 	IdempotencyKey string `protobuf:"bytes,11,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The W3C `traceparent` (https://www.w3.org/TR/trace-context/#traceparent-header) of
+	// whoever wants this one task, for batches and streams whose call speaks for many:
+	// the task is part of that trace then. Unset: a task of its own is part of the
+	// call's trace, and each of a batch or a stream begins a trace that is linked to the
+	// call, if that is sampled. What is no traceparent counts as unset. Schedules ignore
+	// it: each firing begins a trace.
+	Traceparent   string `protobuf:"bytes,12,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubmitTaskRequest) Reset() {
@@ -173,6 +180,13 @@ func (x *SubmitTaskRequest) GetScheduleTime() *timestamppb.Timestamp {
 func (x *SubmitTaskRequest) GetIdempotencyKey() string {
 	if x != nil {
 		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *SubmitTaskRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -665,7 +679,7 @@ type ListTasksRequest struct {
 	// priority, trace_id, labels.KEY, create_time, start_time, end_time,
 	// update_time, expire_time, next_attempt_time, schedule_time, schedule_id (of the
 	// schedule that submitted it), and of its attempts, one of which has to match:
-	// attempt.code, attempt.worker_id. E.g. `state = RUNNING AND
+	// attempt.code, attempt.worker_id, attempt.trace_id. E.g. `state = RUNNING AND
 	// labels.customer = c1 AND create_time < "2026-01-31T13:00:00Z"`.
 	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// BASIC unless set.
@@ -1346,7 +1360,7 @@ var File_warren_task_v1_task_service_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\x1a!warren/task/v1/task_control.proto\"\x80\b\n" +
+	"!warren/task/v1/task_service.proto\x12\x0ewarren.task.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cwarren/task/v1/options.proto\x1a\x19warren/task/v1/task.proto\x1a!warren/task/v1/task_control.proto\"\xac\b\n" +
 	"\x11SubmitTaskRequest\x12\x1e\n" +
 	"\x04type\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04type\x126\n" +
@@ -1363,7 +1377,8 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\"\x06\b\x80\x86\xb0\x96\x012\x00R\x05delay\x12?\n" +
 	"\rschedule_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\fscheduleTime\x121\n" +
-	"\x0fidempotency_key\x18\v \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x0eidempotencyKey\x1a9\n" +
+	"\x0fidempotency_key\x18\v \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x0eidempotencyKey\x12*\n" +
+	"\vtraceparent\x18\f \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\vtraceparent\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01:\xcd\x01\xbaH\xc9\x01\x1a]\n" +

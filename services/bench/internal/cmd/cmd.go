@@ -21,6 +21,7 @@ type flags struct {
 	Run       runCommand       `cmd:"" default:"withargs" help:"Measure rates, latencies and CPU time (the default)."`
 	Tune      tuneCommand      `cmd:"" help:"Measure what concurrency, prefetch and the share of retries come to."`
 	Scheduled scheduledCommand `cmd:"" help:"Measure what many tasks cost that wait for their time."`
+	Traces    tracesCommand    `cmd:"" help:"Measure what tracing costs: off, and with 1 % and 100 % of traces sampled."`
 	Work      workCommand      `cmd:"" hidden:"" help:"Be the worker that is measured."`
 	Serve     serveCommand     `cmd:"" hidden:"" help:"Be the server that durable calls are compared with."`
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/warrenmq/warren/pkg/buildinfo"
 	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/pkg/worker"
 	"github.com/warrenmq/warren/services/bench/internal/noop"
@@ -26,9 +27,15 @@ func (c *workCommand) Run(ctx context.Context, f *flags, s streams) error {
 	if prefetch == 0 {
 		prefetch = max(c.Concurrency/4, 1)
 	}
+	log := telemetry.NewLogger(s.log, slog.LevelInfo, false)
+	flush, err := telemetry.Start(ctx, "bench-worker", buildinfo.Version(), log)
+	if err != nil {
+		return err
+	}
+	defer telemetry.Flush(flush, log) //nolint:contextcheck // ctx has ended by then
 	w, err := worker.New(worker.Config{
 		AMQPURLs: []string{f.AMQPURL}, Namespace: f.Namespace, Concurrency: c.Concurrency, Prefetch: prefetch, Grace: c.Grace,
-		Logger: telemetry.NewLogger(s.log, slog.LevelInfo, false),
+		Logger: log,
 	})
 	if err != nil {
 		return fmt.Errorf("make the worker: %w", err)

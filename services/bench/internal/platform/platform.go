@@ -43,6 +43,8 @@ type Config struct {
 	Gateway, Bench string
 	// Dir gets the gateway's store and the logs. Required.
 	Dir string
+	// Env are variables for the gateway and the worker.
+	Env []string
 	// Worker is what the worker is started with.
 	Worker WorkerSettings
 	// Connections is how many gRPC connections submissions share. Required.
@@ -123,7 +125,7 @@ func (p *Platform) start(ctx context.Context) error {
 // settings of the broker are variables, since others on this machine can read
 // arguments, and a URL may have a password.
 func (p *Platform) settings() []string {
-	return []string{"WARREN_AMQP_URL=" + p.cfg.Broker.URL, "WARREN_NAMESPACE=" + p.cfg.Namespace}
+	return append([]string{"WARREN_AMQP_URL=" + p.cfg.Broker.URL, "WARREN_NAMESPACE=" + p.cfg.Namespace}, p.cfg.Env...)
 }
 
 func (p *Platform) startGateway(address string) (err error) {

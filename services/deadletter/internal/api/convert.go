@@ -59,7 +59,7 @@ func attemptToProto(r *task.Record) *taskv1.TaskAttempt {
 		WorkerId: r.WorkerID, WorkerVersion: r.Version, WorkerHost: r.Host,
 		StartTime: timestamp(r.StartTime), EndTime: timestamp(r.EndTime), NextAttemptTime: timestamp(r.NextAttemptTime),
 		Outcome: taskv1.AttemptOutcome(r.Outcome), Failure: broker.FailureToProto(r.Failure), Decision: r.Decision,
-		Extra: r.Extra, Alone: r.Alone,
+		Extra: r.Extra, Alone: r.Alone, TraceId: r.Span.Trace(), SpanId: r.Span.ID(),
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
@@ -110,7 +109,7 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 		return fmt.Errorf("note that dead letter %s is published: %w", d.ID, err)
 	}
 	m.Copy, m.Resend = task.NewCopy(), marked.Publishes > 1
-	err = r.send(ctx, m, intent.ID, died)
+	err = r.send(ctx, &d, m, marked.Call, died)
 	if errors.Is(err, broker.ErrUnroutable) {
 		if err = r.cfg.Store.MarkUnroutable(ctx, intent.ID); err == nil {
 			err = r.unroutable(ctx, &d, m, intent.ID)
@@ -125,31 +124,33 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	return nil
 }
 
-// send publishes the message, as the root of a trace that is linked to that of
-// the run that died and to the call that began the replay.
-func (r *Replayer) send(ctx context.Context, m *broker.TaskMessage, intentID string, died map[string]string) error {
-	ctx, span, headers := telemetry.StartPublish(ctx, r.tracer, telemetry.Message{
-		Exchange: r.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, Run: m.Run, BodySize: len(m.Payload),
-	})
-	defer span.End()
-	before := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier(died))
-	for _, sc := range []trace.SpanContext{trace.SpanContextFromContext(before), r.callOf(intentID)} {
-		if sc.IsValid() {
-			span.AddLink(trace.Link{SpanContext: sc})
+// lastSpan is that of the attempt that died, or of what published it if nobody can
+// see the attempt's.
+func lastSpan(d *store.DeadLetter, died map[string]string) trace.SpanContext {
+	if n := len(d.Occurrences); n > 0 {
+		if attempts := d.Occurrences[n-1].Attempts; len(attempts) > 0 {
+			span := attempts[len(attempts)-1].Span
+			if sc := telemetry.SpanContext(span.TraceID, span.SpanID); sc.IsValid() {
+				return sc
+			}
 		}
 	}
+	return telemetry.SpanContextOf(died)
+}
+
+// send publishes the message, as the root of a trace that is linked to the attempt
+// that died and to the call that began the replay.
+func (r *Replayer) send(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, call string, died map[string]string) error {
+	span, headers := telemetry.StartPublish(ctx, r.tracer, telemetry.Message{
+		Exchange: r.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, Run: m.Run, BodySize: len(m.Payload),
+	}, telemetry.Apart(lastSpan(d, died), telemetry.SpanContextOf(map[string]string{"traceparent": call}))...)
+	defer span.End()
 	m.Trace = headers
 	err := r.cfg.Publisher.PublishTask(ctx, m)
 	if err != nil {
 		telemetry.Fail(span, "publish", err.Error())
 	}
 	return err
-}
-
-func (r *Replayer) callOf(intentID string) trace.SpanContext {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.calls[intentID]
 }
 
 // queued has the QUEUED event confirmed and marks the intent.
@@ -175,11 +176,10 @@ func (r *Replayer) published(ctx context.Context, intentID string) error {
 	return nil
 }
 
-// forget forgets who began a replay, and its message.
+// forget forgets the message of a replay.
 func (r *Replayer) forget(intentID string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.calls, intentID)
 	delete(r.sent, intentID)
 }
 

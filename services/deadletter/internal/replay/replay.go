@@ -26,6 +26,7 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -96,9 +97,6 @@ type Replayer struct {
 	news   chan struct{}
 
 	mu sync.Mutex
-	// calls are the spans of the calls that began what is not published yet, by
-	// intent. They are lost with the process.
-	calls map[string]trace.SpanContext
 	// sent are messages that are confirmed and whose QUEUED event is not, by
 	// intent: they need not be published again.
 	sent map[string]*broker.TaskMessage
@@ -108,7 +106,7 @@ type Replayer struct {
 func New(cfg Config) *Replayer {
 	return &Replayer{
 		cfg: cfg, log: cfg.Logger, tracer: cfg.TracerProvider.Tracer(scope),
-		news: make(chan struct{}, 1), calls: map[string]trace.SpanContext{}, sent: map[string]*broker.TaskMessage{},
+		news: make(chan struct{}, 1), sent: map[string]*broker.TaskMessage{},
 	}
 }
 
@@ -172,12 +170,13 @@ func (r *Replayer) begin(ctx context.Context, req store.ReplayRequest) (Begun, e
 	if req.Run > math.MaxInt32 {
 		return Begun{}, fmt.Errorf("%w: no run is left", store.ErrNotReplayable)
 	}
+	req.Call = telemetry.Headers(ctx)["traceparent"]
 	d, intent, err := r.cfg.Store.BeginReplay(ctx, req)
 	if err != nil {
 		return Begun{}, err
 	}
 	r.log.InfoContext(ctx, "replay begun", "id", d.ID, "type", d.Type, "run", intent.Run, "reason", req.Reason)
-	r.begun(ctx, intent.ID)
+	r.begun()
 	return Begun{DeadLetter: d, Run: intent.Run}, nil
 }
 
@@ -211,13 +210,8 @@ func (r *Replayer) taskOf(ctx context.Context, id string) (*taskv1.Task, error) 
 	return nil, fmt.Errorf("%w: ask for task %s: %w", ErrGateway, id, err)
 }
 
-// begun notes who began a replay, and has it published.
-func (r *Replayer) begun(ctx context.Context, intentID string) {
-	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
-		r.mu.Lock()
-		r.calls[intentID] = sc
-		r.mu.Unlock()
-	}
+// begun has a replay published that was begun.
+func (r *Replayer) begun() {
 	select {
 	case r.news <- struct{}{}:
 	default:

@@ -15,6 +15,8 @@ type ReplayRequest struct {
 	Run int
 	// Reason is the operator's.
 	Reason string
+	// Call is the W3C traceparent of the call that asks for it, or empty.
+	Call string
 }
 
 // ResolveRequest says that a dead letter's task has ended well.
@@ -88,8 +90,8 @@ type Intent struct {
 	State IntentState
 	// Time is when it was stored, by the store's clock.
 	Time time.Time
-	// Reason is the operator's.
-	Reason string
+	// Reason is the operator's, Call the request's.
+	Reason, Call string
 	// Publishes counts the calls of MarkPublishing.
 	Publishes int
 	// Outcome is set when DONE.

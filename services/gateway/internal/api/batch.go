@@ -48,9 +48,10 @@ func (s *TaskService) submitBatch(ctx context.Context, c call, requests []*taskv
 			b.results[i] = result(known, err)
 			continue
 		}
+		sub.batched = true
 		b.add(i, sub)
 	}
-	s.submitAll(bounded, b.subs)
+	s.submitTraced(bounded, b.subs)
 	return b
 }
 

@@ -73,6 +73,9 @@ func eventToProto(e *task.NumberedEvent) *taskv1.TaskEvent {
 	if e.Key.Phase == task.PhaseMessage {
 		m.MessageNumber = e.Key.Sequence
 	}
+	if x := e.Execution; x != nil {
+		m.TraceId, m.SpanId = x.Span.Trace(), x.Span.ID()
+	}
 	return m
 }
 
@@ -96,6 +99,7 @@ func attemptToProto(r *task.Record) *taskv1.TaskAttempt {
 		Outcome: taskv1.AttemptOutcome(r.Outcome), Failure: broker.FailureToProto(r.Failure), Extra: r.Extra,
 		Decision: r.Decision, NextAttemptTime: timestamp(r.NextAttemptTime), Alone: r.Alone,
 		ResponseHeaders: metadataToProto(r.Headers), ResponseTrailers: metadataToProto(r.Trailers),
+		TraceId: r.Span.Trace(), SpanId: r.Span.ID(),
 	}
 }
 

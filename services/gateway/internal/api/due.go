@@ -7,6 +7,7 @@ import (
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/later"
 )
 
@@ -34,7 +35,8 @@ func (d Due) Tell(ctx context.Context, e *task.Event) error { return d.tell(ctx,
 
 // PublishDue puts tasks into their queue, as a submission does. Each gets a copy id
 // of its own and asks for a permit to start: a publish that is repeated, by whomever,
-// starts nothing twice. Their trace goes on from their submission.
+// starts nothing twice. Their trace goes on from their submission, or from their
+// schedule's firing.
 //
 // A task can't be refused any more: where the queue is at its limit it waits, or
 // becomes a dead letter, as its type says; but one whose message may be in the queue
@@ -59,11 +61,17 @@ func (d Due) PublishDue(ctx context.Context, tasks []later.Task) []error {
 		default:
 			full = append(full, sub)
 		}
+		if sub.err == nil {
+			d.trace(ctx, sub)
+		}
 	}
 	d.publish(ctx, room)
 	d.overflow(ctx, full)
 	errs := make([]error, len(subs))
 	for i, sub := range subs {
+		if sub.span != nil {
+			sub.endSpan()
+		}
 		if errs[i] = sub.err; nothingSent(sub.err) {
 			errs[i] = fmt.Errorf("%w: %w", later.ErrNotPublished, sub.err)
 		}
@@ -75,5 +83,13 @@ func (d Due) due(t *later.Task, now time.Time) *submission {
 	m := *t.Message
 	m.Copy, m.Resend, m.ExpireInBroker, m.RunTime = task.NewCopy(), true, false, now
 	options, _, _ := d.cfg.Types.Effective(m.Type)
-	return &submission{message: &m, queued: queued(&m), limit: options.GetQueueLimit()}
+	return &submission{message: &m, limit: options.GetQueueLimit()}
+}
+
+// trace starts the span of publishing a task.
+func (d Due) trace(ctx context.Context, sub *submission) {
+	m := sub.message
+	sub.span, m.Trace = telemetry.StartPublishCreated(ctx, d.tracer, d.spanned(m), m.Trace)
+	m.LimitTrace()
+	sub.queued = queued(m)
 }

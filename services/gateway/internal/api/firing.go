@@ -7,6 +7,7 @@ import (
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -18,7 +19,8 @@ func (s *TaskService) CheckTask(r *taskv1.SubmitTaskRequest) error {
 }
 
 // MakeTask makes the task of a schedule's firing, which is put into its queue at a
-// time. It submits nothing. Errors: those of SubmitTask.
+// time, as part of the trace that ctx has. It submits nothing. Errors: those of
+// SubmitTask.
 func (s *TaskService) MakeTask(ctx context.Context, r *taskv1.SubmitTaskRequest, scheduleID, taskID string, at time.Time) (*store.Scheduled, error) {
 	sub, err := s.firing(r, at)
 	if err != nil {
@@ -26,8 +28,9 @@ func (s *TaskService) MakeTask(ctx context.Context, r *taskv1.SubmitTaskRequest,
 	}
 	m := sub.message
 	m.ID, m.ScheduleID = taskID, scheduleID
-	s.trace(ctx, sub)
-	defer sub.span.End()
+	m.Trace = telemetry.Headers(ctx)
+	m.LimitTrace()
+	sub.queued = queued(m)
 	encoded, err := broker.EncodeTask(m)
 	if err != nil {
 		return nil, fmt.Errorf("encode the task of a schedule: %w", err)

@@ -102,7 +102,7 @@ func TestListRefusesWhatIsNoFilter(t *testing.T) {
 	t.Parallel()
 	service, _ := newService(t, &fakes{})
 	for text, want := range map[string]string{
-		`colour = "red"`:    `there is no field "colour"; fields are attempt, attempt.code, attempt.worker_id, cause, code, create_time,`,
+		`colour = "red"`:    `there is no field "colour"; fields are attempt, attempt.code, attempt.trace_id, attempt.worker_id, cause, code, create_time,`,
 		`state = BROKEN`:    `values are SCHEDULED, QUEUED, RUNNING, RETRYING, SUCCEEDED, CANCELLED, DEAD_LETTERED`,
 		`priority = "NONE"`: `LOW, NORMAL, HIGH, CRITICAL`,
 	} {

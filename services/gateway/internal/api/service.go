@@ -96,6 +96,8 @@ type TaskService struct {
 	cfg     Config
 	tracer  trace.Tracer
 	metrics *metrics
+	// exchange is that of tasks, as spans say.
+	exchange string
 	// redeclaring has one call of Redeclare for all who miss the same queue.
 	redeclaring singleflight.Group
 	keys        *keyDesk
@@ -110,7 +112,10 @@ func NewTaskService(cfg Config) *TaskService {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	s := &TaskService{cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), stopping: make(chan struct{}), intake: semaphore.NewWeighted(maxIntakeBytes)}
+	s := &TaskService{
+		cfg: cfg, tracer: cfg.TracerProvider.Tracer(scope), exchange: cfg.Names.Tasks(),
+		stopping: make(chan struct{}), intake: semaphore.NewWeighted(maxIntakeBytes),
+	}
 	s.keys, s.metrics = newKeyDesk(&s.cfg), newMetrics(&s.cfg)
 	return s
 }

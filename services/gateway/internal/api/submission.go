@@ -34,6 +34,10 @@ type submission struct {
 	limit *taskv1.QueueLimit
 	leave func(published bool)
 	span  trace.Span
+	// created are the headers of who wants this task, if it brings its own, and
+	// batched says that others of its call are none of its business.
+	created map[string]string
+	batched bool
 	// check is asked right before the message is sent, nil is always.
 	check broker.Check
 	// receipt is for the QUEUED event, once the message is in its queue.
@@ -103,7 +107,11 @@ func (s *TaskService) submission(t catalogue.TaskType, r *taskv1.SubmitTaskReque
 	if m.Priority == 0 {
 		m.Priority = int(options.GetPriority())
 	}
-	return &submission{message: m, at: at, limit: options.GetQueueLimit()}, nil
+	sub := &submission{message: m, at: at, limit: options.GetQueueLimit()}
+	if r.Traceparent != "" {
+		sub.created = map[string]string{"traceparent": r.Traceparent}
+	}
+	return sub, nil
 }
 
 // expireTime is the one that was asked for, else the type's own, which counts from

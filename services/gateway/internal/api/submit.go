@@ -4,11 +4,7 @@ import (
 	"context"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/code"
-	"google.golang.org/grpc/status"
-
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
-	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
 const (
@@ -88,10 +84,7 @@ func (s *TaskService) submit(ctx context.Context, subs []*submission) {
 		s.enqueue(ctx, now)
 	}
 	for _, sub := range subs {
-		if sub.err != nil {
-			telemetry.Fail(sub.span, code.Code(status.Code(sub.err)).String(), sub.err.Error())
-		}
-		sub.span.End()
+		sub.endSpan()
 	}
 }
 
@@ -108,16 +101,6 @@ func (s *TaskService) enqueue(ctx context.Context, subs []*submission) {
 	room, full := s.enter(subs)
 	s.publish(ctx, room)
 	s.overflow(ctx, full)
-}
-
-// trace starts the span that travels with a task.
-func (s *TaskService) trace(ctx context.Context, sub *submission) {
-	m := sub.message
-	_, sub.span, m.Trace = telemetry.StartPublish(ctx, s.tracer, telemetry.Message{
-		Exchange: s.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, BodySize: len(m.Payload),
-	})
-	m.LimitTrace()
-	sub.queued = queued(m)
 }
 
 func (s *TaskService) awaitBroker(ctx context.Context) error {

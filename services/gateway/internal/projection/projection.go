@@ -9,9 +9,13 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
@@ -41,22 +45,27 @@ type Projection struct {
 	hub     *watch.Hub
 	parker  Parker
 	log     *slog.Logger
+	tracer  trace.Tracer
+	queue   string
 	barrier barrier
 	held    *held
 	// metrics is nil while nothing is measured.
 	metrics *metrics
 }
 
-// New makes a projection. Marks puts markers into the status queue.
+// New makes a projection. Marks puts markers into the status queue. Its spans are of
+// otel's global provider, unless [Projection.Traced] has named another one.
 func New(s store.Store, hub *watch.Hub, parker Parker, marks Marks, log *slog.Logger) *Projection {
-	return &Projection{store: s, hub: hub, parker: parker, log: log, barrier: newBarrier(marks), held: &held{}}
+	p := &Projection{store: s, hub: hub, parker: parker, log: log, barrier: newBarrier(marks), held: &held{}}
+	return p.Traced(otel.GetTracerProvider())
 }
 
 // Subscription consumes the status queue. Of several gateways the broker lets
 // one consume at a time.
 func (p *Projection) Subscription(names broker.Names) broker.Subscription {
+	p.queue = names.Status()
 	return broker.Subscription{
-		Queue: names.Status(), Prefetch: prefetch, MaxBatch: maxBatch, MaxBatchBytes: maxBatchBytes,
+		Queue: p.queue, Prefetch: prefetch, MaxBatch: maxBatch, MaxBatchBytes: maxBatchBytes,
 		Linger: linger, LingerFrom: lingerFrom, Count: broker.CountEvents, Handle: p.Handle, Held: &p.held.unacked,
 	}
 }
@@ -66,11 +75,15 @@ func (p *Projection) Subscription(names broker.Names) broker.Subscription {
 // Setting aside comes last: until all else is in the store the batch may come
 // again.
 func (p *Projection) Handle(ctx context.Context, batch []broker.Delivery) error {
+	ctx, span := p.startSpan(ctx, batch)
+	defer span.End()
 	events, markers, useless := decode(batch)
 	p.held.begin(events)
 	defer p.held.end()
+	link(span, events)
 	refused, err := p.apply(ctx, events)
 	if err != nil {
+		telemetry.Fail(span, "not_applied", err.Error())
 		return err
 	}
 	for _, u := range append(useless, refused...) {

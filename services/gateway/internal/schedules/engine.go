@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -59,13 +61,19 @@ type Config struct {
 	Logger *slog.Logger
 	// MeterProvider is where firings are counted; nil is otel's global one.
 	MeterProvider metric.MeterProvider
+	// TracerProvider makes the spans of firings. Default: otel's global one.
+	TracerProvider trace.TracerProvider
 }
+
+// scope names the instrumentation in traces.
+const scope = "github.com/warrenmq/warren/services/gateway/internal/schedules"
 
 // Engine fires schedules, while its Run does.
 type Engine struct {
 	cfg        Config
 	wake       chan struct{}
 	triggering *semaphore.Weighted
+	tracer     trace.Tracer
 	troubles   rate.Sometimes
 	metrics    *metrics
 }
@@ -75,9 +83,12 @@ func New(cfg Config) *Engine {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
+	if cfg.TracerProvider == nil {
+		cfg.TracerProvider = otel.GetTracerProvider()
+	}
 	return &Engine{
 		cfg: cfg, wake: make(chan struct{}, 1), triggering: semaphore.NewWeighted(1), troubles: rate.Sometimes{Interval: logPeriod},
-		metrics: newMetrics(cfg.MeterProvider),
+		tracer: cfg.TracerProvider.Tracer(scope), metrics: newMetrics(cfg.MeterProvider),
 	}
 }
 

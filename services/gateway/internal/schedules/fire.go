@@ -7,12 +7,15 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -46,25 +49,49 @@ func (e *Engine) fireAll(ctx context.Context, s store.Schedule) error {
 		return err
 	}
 	for _, step := range table.plan(s.Next, e.Now(), spec.CatchUp) {
-		f := &adminv1.Firing{Time: timestamppb.New(step.at), Outcome: missing, Problem: step.missed}
-		var made *store.Scheduled
-		if step.missed == "" {
-			if made, err = e.fire(ctx, &s, spec, table, f); err != nil {
-				return err
-			}
-		}
-		_, err = e.record(ctx, &s, step.next, f, made)
-		if made != nil && errors.Is(err, store.ErrBadEvent) {
-			// It would be so each time.
-			e.fail(ctx, s.ID, f, err)
-			_, err = e.record(ctx, &s, step.next, f, nil)
-		}
-		if err != nil {
+		if err := e.take(ctx, &s, spec, table, step); err != nil {
 			return err
 		}
 		s.Next = step.next
 	}
 	return nil
+}
+
+// take does what one time of a schedule asks for, and records it. What is fired is a
+// trace of its own.
+func (e *Engine) take(ctx context.Context, s *store.Schedule, spec *adminv1.Schedule, table *Timetable, step step) (err error) {
+	f := &adminv1.Firing{Time: timestamppb.New(step.at), Outcome: missing, Problem: step.missed}
+	var made *store.Scheduled
+	if step.missed == "" {
+		var span trace.Span
+		ctx, span = telemetry.StartFire(ctx, e.tracer, s.ID)
+		defer func() { endFire(span, f, err) }()
+		if made, err = e.fire(ctx, s, spec, table, f); err != nil {
+			return err
+		}
+	}
+	_, err = e.record(ctx, s, step.next, f, made)
+	if made != nil && errors.Is(err, store.ErrBadEvent) {
+		// It would be so each time.
+		e.fail(ctx, s.ID, f, err)
+		_, err = e.record(ctx, s, step.next, f, nil)
+	}
+	return err
+}
+
+// endFire ends the span of a firing with what has come of it.
+func endFire(span trace.Span, f *adminv1.Firing, err error) {
+	defer span.End()
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(telemetry.OutcomeKey.String(strings.ToLower(strings.TrimPrefix(f.Outcome.String(), "FIRING_OUTCOME_"))))
+	switch {
+	case err != nil:
+		telemetry.Fail(span, code.Code(status.Code(err)).String(), err.Error())
+	case f.Outcome == failed:
+		telemetry.Fail(span, "not_submitted", f.Problem)
+	}
 }
 
 // read reads what a schedule is.

@@ -9,6 +9,7 @@ import (
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -52,14 +53,26 @@ func (e *Engine) trigger(ctx context.Context, id, requestID string) (*adminv1.Fi
 		}
 		f.TaskId = triggeredID(id, requestID, now)
 	}
-	made, err := e.make(ctx, id, spec, f, now)
-	if err != nil {
+	isNew, err := e.fireNow(ctx, &s, spec, f)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if isNew, err := e.record(ctx, &s, s.Next, f, made); isNew || err != nil {
-		return f, err
+	case isNew:
+		return f, nil
 	}
 	return e.firedBefore(ctx, &s, requestID, f.TaskId)
+}
+
+// fireNow makes the task of a trigger and records it, and says whether it is new. It
+// is a trace of its own, linked to the call that asks for it.
+func (e *Engine) fireNow(ctx context.Context, s *store.Schedule, spec *adminv1.Schedule, f *adminv1.Firing) (isNew bool, err error) {
+	ctx, span := telemetry.StartFire(ctx, e.tracer, s.ID)
+	defer func() { endFire(span, f, err) }()
+	made, err := e.make(ctx, s.ID, spec, f, f.Time.AsTime())
+	if err != nil {
+		return false, err
+	}
+	return e.record(ctx, s, s.Next, f, made)
 }
 
 // firedBefore answers a trigger whose task is known to the store, though nobody knew of

@@ -26,9 +26,11 @@ const (
 	FieldScheduleTime    filter.Field = "schedule_time"
 	FieldScheduleID      filter.Field = "schedule_id"
 	// FieldAttemptCode is of those failures that a started execution ended with,
-	// FieldAttemptWorkerID of the workers that started one.
+	// FieldAttemptWorkerID of the workers that started one, FieldAttemptTraceID of the
+	// traces that one belongs to.
 	FieldAttemptCode     filter.Field = "attempt.code"
 	FieldAttemptWorkerID filter.Field = "attempt.worker_id"
+	FieldAttemptTraceID  filter.Field = "attempt.trace_id"
 )
 
 // Fields is what filters of tasks may ask for.
@@ -43,7 +45,7 @@ var Fields = filter.Schema{
 	FieldCreateTime: filter.Times(), FieldStartTime: filter.Times(), FieldEndTime: filter.Times(),
 	FieldUpdateTime: filter.Times(), FieldExpireTime: filter.Times(), FieldNextAttemptTime: filter.Times(),
 	FieldScheduleTime: filter.Times(),
-	FieldAttemptCode:  filter.Codes(), FieldAttemptWorkerID: filter.Texts(),
+	FieldAttemptCode:  filter.Codes(), FieldAttemptWorkerID: filter.Texts(), FieldAttemptTraceID: filter.Texts(),
 }
 
 func stateNames() filter.Values {

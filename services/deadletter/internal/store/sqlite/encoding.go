@@ -122,6 +122,8 @@ type attemptJSON struct {
 	Decision        string       `json:"decision,omitempty"`
 	NextAttemptTime *int64       `json:"next_attempt_time,omitempty"`
 	Extra           bool         `json:"extra,omitempty"`
+	TraceID         []byte       `json:"trace_id,omitempty"`
+	SpanID          []byte       `json:"span_id,omitempty"`
 }
 
 // encodeAttempts returns the attempts' column: NULL for none.
@@ -135,6 +137,7 @@ func encodeAttempts(records []task.Record) (any, error) {
 			StartTime: optional(r.StartTime), EndTime: optional(r.EndTime), Outcome: int(r.Outcome), Failure: failureToJSON(r.Failure),
 			Decision: r.Decision, NextAttemptTime: optional(r.NextAttemptTime), Extra: r.Extra,
 		}
+		attempts[i].TraceID, attempts[i].SpanID = r.Span.Bytes()
 		if r.Key.Copy != (task.Copy{}) {
 			attempts[i].Copy = r.Key.Copy[:]
 		}
@@ -151,8 +154,10 @@ func decodeAttempts(column sql.Null[string]) ([]task.Record, error) {
 	for _, a := range attempts {
 		r := task.Record{
 			Key:      task.Key{Run: a.Run, Attempt: a.Attempt, Delivery: a.Delivery, Phase: task.Phase(a.Phase), Sequence: a.Sequence},
-			WorkerID: a.WorkerID, Execution: task.Execution{Host: a.Host, Version: a.Version, Redelivered: a.Redelivered, Alone: a.Alone},
-			StartTime: required(a.StartTime), EndTime: required(a.EndTime), Outcome: task.Outcome(a.Outcome), Failure: a.Failure.failure(),
+			WorkerID: a.WorkerID, StartTime: required(a.StartTime), EndTime: required(a.EndTime), Outcome: task.Outcome(a.Outcome), Failure: a.Failure.failure(),
+			Execution: task.Execution{
+				Host: a.Host, Version: a.Version, Redelivered: a.Redelivered, Alone: a.Alone, Span: task.SpanOf(a.TraceID, a.SpanID),
+			},
 			Decision: a.Decision, NextAttemptTime: required(a.NextAttemptTime), Extra: a.Extra,
 		}
 		copy(r.Key.Copy[:], a.Copy)

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	insertIntent = `INSERT INTO intents (id, dead_letter, run, state, time, reason, publishes, outcome, unroutable)
-VALUES (?, ?, ?, 1, ?, ?, 0, 0, 0)`
+	insertIntent = `INSERT INTO intents (id, dead_letter, run, state, time, reason, publishes, outcome, unroutable, call)
+VALUES (?, ?, ?, 1, ?, ?, 0, 0, 0, nullif(?, ''))`
 
 	updateIntentsEnded = `UPDATE intents SET state = 3, outcome = ? WHERE dead_letter = ? AND run <= ? AND state <> 3`
 
-	intentColumns = `i.sequence, i.id, d.id, i.run, i.state, i.time, i.reason, i.publishes, i.outcome, i.unroutable`
+	intentColumns = `i.sequence, i.id, d.id, i.run, i.state, i.time, i.reason, i.publishes, i.outcome, i.unroutable, ifnull(i.call, '')`
 
 	selectIntents = `SELECT ` + intentColumns + ` FROM intents i JOIN dead_letters d ON d.sequence = i.dead_letter
 WHERE i.state = ? AND i.sequence > ? ORDER BY i.sequence LIMIT ?`
@@ -38,14 +38,14 @@ func (w *writing) intend(ctx context.Context, h head, r store.ReplayRequest) (st
 	if err != nil {
 		return store.Intent{}, err
 	}
-	result, err := w.execute(ctx, insertIntent, id[:], h.sequence, int64(r.Run), w.now, r.Reason)
+	result, err := w.execute(ctx, insertIntent, id[:], h.sequence, int64(r.Run), w.now, r.Reason, r.Call)
 	if err != nil {
 		return store.Intent{}, err
 	}
 	sequence, err := result.LastInsertId()
 	return store.Intent{
 		ID: id.String(), Sequence: sequence, DeadLetterID: h.id.String(), Run: r.Run, State: store.IntentPending,
-		Time: time.UnixMicro(w.now).UTC(), Reason: r.Reason,
+		Time: time.UnixMicro(w.now).UTC(), Reason: r.Reason, Call: r.Call,
 	}, err
 }
 
@@ -76,7 +76,7 @@ func scanIntent(row scanner) (store.Intent, error) {
 	var i store.Intent
 	var id, deadLetter []byte
 	var at int64
-	err := row.Scan(&i.Sequence, &id, &deadLetter, &i.Run, &i.State, &at, &i.Reason, &i.Publishes, &i.Outcome, &i.Unroutable)
+	err := row.Scan(&i.Sequence, &id, &deadLetter, &i.Run, &i.State, &at, &i.Reason, &i.Publishes, &i.Outcome, &i.Unroutable, &i.Call)
 	if err != nil {
 		return i, err
 	}

@@ -33,7 +33,7 @@ func arrival(id string, run int) store.Arrival {
 			TraceID: fmt.Sprintf("%032x", run), BrokerReason: "rejected", AttemptsOmitted: 1,
 			Attempts: []task.Record{{
 				Key:      task.Key{Run: run, Attempt: 2, Delivery: 3, Phase: task.PhaseStarted, Sequence: 4, Copy: task.Copy{byte(run)}},
-				WorkerID: "w-1", Execution: task.Execution{Host: "host-1", Version: "v1", Redelivered: true, Alone: true},
+				WorkerID: "w-1", Execution: task.Execution{Host: "host-1", Version: "v1", Redelivered: true, Alone: true, Span: task.Span{TraceID: [16]byte{15: byte(run)}, SpanID: [8]byte{7: 2}}},
 				StartTime: at(run), EndTime: at(run + 1), Outcome: task.OutcomePanicked, Failure: failure,
 				Decision: "next in 3.4 s", NextAttemptTime: at(run + 2), Extra: true,
 			}, {Key: task.Key{Run: run, Attempt: 1}}},
@@ -156,7 +156,7 @@ func requireGone(t test, s store.Store, id string) {
 
 func replay(t test, s store.Store, id string, run int) (store.DeadLetter, store.Intent) {
 	t.Helper()
-	d, i, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Run: run, Reason: "mended"})
+	d, i, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Run: run, Reason: "mended", Call: "00-a-b-01"})
 	require.NoError(t, err)
 	return d, i
 }

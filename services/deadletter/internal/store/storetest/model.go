@@ -117,7 +117,7 @@ func (m *model) etag(t *rapid.T) (etag string, right bool) {
 func (m *model) replay(t *rapid.T) {
 	etag, right := m.etag(t)
 	run := rapid.IntRange(m.run-1, m.run+3).Draw(t, "run")
-	d, i, err := m.s.BeginReplay(t.Context(), store.ReplayRequest{ID: m.id, Etag: etag, Run: run, Reason: "why"})
+	d, i, err := m.s.BeginReplay(t.Context(), store.ReplayRequest{ID: m.id, Etag: etag, Run: run, Reason: "why", Call: "00-a-b-01"})
 	if m.state == store.StateOpen && right && run <= m.run {
 		require.ErrorIs(t, err, store.ErrRun)
 		return
@@ -125,7 +125,7 @@ func (m *model) replay(t *rapid.T) {
 	if m.change(t, err, right, store.StateInReplay, run) {
 		require.Equal(t, basic(get(t, m.s, m.id)), d)
 		require.Equal(t, store.Intent{
-			ID: i.ID, Sequence: i.Sequence, DeadLetterID: m.id, Run: run, State: store.IntentPending, Time: d.UpdateTime, Reason: "why",
+			ID: i.ID, Sequence: i.Sequence, DeadLetterID: m.id, Run: run, State: store.IntentPending, Time: d.UpdateTime, Reason: "why", Call: "00-a-b-01",
 		}, i)
 		m.intent = &i
 	}

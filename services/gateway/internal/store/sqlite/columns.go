@@ -44,6 +44,7 @@ func filterColumns(state, queuePrefix string) *sqldb.Columns {
 			store.FieldScheduleTime:    {SQL: "t.schedule_time"},
 			store.FieldAttemptCode:     {SQL: "json_extract(a.failure, '$.code')", Rows: failedAttempts},
 			store.FieldAttemptWorkerID: {SQL: "a.worker_id", Rows: startedAttempts},
+			store.FieldAttemptTraceID:  {SQL: "lower(hex(substr(ifnull(a.span, x''), 1, 16)))", Rows: startedAttempts},
 		},
 		Labels:   sqldb.Column{SQL: "l.value", Rows: "json_each(t.labels) l WHERE TRUE"},
 		LabelKey: "l.key",

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
@@ -17,11 +18,12 @@ var eventTable = newTable("task_events",
 		{"host", nil}, {"version", nil}, {"redelivered", nil}, {"alone", nil},
 		{"payload_size", nil}, {"payload_sha256", nil}, {"payload_omitted", nil},
 		{"failure", nil}, {"cause", 0}, {"decision", ""}, {"next_attempt", 0}, {"next_attempt_time", nil}, {"body_size", nil}, {"metadata", nil},
-		{"schedule_time", nil}, {"reason", nil}, {"head", nil},
+		{"schedule_time", nil}, {"reason", nil}, {"head", nil}, {"span", nil},
 	},
 	"task_id number key phase time state worker_id body_size metadata",
 	"task_id number key phase time state payload_size payload_sha256 payload_omitted body_size",
 	"task_id number key phase time state worker_id host version redelivered alone",
+	"task_id number key phase time state worker_id host version redelivered alone span",
 )
 
 var bodyTable = newTable("task_bodies", []column{{"task_id", nil}, {"number", 0}, {"body", nil}})
@@ -31,7 +33,7 @@ const (
 
 	eventColumns = `e.number, e.key, e.time, e.state, e.correction, e.worker_id,
 	e.host, e.version, e.redelivered, e.alone, e.payload_size, e.payload_sha256, e.payload_omitted,
-	e.failure, e.cause, e.decision, e.next_attempt, e.next_attempt_time, e.body_size, e.metadata, ` + rareEventColumns
+	e.failure, e.cause, e.decision, e.next_attempt, e.next_attempt_time, e.body_size, e.metadata, e.span, ` + rareEventColumns
 
 	// Events are there for longer than their task while it is being purged: those
 	// up to purged_version belong to nothing any more.
@@ -174,7 +176,7 @@ func scanEvent(row interface{ Scan(...any) error }, bodies bool, more ...any) (t
 	var (
 		e                                  task.NumberedEvent
 		at, next, payloadSize, bodySize    sql.Null[int64]
-		key, hash, body                    []byte
+		key, hash, span, body              []byte
 		host, version, failure, metadata   sql.Null[string]
 		redelivered, alone, payloadOmitted sql.Null[bool]
 		rare                               rareOfEvent
@@ -182,7 +184,7 @@ func scanEvent(row interface{ Scan(...any) error }, bodies bool, more ...any) (t
 	err := row.Scan(append([]any{
 		&e.Number, &key, &at, &e.State, &e.Correction, &e.WorkerID,
 		&host, &version, &redelivered, &alone, &payloadSize, &hash, &payloadOmitted,
-		&failure, &e.Cause, &e.Decision, &e.NextAttempt, &next, &bodySize, &metadata,
+		&failure, &e.Cause, &e.Decision, &e.NextAttempt, &next, &bodySize, &metadata, &span,
 		&rare[0], &rare[1], &rare[2], &body,
 	}, more...)...)
 	if err != nil {
@@ -202,7 +204,7 @@ func scanEvent(row interface{ Scan(...any) error }, bodies bool, more ...any) (t
 	}
 	e.Time, e.NextAttemptTime = fromMicros(at), fromMicros(next)
 	if host.Valid {
-		e.Execution = &task.Execution{Host: host.V, Version: version.V, Redelivered: redelivered.V, Alone: alone.V}
+		e.Execution = &task.Execution{Host: host.V, Version: version.V, Redelivered: redelivered.V, Alone: alone.V, Span: decodeSpan(span)}
 	}
 	if payloadSize.Valid {
 		e.Payload = &task.Payload{Size: payloadSize.V, SHA256: hash, Omitted: payloadOmitted.V}
@@ -253,9 +255,10 @@ func eventRow(row []any, id any, key []byte, e *task.Event, a task.Applied) ([]a
 	if err != nil {
 		return nil, err
 	}
-	var host, version, redelivered, alone, payloadSize, hash, omitted, bodySize any
+	var host, version, redelivered, alone, span, payloadSize, hash, omitted, bodySize any
 	if x := e.Execution; x != nil {
 		host, version, redelivered, alone = x.Host, x.Version, x.Redelivered, x.Alone
+		span = encodeSpan(x.Span)
 	}
 	if p := e.Payload; p != nil {
 		payloadSize, hash, omitted = p.Size, p.SHA256, p.Omitted
@@ -267,6 +270,22 @@ func eventRow(row []any, id any, key []byte, e *task.Event, a task.Applied) ([]a
 		id, a.Number, key, int64(e.Key.Phase), micros(e.Time), int64(a.State), nonZero(a.Correction), nonZero(e.WorkerID),
 		host, version, redelivered, alone, payloadSize, hash, omitted,
 		failure, nonZero(int64(e.Cause)), nonZero(e.Decision), nonZero(int64(e.NextAttempt)), micros(e.NextAttemptTime), bodySize, metadata,
-		rare[0], rare[1], rare[2],
+		rare[0], rare[1], rare[2], span,
 	), nil
+}
+
+// encodeSpan gives the column of an execution's span, nil for NULL.
+func encodeSpan(s task.Span) any {
+	traceID, spanID := s.Bytes()
+	if traceID == nil {
+		return nil
+	}
+	return slices.Concat(traceID, spanID)
+}
+
+func decodeSpan(column []byte) task.Span {
+	if len(column) < len(task.Span{}.TraceID) {
+		return task.Span{}
+	}
+	return task.SpanOf(column[:len(task.Span{}.TraceID)], column[len(task.Span{}.TraceID):])
 }

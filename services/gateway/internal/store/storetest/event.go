@@ -23,6 +23,16 @@ var epoch = time.Date(2026, 11, 21, 12, 0, 0, 123456000, time.UTC)
 // at is the time of an event, so many seconds after the first.
 func at(second int) time.Time { return epoch.Add(time.Duration(second) * time.Second) }
 
+// spanOf is where the execution of a key is in a trace: that of its run, which only
+// some deliveries were sampled in.
+func spanOf(k task.Key) (s task.Span) {
+	s.TraceID[15] = byte(k.Run)
+	if k.Delivery > 1 {
+		s.SpanID[7] = byte(k.Delivery)
+	}
+	return s
+}
+
 // event makes the event of a task that has a key; all else follows from that.
 func event(id string, k task.Key) task.Event {
 	if k.Copy == (task.Copy{}) {
@@ -58,7 +68,7 @@ func event(id string, k task.Key) task.Event {
 			e.Failure = &task.Failure{Code: 1, Message: "stopped"}
 		}
 	case task.PhaseStarted:
-		e.Execution = &task.Execution{Host: "host-1", Version: "v1", Redelivered: k.Delivery > 1, Alone: k.Delivery > 2}
+		e.Execution = &task.Execution{Host: "host-1", Version: "v1", Redelivered: k.Delivery > 1, Alone: k.Delivery > 2, Span: spanOf(k)}
 	case task.PhaseMessage:
 		e.Message = []byte{'m', byte(k.Sequence)}
 	case task.PhaseSucceeded:

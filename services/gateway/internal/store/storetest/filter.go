@@ -131,6 +131,9 @@ func filtersAttempts(t *testing.T, s store.Store) {
 		`attempt.worker_id = "w-3" OR attempt.worker_id = "w*"`: {retried},
 		`-attempt.worker_id:*`:                                  {waits, purged, unstarted},
 		`attempt.worker_id = ""`:                                {},
+		`attempt.trace_id = "00000000000000000000000000000001"`: {retried},
+		`attempt.trace_id = "00000000000000000000000000000002"`: {},
+		`attempt.trace_id:*`:                                    {retried},
 	} {
 		require.Equal(t, want, filtered(t, s, text), text)
 	}
@@ -281,7 +284,7 @@ func drawRestriction(t *rapid.T) string {
 		}).Draw(t, "field")
 		return fmt.Sprintf("%s %s %q", field, order, at(rapid.IntRange(-1, 4).Draw(t, "value")).Format(time.RFC3339Nano))
 	}
-	field := rapid.SampledFrom([]string{"type", "queue", "trace_id", "schedule_id", "attempt.worker_id", "labels.a", "labels.c.d"}).Draw(t, "field")
+	field := rapid.SampledFrom([]string{"type", "queue", "trace_id", "schedule_id", "attempt.worker_id", "attempt.trace_id", "labels.a", "labels.c.d"}).Draw(t, "field")
 	operator := rapid.SampledFrom([]string{"=", "!=", ":"}).Draw(t, "operator")
 	value := rapid.SampledFrom([]string{"%s", "*%s", "%s*", "*%s*", "t%s", "warren.work.t%s", "a*%s", "**%s"}).Draw(t, "wildcards")
 	return field + operator + `"` + strings.Replace(value, "%s", drawText(t), 1) + `"`

@@ -30,12 +30,12 @@ func holds(f filter.Expr, t *task.Task, history []task.NumberedEvent, state task
 	if t.Failure != nil {
 		code = int64(t.Failure.Code)
 	}
-	workers, codes := attempts(history)
+	workers, traces, codes := attempts(history)
 	return filtertest.Holds(f, filtertest.Subject{
 		Texts: map[filter.Field][]string{
 			store.FieldTaskID: {t.ID}, store.FieldType: {t.Type}, store.FieldQueue: {queuePrefix + t.Type}, store.FieldTraceID: {t.TraceID},
 			store.FieldScheduleID:      {t.ScheduleID},
-			store.FieldAttemptWorkerID: workers,
+			store.FieldAttemptWorkerID: workers, store.FieldAttemptTraceID: traces,
 		},
 		Numbers: map[filter.Field][]int64{
 			store.FieldState: {int64(state)}, store.FieldCause: {int64(t.Cause)}, store.FieldCode: {code}, store.FieldRun: {int64(t.Run)},
@@ -50,13 +50,18 @@ func holds(f filter.Expr, t *task.Task, history []task.NumberedEvent, state task
 	})
 }
 
-// attempts are the workers that started one, and the codes of the failures that
-// a started one ended with.
-func attempts(history []task.NumberedEvent) (workers []string, codes []int64) {
+// attempts are the workers that started one, the traces that one belongs to, and the
+// codes of the failures that a started one ended with.
+func attempts(history []task.NumberedEvent) (workers, traces []string, codes []int64) {
 	begun := map[task.Key]bool{}
 	for _, e := range history {
 		if e.Key.Phase == task.PhaseStarted {
 			workers = append(workers, e.WorkerID)
+			trace := ""
+			if e.Execution != nil {
+				trace = e.Execution.Span.Trace()
+			}
+			traces = append(traces, trace)
 			begun[deliveryOf(e.Key)] = true
 		}
 	}
@@ -65,7 +70,7 @@ func attempts(history []task.NumberedEvent) (workers []string, codes []int64) {
 			codes = append(codes, int64(e.Failure.Code))
 		}
 	}
-	return workers, codes
+	return workers, traces, codes
 }
 
 func deliveryOf(k task.Key) task.Key {

@@ -222,11 +222,11 @@ func historyGivesRecords(t *testing.T, s store.Store) {
 	records := task.Records(history)
 	require.Equal(t, []task.Record{
 		{
-			Key: started(id).Key, WorkerID: "w-1", Execution: task.Execution{Host: "host-1", Version: "v1"},
+			Key: started(id).Key, WorkerID: "w-1", Execution: task.Execution{Host: "host-1", Version: "v1", Span: spanOf(started(id).Key)},
 			StartTime: started(id).Time, Outcome: task.OutcomeLost,
 		},
 		{
-			Key: again.Key, WorkerID: "w-1", Execution: task.Execution{Host: "host-1", Version: "v1", Redelivered: true},
+			Key: again.Key, WorkerID: "w-1", Execution: task.Execution{Host: "host-1", Version: "v1", Redelivered: true, Span: spanOf(again.Key)},
 			StartTime: again.Time, EndTime: dead.Time, Outcome: task.OutcomeTimedOut, Failure: dead.Failure, Extra: true,
 			Decision: dead.Decision, Trailers: dead.Trailers,
 		},
