@@ -53,7 +53,9 @@ type execution struct {
 	// base outlives the link: what ended must still be told.
 	base    context.Context
 	started time.Time
-	alone   bool
+	// span is the attempt's, once it is started.
+	span  trace.SpanContext
+	alone bool
 	// share lets others run beside this execution again, once, if it is alone.
 	share func()
 	// sayLost says, once, that the connection of this delivery was lost and this
@@ -78,7 +80,7 @@ func (c *consumption) execution(d delivery) *execution {
 
 func (x *execution) reportLost() {
 	if _, err := x.w.status.Write(x.base, x.event(task.PhaseLost)); err != nil {
-		x.w.cfg.Logger.Warn("a lost delivery can't be reported", "task_id", x.msg.ID, "error", err)
+		x.log().Warn("a lost delivery can't be reported", "error", err)
 	}
 }
 
@@ -95,7 +97,7 @@ func (c *consumption) execute(d *broker.WorkDelivery) {
 	case err == nil:
 	case c.attached.Err() == nil:
 		// A delivery that is never settled would hold its credit for ever.
-		c.w.cfg.Logger.Error("a task can't be settled, its queue is attached anew", "task_id", x.msg.ID, "error", err)
+		x.log().Error("a task can't be settled, its queue is attached anew", "error", err)
 		c.lose(err)
 	case x.rules != nil:
 		x.sayLost()
@@ -149,6 +151,7 @@ func (x *execution) carryOut() (settlement, error) {
 	}
 	ctx, span := x.startSpan()
 	defer span.End()
+	x.span = span.SpanContext()
 	r := x.handle(ctx)
 	if !r.stuck {
 		// Once its outcome is on record: were the process lost before, it would look
@@ -179,6 +182,7 @@ func (x *execution) confirmed(v verdict) (settlement, error) {
 	if err := x.report(v.event); err != nil {
 		return nil, fmt.Errorf("report the outcome %v: %w", v.event.Key.Phase.State(), err)
 	}
+	x.logFailure(v.event)
 	return v.settle, nil
 }
 
