@@ -15,8 +15,7 @@
 //	                             and % itself, as %XX
 //	warren-cancel-on-disconnect  true: who cancels the call cancels the task
 //	warren-headers               late: the response's header waits for the handler's own
-//	                             headers, which come as trailers else, and with a
-//	                             stream's messages always
+//	                             headers, which come as trailers else
 //
 // Every key is given once at most, and none is empty. [KeyTaskID], [KeyRun] and
 // [KeyAttempt], which handlers receive, mean nothing in a call: a handler may pass

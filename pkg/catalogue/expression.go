@@ -31,38 +31,50 @@ const (
 // syntax parses expressions as protovalidate does.
 var syntax = sync.OnceValues(func() (*cel.Env, error) { return cel.NewEnv(cel.Lib(pvcel.NewLibrary())) })
 
-// expressionDegree says how the steps that an expression takes grow with the size of
-// what it looks at: with its degree-th power. It fails if the expression is not
+// growth says how the steps that expressions take grow with what they look at.
+type growth struct {
+	// degree is the power of its size with which they grow.
+	degree int
+	// perByte says that they make elements of text, which counts with every byte then.
+	perByte bool
+}
+
+// most is the growth of two expressions.
+func (g growth) most(o growth) growth {
+	return growth{max(g.degree, o.degree), g.perByte || o.perByte}
+}
+
+// growthOf is the growth of an expression. It fails if the expression is not
 // valid or could take very long, or very much memory, on a payload of any size.
-func expressionDegree(text string) (int, error) {
+func growthOf(text string) (growth, error) {
 	env, err := syntax()
 	if err != nil {
-		return 0, fmt.Errorf("make a parser: %w", err)
+		return growth{}, fmt.Errorf("make a parser: %w", err)
 	}
 	parsed, issues := env.Parse(text)
 	if err := issues.Err(); err != nil {
-		return 0, errors.New(oneLine(err))
+		return growth{}, errors.New(oneLine(err))
 	}
 	root := parsed.NativeRep().Expr()
 	if nesting(root) > maxNesting {
-		return 0, fmt.Errorf("its expression has loops in loops to a depth of more than %d", maxNesting)
+		return growth{}, fmt.Errorf("its expression has loops in loops to a depth of more than %d", maxNesting)
 	}
 	m := measure{sizes: make(map[int64]extent)}
 	m.size(root, nil)
 	cost := m.of(root, nil)
 	switch {
 	case m.bad != nil:
-		return 0, m.bad
+		return growth{}, m.bad
 	case m.joins > maxJoins:
-		return 0, fmt.Errorf("its expression makes text longer %d times, at most %d", m.joins, maxJoins)
+		return growth{}, fmt.Errorf("its expression makes text longer %d times, at most %d", m.joins, maxJoins)
 	case m.large != nil:
-		return 0, m.large
+		return growth{}, m.large
 	case cost.degree > maxDegree:
-		return 0, fmt.Errorf("its expression has loops in loops to a depth of %d, at most %d", cost.degree, maxDegree)
+		return growth{}, fmt.Errorf("its expression has loops in loops to a depth of %d, at most %d", cost.degree, maxDegree)
 	case cost.constant > maxConstantSteps:
-		return 0, fmt.Errorf("its expression takes more than %d steps whatever the payload is", maxConstantSteps)
+		return growth{}, fmt.Errorf("its expression takes more than %d steps whatever the payload is", maxConstantSteps)
 	}
-	return cost.degree, nil
+	return growth{cost.degree, m.splits}, nil
 }
 
 // cost is a number of steps: constant × size^degree.
@@ -81,6 +93,8 @@ func (c cost) most(others ...cost) cost {
 // measure finds the cost of an expression.
 type measure struct {
 	joins int
+	// splits says that it makes a list of a text.
+	splits bool
 	// Why it can't be used at all, and the first value that could be too large.
 	bad, large error
 	// The greatest size that each part of the expression has, by its id.
@@ -147,6 +161,8 @@ func (m *measure) restrict(function string, operands []ast.Expr) {
 	switch function {
 	case operators.Add, "format", "join":
 		m.joins++
+	case "split":
+		m.splits = true
 	case "replace":
 		m.joins += maxJoins / 2
 		if len(operands) < 3 || textOf(operands[1]) == "" || operands[2].Kind() != ast.LiteralKind || len(textOf(operands[2])) > 16 {

@@ -3,6 +3,7 @@ package catalogue
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -46,7 +47,7 @@ type messageRules struct {
 	any bool
 	// What is charged for when they are checked, by what they are for: the message or
 	// one of its fields. Missing is nothing.
-	degrees map[protoreflect.FullName]int
+	growths map[protoreflect.FullName]growth
 	// Why they can't be used; nil if they can, as far as is known.
 	bad error
 	// They can be used.
@@ -63,13 +64,13 @@ func newRuleBook(types *bundleTypes) *ruleBook {
 // inputRules are the rules for an input, all that it holds included.
 type inputRules struct {
 	validator protovalidate.Validator
-	degrees   map[protoreflect.FullName]int
+	growths   map[protoreflect.FullName]growth
 }
 
 // read gives the rules of an input, nil if there are none. It compiles them, so that
 // one which is not valid is refused now and not when a payload comes.
 func (b *ruleBook) read(input protoreflect.MessageDescriptor) (*inputRules, error) {
-	out := &inputRules{degrees: make(map[protoreflect.FullName]int)}
+	out := &inputRules{growths: make(map[protoreflect.FullName]growth)}
 	reached := reachable(input)
 	found := false
 	for _, md := range reached {
@@ -78,9 +79,7 @@ func (b *ruleBook) read(input protoreflect.MessageDescriptor) (*inputRules, erro
 			return nil, fmt.Errorf("the rules (buf.validate) of message %s can't be used: %w", md.FullName(), rules.bad)
 		}
 		found = found || rules.any
-		for name, degree := range rules.degrees {
-			out.degrees[name] = degree
-		}
+		maps.Copy(out.growths, rules.growths)
 	}
 	if !found {
 		return nil, nil
@@ -112,7 +111,7 @@ func (b *ruleBook) of(md protoreflect.MessageDescriptor) *messageRules {
 	if known := b.messages[md.FullName()]; known != nil {
 		return known
 	}
-	rules := &messageRules{degrees: make(map[protoreflect.FullName]int)}
+	rules := &messageRules{growths: make(map[protoreflect.FullName]growth)}
 	rules.bad = b.readMessage(md, rules)
 	b.messages[md.FullName()] = rules
 	return rules
@@ -158,12 +157,12 @@ func (b *ruleBook) add(rules *messageRules, what protoreflect.Descriptor, about 
 		return fmt.Errorf("%w: more than %d messages and fields with rules", ErrLimit, maxRules)
 	}
 	before := b.expressions
-	degree, err := b.degree(own.ProtoReflect())
+	g, err := b.growth(own.ProtoReflect())
 	if err != nil {
 		return err
 	}
-	if degree > 1 {
-		rules.degrees[what.FullName()] = degree
+	if g.degree > 1 {
+		rules.growths[what.FullName()] = g
 	}
 	if about == nil {
 		return nil
@@ -209,13 +208,13 @@ func typesIn(scope interface {
 	return size
 }
 
-// degree is the greatest of the expressions in rules, at whatever depth, and of the
-// predefined rules that they use.
-func (b *ruleBook) degree(rules protoreflect.Message) (int, error) {
-	greatest := 0
+// growth is that of the expressions in rules, at whatever depth, and of the predefined
+// rules that they use.
+func (b *ruleBook) growth(rules protoreflect.Message) (growth, error) {
+	var greatest growth
 	var bad error
-	visit := func(degree int, err error) bool {
-		greatest, bad = max(greatest, degree), errors.Join(bad, err)
+	visit := func(g growth, err error) bool {
+		greatest, bad = greatest.most(g), errors.Join(bad, err)
 		return err == nil
 	}
 	switch own := rules.Interface().(type) {
@@ -238,10 +237,10 @@ func (b *ruleBook) degree(rules protoreflect.Message) (int, error) {
 			return true
 		}
 		if !fd.IsList() {
-			return visit(b.degree(v.Message()))
+			return visit(b.growth(v.Message()))
 		}
 		for i := range v.List().Len() {
-			if !visit(b.degree(v.List().Get(i).Message())) {
+			if !visit(b.growth(v.List().Get(i).Message())) {
 				return false
 			}
 		}
@@ -250,36 +249,36 @@ func (b *ruleBook) degree(rules protoreflect.Message) (int, error) {
 	return greatest, bad
 }
 
-// predefined is the degree of a rule that somebody has defined in an extension of
+// predefined is the growth of a rule that somebody has defined in an extension of
 // the rules of a type.
-func (b *ruleBook) predefined(fd protoreflect.FieldDescriptor) (int, error) {
+func (b *ruleBook) predefined(fd protoreflect.FieldDescriptor) (growth, error) {
 	rules, err := protovalidate.ResolvePredefinedRules(fd)
 	if err != nil {
-		return 0, err
+		return growth{}, err
 	}
-	greatest := 0
+	var greatest growth
 	for _, rule := range rules.GetCel() {
-		degree, err := b.expression(rule.GetId(), rule.GetExpression())
+		g, err := b.expression(rule.GetId(), rule.GetExpression())
 		if err != nil {
-			return 0, err
+			return growth{}, err
 		}
-		greatest = max(greatest, degree)
+		greatest = greatest.most(g)
 	}
 	return greatest, nil
 }
 
-func (b *ruleBook) expression(id, text string) (int, error) {
+func (b *ruleBook) expression(id, text string) (growth, error) {
 	if b.expressions--; b.expressions < 0 {
-		return 0, fmt.Errorf("%w: more than %d expressions in rules", ErrLimit, maxExpressions)
+		return growth{}, fmt.Errorf("%w: more than %d expressions in rules", ErrLimit, maxExpressions)
 	}
 	if len(text) > maxExpression {
-		return 0, fmt.Errorf("rule %.60q: %w: its expression has %d bytes, at most %d", id, ErrLimit, len(text), maxExpression)
+		return growth{}, fmt.Errorf("rule %.60q: %w: its expression has %d bytes, at most %d", id, ErrLimit, len(text), maxExpression)
 	}
-	degree, err := expressionDegree(text)
+	g, err := growthOf(text)
 	if err != nil {
-		return 0, fmt.Errorf("rule %.60q: %w", id, err)
+		return growth{}, fmt.Errorf("rule %.60q: %w", id, err)
 	}
-	return degree, nil
+	return g, nil
 }
 
 // compile has the rules of messages compiled by checking an empty one of each, and

@@ -361,6 +361,15 @@ func TestRulesTakeBoundedTime(t *testing.T) {
 	require.Equal(t, []string{" warren.steps"}, fieldsOf(bad))
 	require.ErrorContains(t, bad, "acme.Echo")
 
+	// A text that is taken to pieces counts with every byte.
+	tt = ruledType(t, message("Echo", ruled(field("s", 1, typeString, optional), celField("this.split('').all(x, this.split('').exists(y, y == x))"))))
+	require.NoError(t, tt.Validate(bytesField(nil, 1, strings.Repeat("a", 300))))
+	start = time.Now()
+	bad = invalid(t, tt, bytesField(nil, 1, strings.Repeat("a", 200_000)))
+	require.Less(t, time.Since(start), soon)
+	require.Equal(t, []string{" warren.steps"}, fieldsOf(bad))
+	require.ErrorContains(t, bad, "acme.Echo.s")
+
 	// A loop alone is paid for by what it goes over.
 	tt = ruledType(t, celMessage(message("Echo", messageField("items", 1, repeated, ".acme.Item")),
 		"this.items.all(x, x.name.contains('') && x.tags.all(t, t.size() < 10))"), message("Item", field("name", 1, typeString, optional), field("tags", 2, typeString, repeated)))

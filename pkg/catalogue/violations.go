@@ -26,13 +26,13 @@ const (
 
 // checkRules checks a payload by the rules of its input.
 func (t TaskType) checkRules(m protoreflect.Message) error {
-	meter := &meter{degrees: t.rules.degrees, left: maxSteps}
+	meter := &meter{growths: t.rules.growths, left: maxSteps}
 	options := []protovalidate.ValidationOption{protovalidate.WithFailFast()}
-	if len(meter.degrees) > 0 {
+	if len(meter.growths) > 0 {
 		options = append(options, protovalidate.WithFilter(meter))
 	}
 	err := check(t.rules.validator, m.Interface(), options...)
-	if err != nil && meter.left > 0 && sizeOf(m, maxListed) < maxListed {
+	if err != nil && meter.left > 0 && countChunks.message(m, maxListed) < maxListed {
 		// The answer shall name them all.
 		meter.left = maxSteps
 		err = check(t.rules.validator, m.Interface(), options[1:]...)
@@ -88,7 +88,7 @@ func (t TaskType) invalid(all ...Violation) error {
 // meter is asked before the rules of each message and field are applied, and lets
 // nothing be applied any more once that would take too many steps.
 type meter struct {
-	degrees map[protoreflect.FullName]int
+	growths map[protoreflect.FullName]growth
 	left    float64
 	// What there were too few steps left for.
 	where protoreflect.FullName
@@ -99,19 +99,22 @@ func (m *meter) ShouldValidate(holder protoreflect.Message, what protoreflect.De
 	if m.left <= 0 {
 		return false
 	}
-	degree := m.degrees[what.FullName()]
-	if degree < 2 {
+	g := m.growths[what.FullName()]
+	if g.degree < 2 {
 		return true
 	}
-	limit := int(m.left) + 1
+	count, limit := countChunks, int(m.left)+1
+	if g.perByte {
+		count = countBytes
+	}
 	var size int
 	if fd, ok := what.(protoreflect.FieldDescriptor); ok {
-		size = sizeOfValue(fd, holder.Get(fd), limit)
+		size = count.value(fd, holder.Get(fd), limit)
 	} else {
-		size = sizeOf(holder, limit)
+		size = count.message(holder, limit)
 	}
 	steps := 1.0
-	for range degree {
+	for range g.degree {
 		steps *= float64(size)
 	}
 	if m.left -= steps; m.left <= 0 {
@@ -119,48 +122,6 @@ func (m *meter) ShouldValidate(holder protoreflect.Message, what protoreflect.De
 		return false
 	}
 	return true
-}
-
-// sizeOf counts what is in a message: values, and for text each 64 bytes. It stops
-// at the limit.
-func sizeOf(m protoreflect.Message, limit int) int {
-	size := 1
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		size += sizeOfValue(fd, v, limit-size)
-		return size < limit
-	})
-	return size
-}
-
-func sizeOfValue(fd protoreflect.FieldDescriptor, v protoreflect.Value, limit int) int {
-	size := 0
-	switch {
-	case fd.IsMap():
-		v.Map().Range(func(key protoreflect.MapKey, value protoreflect.Value) bool {
-			size += sizeOfOne(fd.MapKey(), key.Value(), limit-size) + sizeOfOne(fd.MapValue(), value, limit-size)
-			return size < limit
-		})
-	case fd.IsList():
-		for i := 0; i < v.List().Len() && size < limit; i++ {
-			size += sizeOfOne(fd, v.List().Get(i), limit-size)
-		}
-	default:
-		return sizeOfOne(fd, v, limit)
-	}
-	return size
-}
-
-func sizeOfOne(fd protoreflect.FieldDescriptor, v protoreflect.Value, limit int) int {
-	const chunk = 64
-	switch fd.Kind() {
-	case protoreflect.MessageKind, protoreflect.GroupKind:
-		return sizeOf(v.Message(), limit)
-	case protoreflect.StringKind:
-		return 1 + len(v.String())/chunk
-	case protoreflect.BytesKind:
-		return 1 + len(v.Bytes())/chunk
-	}
-	return 1
 }
 
 // cut shortens a text to so many bytes, between two characters, and makes it valid.

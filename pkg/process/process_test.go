@@ -132,3 +132,19 @@ func TestTail(t *testing.T) {
 	_, err := process.Tail(filepath.Join(t.TempDir(), "none"), 1)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+func TestStoppedIsSoOnceNothingRuns(t *testing.T) {
+	child := script(t, `echo ready >"$1"; while :; do :; done`)
+	stopped := func() bool {
+		is, err := process.Stopped(child.Pid())
+		require.NoError(t, err)
+		return is
+	}
+	require.False(t, stopped())
+	require.NoError(t, syscall.Kill(-child.Pid(), syscall.SIGSTOP))
+	require.Eventually(t, stopped, time.Minute, time.Millisecond)
+	require.NoError(t, syscall.Kill(-child.Pid(), syscall.SIGCONT))
+	require.Eventually(t, func() bool { return !stopped() }, time.Minute, time.Millisecond)
+	_ = child.Stop(0)
+	require.False(t, stopped(), "there is none")
+}

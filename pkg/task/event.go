@@ -107,7 +107,8 @@ type Event struct {
 	// Progress is set in PROGRESS events.
 	Progress *ProgressReport
 	// Headers and Trailers are those of the handler's call, in SUCCEEDED, RETRYING and
-	// DEAD_LETTERED events: at most MaxResponseMetadata bytes of each.
+	// DEAD_LETTERED events, and Headers in the first MESSAGE event of an execution too: at
+	// most MaxResponseMetadata bytes of each.
 	Headers, Trailers Metadata
 }
 

@@ -126,7 +126,7 @@ func (x *execution) call(ctx context.Context, sent *transportStream) ([]byte, er
 			md.Append(k, string(v))
 		}
 	}
-	c := &call{method: m, input: x.msg.Payload, send: func(b []byte) error { return x.send(ctx, b) }, sent: sent}
+	c := &call{method: m, input: x.msg.Payload, send: func(b []byte) error { return x.send(ctx, b, sent) }, sent: sent}
 	reply, err := c.run(ctx, x.w, md)
 	if m.stream != nil {
 		var failed error

@@ -30,8 +30,9 @@ type responseStream struct {
 	ended    bool
 }
 
-// send reports one message of the response stream.
-func (x *execution) send(ctx context.Context, b []byte) error {
+// send reports one message of the response stream, the first with the headers that the
+// handler has set until then: what it sets later no server would send.
+func (x *execution) send(ctx context.Context, b []byte, sent *transportStream) error {
 	s := &x.stream
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,6 +47,9 @@ func (x *execution) send(ctx context.Context, b []byte) error {
 	}
 	e := x.event(task.PhaseMessage)
 	e.Key.Sequence, e.Message = s.messages+1, b
+	if s.messages == 0 {
+		e.Headers, _ = sent.response()
+	}
 	if _, err := x.w.status.Write(ctx, e); err != nil {
 		s.failed = fmt.Errorf("report a message of the response stream: %w", err)
 		return s.failed

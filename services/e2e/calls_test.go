@@ -341,7 +341,8 @@ func (p *platform) checkExpired(t *testing.T) {
 	require.Equal(t, taskv1.Cause_CAUSE_EXPIRED, p.await(t, taskOf(t, header)).Cause)
 	_, err = faults(p.conn).Fail(calling(t, 20*time.Second, callmeta.KeyExpire, "100ms", callmeta.KeyDelay, "1s"), &demov1.FailRequest{})
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
-	require.Equal(t, "expire_time", badField(t, err))
+	require.Equal(t, callmeta.KeyExpire, badField(t, err))
+	require.Contains(t, err.Error(), "nothing was submitted: warren-expire: must be later than the time at which")
 }
 
 func (p *platform) checkBadMetadata(t *testing.T) {

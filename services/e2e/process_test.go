@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	processes "github.com/warrenmq/warren/pkg/process"
 )
 
 // process is a child of the test, which dies with it.
@@ -95,6 +98,11 @@ func (p *process) said(text string) error {
 func (p *process) pause(t testing.TB) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
+	brokertest.Eventually(t, 10*time.Second, func() bool {
+		stopped, err := processes.Stopped(p.cmd.Process.Pid)
+		require.NoError(t, err)
+		return stopped
+	})
 }
 
 func (p *process) resume(t testing.TB) {

@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/warrenmq/warren/pkg/process"
+	"github.com/warrenmq/warren/pkg/retry"
 )
 
 // A group is a child process with a process group of its own, killed as a whole when this process ends in whatever way.
@@ -61,6 +64,9 @@ shift
 
 	// outputGrace is how long to wait for the output of a child that has ended while a descendant holds the pipe.
 	outputGrace = 2 * time.Second
+
+	// stopTimeout is how long a process may take to stop, on a machine that is very busy.
+	stopTimeout = 10 * time.Second
 )
 
 func startGroup(spec groupSpec) (*group, error) {
@@ -131,6 +137,21 @@ func (g *group) signal(s syscall.Signal) error {
 		return fmt.Errorf("sending %s to process group %d: %w", s, g.pid(), err)
 	}
 	return nil
+}
+
+// awaitStopped waits until what was sent SIGSTOP has stopped.
+func (g *group) awaitStopped() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	for {
+		stopped, err := process.Stopped(g.pid())
+		switch {
+		case err != nil || stopped || g.ended():
+			return err
+		case !retry.Pause(ctx, time.Millisecond):
+			return fmt.Errorf("process group %d goes on %s after SIGSTOP", g.pid(), stopTimeout)
+		}
+	}
 }
 
 // kill ends the group and waits for the end.

@@ -136,8 +136,16 @@ func (n *Node) Restart(ctx context.Context) error {
 }
 
 // Pause freezes the node with SIGSTOP: its connections stay open and nothing moves, as with a hung machine. [Node.Resume]
-// ends it.
-func (n *Node) Pause() error { return n.signal(syscall.SIGSTOP) }
+// ends it. When it returns nil nothing of the node runs any more.
+func (n *Node) Pause() error {
+	if err := n.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	if err := n.current().awaitStopped(); err != nil {
+		return fmt.Errorf("pausing node %s: %w", n.name, err)
+	}
+	return nil
+}
 
 // Resume ends a pause with SIGCONT. Resuming a node that is not paused does nothing.
 func (n *Node) Resume() error { return n.signal(syscall.SIGCONT) }

@@ -356,7 +356,9 @@ type Schema struct {
 	// descriptors have them.
 	Files []*SchemaFile `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
 	// An encoded google.protobuf.FileDescriptorSet of the service's file and of all
-	// that it imports, imports first.
+	// that it imports, imports first. At most 4 MiB; of the files as many are shown as
+	// fit beside it into 4 MiB, which is what clients take by default: with a larger
+	// set raise the client's limit (`grpcurl -max-msg-sz`).
 	DescriptorSet []byte `protobuf:"bytes,2,opt,name=descriptor_set,json=descriptorSet,proto3" json:"descriptor_set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

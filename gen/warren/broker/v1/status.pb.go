@@ -230,7 +230,8 @@ type StatusEvent struct {
 	// RETRYING and DEAD_LETTERED: what was decided and why. RELEASED: why, if the
 	// handler was not begun.
 	Decision string `protobuf:"bytes,20,opt,name=decision,proto3" json:"decision,omitempty"`
-	// SUCCEEDED, RETRYING and DEAD_LETTERED: the headers of the handler's call.
+	// SUCCEEDED, RETRYING and DEAD_LETTERED, and the first MESSAGE of an execution: the
+	// headers of the handler's call.
 	ResponseHeaders []*MetadataEntry `protobuf:"bytes,21,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
 	// SUCCEEDED, RETRYING and DEAD_LETTERED: the trailers of the handler's call.
 	ResponseTrailers []*MetadataEntry `protobuf:"bytes,22,rep,name=response_trailers,json=responseTrailers,proto3" json:"response_trailers,omitempty"`

@@ -11,9 +11,9 @@ import (
 	"github.com/warrenmq/warren/pkg/catalogue"
 )
 
-// maxSchemaText bounds the texts of one schema, in bytes: all files of a bundle fit
-// that are as people write them.
-const maxSchemaText = 4 << 20
+// maxSchema bounds a schema, in bytes: clients take answers of 4 MiB unless they are set
+// up for more. The descriptors are shown in any case, and the texts in what is left.
+const maxSchema = 4<<20 - 64<<10
 
 // wellKnown are the packages that everybody has. What their files say is not shown as
 // text, as it is not about the task type.
@@ -26,7 +26,7 @@ func schemaOf(t *catalogue.TaskType) (*adminv1.Schema, error) {
 		return nil, err
 	}
 	out := &adminv1.Schema{DescriptorSet: set}
-	left := maxSchemaText
+	left := maxSchema - len(set)
 	for _, file := range t.Files() {
 		if isWellKnown(string(file.Package())) {
 			continue

@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/bufbuild/protocompile"
 	"github.com/bufbuild/protocompile/linker"
@@ -142,4 +144,46 @@ func TestWhereOptionsComeFrom(t *testing.T) {
 	require.Equal(t, adminv1.OptionOrigin_OPTION_ORIGIN_DEFAULT, got["timeout"])
 	_, err = f.GetTaskType(t.Context(), &adminv1.GetTaskTypeRequest{Name: "demo.v1.FaultService.Nothing"})
 	requireReason(t, err, codes.NotFound, notFound)
+}
+
+// A schema fits into what clients take, however large it is: its texts give way.
+func TestLargeSchemaFitsAnAnswer(t *testing.T) {
+	t.Parallel()
+	message := func(name string, fields int) *descriptorpb.DescriptorProto {
+		m := &descriptorpb.DescriptorProto{Name: proto.String(name)}
+		for i := range fields {
+			m.Field = append(m.Field, &descriptorpb.FieldDescriptorProto{
+				Name: proto.String(fmt.Sprintf("a_field_whose_name_takes_so_many_bytes_%d", i)), Number: proto.Int32(int32(i + 1)),
+				Type: descriptorpb.FieldDescriptorProto_TYPE_INT64.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
+			})
+		}
+		return m
+	}
+	large := &descriptorpb.FileDescriptorProto{Name: proto.String("acme/large.proto"), Package: proto.String("acme"), Syntax: proto.String("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{message("Large", 10_000), message("Larger", 15_000), message("Largest", 15_000)}}
+	small := &descriptorpb.FileDescriptorProto{Name: proto.String("acme/small.proto"), Package: proto.String("acme"), Syntax: proto.String("proto3"),
+		Dependency: []string{"acme/large.proto"}, MessageType: []*descriptorpb.DescriptorProto{message("Small", 1)},
+		Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("Things"), Method: []*descriptorpb.MethodDescriptorProto{
+			{Name: proto.String("Do"), InputType: proto.String(".acme.Large"), OutputType: proto.String(".acme.Small")},
+		}}}}
+	a := catalogue.Announcement{Services: []string{"acme.Things"}}
+	for _, file := range []*descriptorpb.FileDescriptorProto{large, small} {
+		b, err := proto.Marshal(file)
+		require.NoError(t, err)
+		a.Files = append(a.Files, b)
+	}
+	bundle, err := catalogue.Build(a, catalogue.Limits{})
+	require.NoError(t, err)
+	known := catalogue.New()
+	_, err = known.Put(bundle, time.Now())
+	require.NoError(t, err)
+	taskType, ok := known.Type("acme.Things.Do")
+	require.True(t, ok)
+	schema, err := schemaOf(&taskType)
+	require.NoError(t, err)
+	require.Less(t, proto.Size(schema), 4<<20-16<<10, "with room for the task type")
+	require.Greater(t, len(schema.DescriptorSet), 2<<20)
+	require.Len(t, schema.Files, 2)
+	require.Contains(t, schema.Files[0].Problem, "descriptor_set")
+	require.Contains(t, schema.Files[1].Text, "message Small", "what fits is shown")
 }

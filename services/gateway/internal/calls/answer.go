@@ -32,10 +32,14 @@ func (c *call) answerUnary() error {
 // the header become trailers.
 func (c *call) setMetadata(e *task.Event) error {
 	trailers := metadata.Join(metadata.MD(e.Trailers))
-	if c.headersSent {
+	switch c.headers {
+	case headersMissed:
 		trailers = metadata.Join(metadata.MD(e.Headers), trailers)
-	} else if err := c.setHeader(metadata.MD(e.Headers)); err != nil {
-		return err
+	case headersHeld:
+		if err := c.setHeader(metadata.MD(e.Headers)); err != nil {
+			return err
+		}
+	case headersGiven:
 	}
 	c.stream.SetTrailer(trailers)
 	return nil

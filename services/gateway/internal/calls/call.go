@@ -23,6 +23,18 @@ import (
 // endWithin is how soon the context of a call that has ended does.
 const endWithin = time.Second
 
+// headers is where the handler's headers go.
+type headers int
+
+const (
+	// headersHeld: into the header, which waits for them.
+	headersHeld headers = iota
+	// headersMissed: into the trailers, since the header was sent without them.
+	headersMissed
+	// headersGiven: nowhere any more, the header had them.
+	headersGiven
+)
+
 // call is one call, from its arrival to its answer.
 type call struct {
 	handler  *Handler
@@ -31,9 +43,8 @@ type call struct {
 	options  callmeta.Options
 	begin    time.Time
 
-	taskID string
-	// headersSent says that the handler's headers can only be trailers any more.
-	headersSent bool
+	taskID  string
+	headers headers
 }
 
 func newCall(h *Handler, t catalogue.TaskType, ss grpc.ServerStream) (*call, error) {
@@ -58,7 +69,7 @@ func (c *call) serve() error {
 	}
 	accepted, err := c.submit(payload)
 	if err != nil {
-		return c.unaccepted(err)
+		return c.unaccepted(inCallersWords(err))
 	}
 	c.taskID = accepted.GetTask().GetTaskId()
 	if err := c.sayAccepted(); err != nil {
@@ -137,7 +148,7 @@ func (c *call) sayAccepted() error {
 	if c.holdsHeaders() {
 		return c.setHeader(id)
 	}
-	c.headersSent = true
+	c.headers = headersMissed
 	return c.stream.SendHeader(id)
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/frame"
@@ -98,8 +99,20 @@ func (a *streamAnswer) pass(c *call, t *task.Task, e *task.Event) error {
 		return c.executedAgain()
 	}
 	a.committed = &x
-	c.headersSent = true
+	if err := c.giveHeaders(e); err != nil {
+		return err
+	}
 	return c.stream.SendMsg(&frame.Frame{Bytes: e.Message})
+}
+
+// giveHeaders has the header, which is sent with the first message, take the handler's
+// headers along if it has waited for them.
+func (c *call) giveHeaders(first *task.Event) error {
+	if c.headers != headersHeld {
+		return nil
+	}
+	c.headers = headersGiven
+	return c.setHeader(metadata.MD(first.Headers))
 }
 
 // superseded says whether another execution than the one with this key has succeeded,

@@ -10,10 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
+	"github.com/warrenmq/warren/pkg/callmeta"
 	"github.com/warrenmq/warren/pkg/task"
 )
 
@@ -123,7 +125,11 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := follow(t, serve(t, &tasks{steps: c.steps}))
+			wait := 20 * time.Second
+			if c.code == codes.DeadlineExceeded {
+				wait = time.Second // nothing ends it
+			}
+			got, err := follow(t, serve(t, &tasks{steps: c.steps}), wait)
 			require.Equal(t, c.code, status.Code(err), "%v", err)
 			require.Equal(t, c.want, got)
 		})
@@ -131,10 +137,9 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 }
 
 // follow gives the messages of a stream and what it ends with.
-func follow(t *testing.T, conn *grpc.ClientConn) (placed []int32, err error) {
+func follow(t *testing.T, conn *grpc.ClientConn, wait time.Duration) (placed []int32, err error) {
 	t.Helper()
-	// What goes on is followed for so long.
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
 	s, err := demov1.NewImageServiceClient(conn).ContactSheet(ctx, &demov1.ContactSheetRequest{})
 	for err == nil {
@@ -147,4 +152,46 @@ func follow(t *testing.T, conn *grpc.ClientConn) (placed []int32, err error) {
 		err = nil
 	}
 	return placed, err
+}
+
+// A header that is held goes out with the first message, and takes along what the handler
+// had set until then: that does not come a second time.
+func TestHeadersOfAStream(t *testing.T) {
+	t.Parallel()
+	md := task.Metadata{"x-one": {"a", "b"}}
+	begun, end := message(first, 1), ending(task.PhaseSucceeded, first)
+	begun.Headers, end.Headers, end.Trailers = md, md, task.Metadata{"x-two": {"c"}}
+	for name, c := range map[string]struct {
+		pairs  []string
+		events []task.Event
+		header bool
+	}{
+		"early":                  {nil, []task.Event{started(first), begun, message(first, 2), end}, false},
+		"late":                   {[]string{callmeta.KeyHeaders, "late"}, []task.Event{started(first), begun, message(first, 2), end}, true},
+		"with key":               {[]string{callmeta.KeyIdempotencyKey, "k"}, []task.Event{started(first), begun, message(first, 2), end}, true},
+		"late, without messages": {[]string{callmeta.KeyHeaders, "late"}, []task.Event{started(first), end}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := serve(t, &tasks{steps: live(c.events...)})
+			ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), c.pairs...), 20*time.Second)
+			defer cancel()
+			s, err := demov1.NewImageServiceClient(conn).ContactSheet(ctx, &demov1.ContactSheetRequest{})
+			for err == nil {
+				_, err = s.Recv()
+			}
+			require.ErrorIs(t, err, io.EOF)
+			header, err := s.Header()
+			require.NoError(t, err)
+			require.Equal(t, []string{taskID}, header.Get(callmeta.KeyTaskID))
+			require.Equal(t, []string{"c"}, s.Trailer().Get("x-two"))
+			if c.header {
+				require.Equal(t, []string{"a", "b"}, header.Get("x-one"))
+				require.Empty(t, s.Trailer().Get("x-one"))
+			} else {
+				require.Empty(t, header.Get("x-one"))
+				require.Equal(t, []string{"a", "b"}, s.Trailer().Get("x-one"))
+			}
+		})
+	}
 }
