@@ -53,9 +53,7 @@ type execution struct {
 	// base outlives the link: what ended must still be told.
 	base    context.Context
 	started time.Time
-	// span is the attempt's, once it is started.
-	span  trace.SpanContext
-	alone bool
+	alone   bool
 	// share lets others run beside this execution again, once, if it is alone.
 	share func()
 	// sayLost says, once, that the connection of this delivery was lost and this
@@ -65,6 +63,8 @@ type execution struct {
 	progress progress
 	// heard gets every report of progress, none is left out; nil for nobody.
 	heard task.Reporter
+	// span is the attempt's, once its handler is started.
+	span trace.SpanContext
 }
 
 func (c *consumption) execution(d delivery) *execution {
@@ -151,7 +151,6 @@ func (x *execution) carryOut() (settlement, error) {
 	}
 	ctx, span := x.startSpan()
 	defer span.End()
-	x.span = span.SpanContext()
 	r := x.handle(ctx)
 	if !r.stuck {
 		// Once its outcome is on record: were the process lost before, it would look

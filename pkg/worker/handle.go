@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/warrenmq/warren/pkg/broker"
@@ -38,6 +39,7 @@ type returned struct {
 // handle runs the handler in its slot, which is free once the handler has
 // returned. One that ignores its timeout is written off and keeps its slot.
 func (x *execution) handle(ctx context.Context) returned {
+	x.span = trace.SpanContextFromContext(ctx)
 	hctx, cancel := x.handlerContext(ctx)
 	defer cancel()
 	// The broker delivers the task again at once; who gets it asks whether this
