@@ -33,15 +33,16 @@ var syntax = sync.OnceValues(func() (*cel.Env, error) { return cel.NewEnv(cel.Li
 
 // growth says how the steps that expressions take grow with what they look at.
 type growth struct {
-	// degree is the power of its size with which they grow.
-	degree int
+	// constant × size^degree steps are taken at most.
+	constant float64
+	degree   int
 	// perByte says that they make elements of text, which counts with every byte then.
 	perByte bool
 }
 
-// most is the growth of two expressions.
+// most is the growth of either of two expressions.
 func (g growth) most(o growth) growth {
-	return growth{max(g.degree, o.degree), g.perByte || o.perByte}
+	return growth{max(g.constant, o.constant), max(g.degree, o.degree), g.perByte || o.perByte}
 }
 
 // growthOf is the growth of an expression. It fails if the expression is not
@@ -74,7 +75,7 @@ func growthOf(text string) (growth, error) {
 	case cost.constant > maxConstantSteps:
 		return growth{}, fmt.Errorf("its expression takes more than %d steps whatever the payload is", maxConstantSteps)
 	}
-	return growth{cost.degree, m.splits}, nil
+	return growth{cost.constant, cost.degree, m.splits}, nil
 }
 
 // cost is a number of steps: constant × size^degree.
@@ -134,15 +135,31 @@ func (m *measure) call(call ast.CallExpr, in *loop) cost {
 	m.restrict(call.FunctionName(), operands)
 	for _, o := range operands {
 		c = c.most(m.of(o, in))
-		if o.Kind() != ast.LiteralKind {
-			c.constant = max(c.constant, m.sizes[o.ID()].fixed)
-		}
+		c.constant = max(c.constant, m.passes(o))
 		if in != nil && !cheap[call.FunctionName()] && looksOutside(o, in.own) {
 			c.degree = max(c.degree, 1)
 		}
 	}
 	return c
 }
+
+// passes is how many steps it takes to pass over the part of a value that does not come
+// from the payload.
+func (m *measure) passes(e ast.Expr) float64 {
+	fixed := m.sizes[e.ID()].fixed
+	switch {
+	case e.Kind() == ast.LiteralKind:
+		return 1
+	case e.Kind() == ast.ListKind:
+		return float64(e.AsList().Size())
+	case e.Kind() == ast.CallKind && makesText[e.AsCall().FunctionName()]:
+		return fixed / float64(countChunks)
+	}
+	return fixed
+}
+
+// makesText are the functions whose results can only be text.
+var makesText = map[string]bool{"string": true, "format": true, "join": true, "replace": true, "trim": true, "lowerAscii": true, "upperAscii": true, "substring": true}
 
 // cheap are the operations that take the same time whatever their operands are, or
 // stop at the first difference.

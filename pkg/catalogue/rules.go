@@ -161,7 +161,8 @@ func (b *ruleBook) add(rules *messageRules, what protoreflect.Descriptor, about 
 	if err != nil {
 		return err
 	}
-	if g.degree > 1 {
+	// A loop alone is paid for by what it goes over.
+	if g.degree > 1 || g.constant > 1 {
 		rules.growths[what.FullName()] = g
 	}
 	if about == nil {

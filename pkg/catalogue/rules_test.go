@@ -370,6 +370,23 @@ func TestRulesTakeBoundedTime(t *testing.T) {
 	require.Equal(t, []string{" warren.steps"}, fieldsOf(bad))
 	require.ErrorContains(t, bad, "acme.Echo.s")
 
+	// So do loops over what the rule has itself, around one over the payload.
+	ones := "[" + strings.TrimSuffix(strings.Repeat("1,", 98), ",") + "]"
+	tt = ruledType(t, celMessage(message("Echo", messageField("items", 1, repeated, ".acme.Item")),
+		fmt.Sprintf("%s.all(x, %s.all(y, this.items.all(z, z.name != 'q')))", ones, ones)), message("Item", field("name", 1, typeString, optional)))
+	require.NoError(t, tt.Validate(items(50)))
+	start = time.Now()
+	bad = invalid(t, tt, items(100_000))
+	require.Less(t, time.Since(start), soon)
+	require.Equal(t, []string{" warren.steps"}, fieldsOf(bad))
+	// And for each element of a field.
+	tt = ruledType(t, message("Echo", ruled(field("n", 1, typeInt32, repeated), &validate.FieldRules{Type: &validate.FieldRules_Repeated{Repeated: &validate.RepeatedRules{
+		Items: celField(fmt.Sprintf("%s.all(x, %s.all(y, this != 7))", ones, ones)),
+	}}})))
+	bad = invalid(t, tt, bytesField(nil, 1, strings.Repeat("\x01", 100_000)))
+	require.Less(t, time.Since(start), soon)
+	require.Equal(t, []string{" warren.steps"}, fieldsOf(bad))
+
 	// A loop alone is paid for by what it goes over.
 	tt = ruledType(t, celMessage(message("Echo", messageField("items", 1, repeated, ".acme.Item")),
 		"this.items.all(x, x.name.contains('') && x.tags.all(t, t.size() < 10))"), message("Item", field("name", 1, typeString, optional), field("tags", 2, typeString, repeated)))

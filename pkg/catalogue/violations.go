@@ -3,6 +3,7 @@ package catalogue
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"buf.build/go/protovalidate"
@@ -100,28 +101,45 @@ func (m *meter) ShouldValidate(holder protoreflect.Message, what protoreflect.De
 		return false
 	}
 	g := m.growths[what.FullName()]
-	if g.degree < 2 {
+	if g.constant == 0 {
 		return true
 	}
-	count, limit := countChunks, int(m.left)+1
-	if g.perByte {
-		count = countBytes
-	}
-	var size int
-	if fd, ok := what.(protoreflect.FieldDescriptor); ok {
-		size = count.value(fd, holder.Get(fd), limit)
-	} else {
-		size = count.message(holder, limit)
-	}
-	steps := 1.0
-	for range g.degree {
-		steps *= float64(size)
-	}
-	if m.left -= steps; m.left <= 0 {
+	if m.left -= g.steps(holder, what, int(m.left)+1); m.left <= 0 {
 		m.where = what.FullName()
 		return false
 	}
 	return true
+}
+
+// steps is what checking the rules for a message, or for a field of it, takes at most.
+func (g growth) steps(holder protoreflect.Message, what protoreflect.Descriptor, limit int) float64 {
+	fd, isField := what.(protoreflect.FieldDescriptor)
+	if g.degree == 0 {
+		return g.constant * float64(applications(holder, fd))
+	}
+	count, size := countChunks, 0
+	if g.perByte {
+		count = countBytes
+	}
+	if isField {
+		size = count.value(fd, holder.Get(fd), limit)
+	} else {
+		size = count.message(holder, limit)
+	}
+	return g.constant * math.Pow(float64(size), float64(g.degree))
+}
+
+// applications is how often rules are applied: those of a field to each of its elements.
+func applications(holder protoreflect.Message, fd protoreflect.FieldDescriptor) int {
+	switch {
+	case fd == nil:
+		return 1
+	case fd.IsList():
+		return 1 + holder.Get(fd).List().Len()
+	case fd.IsMap():
+		return 1 + 2*holder.Get(fd).Map().Len()
+	}
+	return 1
 }
 
 // cut shortens a text to so many bytes, between two characters, and makes it valid.

@@ -32,7 +32,8 @@ func Alarm(t testing.TB, node *rabbitnode.Node) (end func()) {
 
 func eval(t testing.TB, node *rabbitnode.Node, expression string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	// rabbitmqctl starts an Erlang node of its own for each call, which takes a second on an idle machine.
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	out, err := node.Ctl(ctx, "eval", expression)
 	if err != nil {

@@ -2,6 +2,7 @@ package calls
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -16,7 +17,7 @@ import (
 // answerStream passes the messages of the task's response stream on as they come,
 // those of one execution: with the first that is sent the answer is committed to it.
 func (c *call) answerStream() error {
-	for {
+	for range 2 {
 		var a streamAnswer
 		err := c.handler.cfg.Tasks.Follow(c.stream.Context(), c.taskID, func(t *task.Task, e *task.NumberedEvent) (bool, error) {
 			return a.see(c, t, &e.Event)
@@ -25,12 +26,14 @@ func (c *call) answerStream() error {
 			return cmp.Or(err, a.end)
 		}
 	}
+	return rpc.Internal(fmt.Errorf("the messages of task %s were left out though the execution that has succeeded was known", c.taskID))
 }
 
 // streamAnswer is how far the answer has come.
 type streamAnswer struct {
-	// committed is the execution of which a message was sent.
+	// committed is the execution of which a message was sent, last the key of the last one.
 	committed *execution
+	last      *task.Key
 	end       error
 	// skipped are the executions of which messages were left out, as it seemed that
 	// they do not count; again says that one of them does, and nothing was sent.
@@ -55,8 +58,15 @@ func (a *streamAnswer) see(c *call, t *task.Task, e *task.Event) (enough bool, e
 	switch e.Key.Phase {
 	case task.PhaseMessage:
 		return false, a.pass(c, t, e)
-	case task.PhaseRetrying, task.PhaseReleased, task.PhaseLost:
-		if a.committed == nil || *a.committed != x {
+	case task.PhaseRetrying, task.PhaseReleased:
+		if a.committed == nil || *a.committed != x || succeeded(t, x) {
+			return false, nil
+		}
+		return true, c.executedAgain()
+	case task.PhaseStarted:
+		// That a worker was lost does not say that its execution has ended; another one
+		// that begins does, unless it came too late.
+		if a.committed == nil || *a.committed == x || !superseded(t, *a.last) || succeeded(t, *a.committed) {
 			return false, nil
 		}
 		return true, c.executedAgain()
@@ -98,7 +108,7 @@ func (a *streamAnswer) pass(c *call, t *task.Task, e *task.Event) error {
 	case a.committed != nil:
 		return c.executedAgain()
 	}
-	a.committed = &x
+	a.committed, a.last = &x, &e.Key
 	if err := c.giveHeaders(e); err != nil {
 		return err
 	}
@@ -118,13 +128,21 @@ func (c *call) giveHeaders(first *task.Event) error {
 // superseded says whether another execution than the one with this key has succeeded,
 // or has started after it.
 func superseded(t *task.Task, k task.Key) bool {
-	if k.Run < t.Run || k.Run == t.Run && k.Attempt < t.Attempt {
+	switch {
+	case k.Run < t.Run:
+		return true
+	case t.State == task.StateSucceeded:
+		// An earlier attempt than the last may be the one that has.
+		return !succeeded(t, executionOf(k))
+	case k.Attempt < t.Attempt:
 		return true
 	}
-	if t.State == task.StateSucceeded {
-		return executionOf(k) != executionOf(t.Decided)
-	}
 	return k.Compare(t.Started) < 0
+}
+
+// succeeded says that it is this execution with which the task has succeeded.
+func succeeded(t *task.Task, x execution) bool {
+	return t.State == task.StateSucceeded && executionOf(t.Decided) == x
 }
 
 // executedAgain says that the task is executed another time, so that its messages

@@ -95,6 +95,11 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 	givenUp := []task.Event{started(first), message(first, 1), ending(task.PhaseDeadLettered, first)}
 	rerun := append(append([]task.Event{}, givenUp...), started(replayed), message(replayed, 1), ending(task.PhaseSucceeded, replayed))
 	corrected := append(append([]task.Event{}, givenUp...), message(first, 2), ending(task.PhaseSucceeded, first))
+	// A worker that was cut off, and given up, has done it all the same.
+	held := []task.Event{started(first), message(first, 1), lost, message(first, 2), ending(task.PhaseSucceeded, first)}
+	overtaken := []task.Event{
+		started(first), started(delivered), toRetry(delivered), started(second), message(first, 1), message(first, 2), ending(task.PhaseSucceeded, first),
+	}
 	// It is read when another worker has begun, but the first one succeeds.
 	late := past(started(first), message(first, 1), message(first, 2), started(delivered))
 	late = append(late, last(live(started(first), message(first, 1), message(first, 2), started(delivered), ending(task.PhaseSucceeded, first))))
@@ -111,6 +116,12 @@ func TestStreamOfSeveralExecutions(t *testing.T) {
 		"tried again before a message":     {live(started(first), toRetry(first), started(second), message(second, 1), ending(task.PhaseSucceeded, second)), []int32{1}, codes.OK},
 		"tried again after a message":      {live(again...), []int32{1}, codes.Aborted},
 		"given back after a message":       {live(started(first), message(first, 1), task.Event{Key: in(task.PhaseReleased, first)}, started(delivered)), []int32{1}, codes.Aborted},
+		"held to be lost":                  {live(held...), []int32{1, 2}, codes.OK},
+		"held to be lost, joined later":    {past(held...), []int32{1, 2}, codes.OK},
+		"overtaken by another attempt":     {live(overtaken...), []int32{1, 2}, codes.OK},
+		"overtaken, joined later":          {past(overtaken...), []int32{1, 2}, codes.OK},
+		"another one begins":               {live(started(first), message(first, 1), lost, started(delivered)), []int32{1}, codes.Aborted},
+		"lost for good":                    {live(started(first), message(first, 1), lost, ending(task.PhaseDeadLettered, first)), []int32{1}, codes.DataLoss},
 		"given up too early":               {late, []int32{1, 2}, codes.OK},
 		"tried again, joined later":        {past(again...), []int32{1, 2}, codes.OK},
 		"lost after messages":              {live(restarted...), []int32{1, 2}, codes.Aborted},
