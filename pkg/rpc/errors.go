@@ -38,11 +38,29 @@ type Error struct {
 	Details []protoadapt.MessageV1
 	// Cause is logged, never shown.
 	Cause error
+	// Private says that Message quotes what users send, such as a payload: it is shown
+	// to the caller, not logged.
+	Private bool
 }
 
 // Errorf makes an Error.
 func Errorf(code codes.Code, reason taskv1.ErrorReason, format string, args ...any) *Error {
 	return &Error{Code: code, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Hidden makes the message Private.
+func (e *Error) Hidden() *Error {
+	e.Private = true
+	return e
+}
+
+// Loggable is an error as a log may have it: of one whose message is Private the reason.
+func Loggable(err error) string {
+	var own *Error
+	if errors.As(err, &own) && own.Private {
+		return ReasonName(own.Reason)
+	}
+	return err.Error()
 }
 
 // With adds metadata.
@@ -245,7 +263,11 @@ func errorsStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, ha
 // errors only our mistakes are treated so.
 func answer(ctx context.Context, method string, err error) error {
 	var passed *AnswerError
-	if err == nil || (isPlumbing(serviceOf(method)) && !isMistake(status.Code(err))) || errors.As(err, &passed) {
+	if errors.As(err, &passed) {
+		notePassed(ctx)
+		return err
+	}
+	if err == nil || (isPlumbing(serviceOf(method)) && !isMistake(status.Code(err))) {
 		return err
 	}
 	e := fromAny(err)
@@ -253,5 +275,6 @@ func answer(ctx context.Context, method string, err error) error {
 		return err
 	}
 	noteCause(ctx, e)
+	hideMessage(ctx, e)
 	return e.GRPCStatus().Err()
 }

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	"google.golang.org/grpc/codes"
@@ -31,8 +32,29 @@ func logLevel(code codes.Code) logging.Level {
 	return logging.LevelInfo
 }
 
+// messageField has what the caller is told. It stays as it was set before the call's end.
+const messageField = "grpc.error"
+
+// passedText stands in a log line for the text of an [AnswerError].
+const passedText = "(answered for another)"
+
+// notePassed leaves a failure to the log of whom it comes from, and its text as well.
+func notePassed(ctx context.Context) {
+	logging.AddFields(ctx, logging.Fields{messageField, passedText})
+}
+
+// hideMessage has the reason stand for a message that is [Error.Private].
+func hideMessage(ctx context.Context, e *Error) {
+	if e.Private {
+		logging.AddFields(ctx, logging.Fields{messageField, ReasonName(e.Reason)})
+	}
+}
+
 func logAdapter(l *slog.Logger) logging.Logger {
 	return logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
+		if slices.Contains(fields, any(passedText)) {
+			level = logging.LevelDebug
+		}
 		l.Log(ctx, slog.Level(level), msg, fields...)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 
 	"go.opentelemetry.io/otel/trace"
 )
@@ -16,26 +17,32 @@ func NewLogger(w io.Writer, level slog.Level, json bool) *slog.Logger {
 	if json {
 		h = slog.NewJSONHandler(w, options)
 	}
-	return slog.New(traceHandler{h})
+	return slog.New(traceHandler{Handler: h})
 }
 
-// traceHandler adds the ids of the current span.
-type traceHandler struct{ slog.Handler }
+// traceHandler adds the ids of the current span to lines that have none.
+type traceHandler struct {
+	slog.Handler
+
+	// traced says that the lines have a trace id already.
+	traced bool
+}
 
 // Handle implements slog.Handler.
 func (h traceHandler) Handle(ctx context.Context, r slog.Record) error {
-	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
-		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() && !h.traced {
+		r.AddAttrs(slog.String(logTraceID, sc.TraceID().String()), slog.String(logSpanID, sc.SpanID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
 }
 
 // WithAttrs implements slog.Handler.
 func (h traceHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return traceHandler{h.Handler.WithAttrs(attrs)}
+	traced := slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == logTraceID })
+	return traceHandler{h.Handler.WithAttrs(attrs), h.traced || traced}
 }
 
 // WithGroup implements slog.Handler.
 func (h traceHandler) WithGroup(name string) slog.Handler {
-	return traceHandler{h.Handler.WithGroup(name)}
+	return traceHandler{h.Handler.WithGroup(name), h.traced}
 }

@@ -213,7 +213,7 @@ func (x *execution) isolate(ctx context.Context) *verdict {
 	if !x.w.gate.claim() {
 		return x.putOff(suspectPause, "another suspect is alone in the worker's process")
 	}
-	x.w.cfg.Logger.Warn("a task is suspected of taking workers down: it runs alone in this process, others wait", "task_id", x.msg.ID, "type", x.taskType)
+	x.log().Warn("a task is suspected of taking workers down: it runs alone in this process, others wait")
 	ctx, cancel := context.WithTimeout(ctx, maxClearing)
 	defer cancel()
 	stop := context.AfterFunc(x.w.stopTaking, cancel)

@@ -142,7 +142,7 @@ func (x *execution) asUnstarted(e *task.Event, last int) *verdict {
 // undecodable gives up a message that is no task of this type. Whatever id it has,
 // it speaks for no task, so there is no status to report.
 func (x *execution) undecodable(problem error) verdict {
-	x.w.cfg.Logger.Error("a message in a work queue is no task, it becomes a dead letter", "queue", x.w.broker.Names().Work(x.taskType), "task_id", x.msg.ID, "error", problem)
+	x.log().Error("a message in a work queue is no task, it becomes a dead letter", "queue", x.w.broker.Names().Work(x.taskType), "error", problem)
 	v := x.unstarted(task.CauseUndecodable, 0, "the message is no task", withReason(codes.InvalidArgument, problem.Error(), taskv1.ErrorReason_ERROR_REASON_MESSAGE_UNDECODABLE, nil))
 	v.event = nil
 	return *v

@@ -60,7 +60,7 @@ func (c *consumption) close() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.attached), time.Second)
 	defer cancel()
 	if err := c.receiver.Close(ctx); err != nil {
-		c.w.cfg.Logger.Debug("a queue was not detached from cleanly", "type", c.taskType, "error", err)
+		c.w.cfg.Logger.Debug("a queue was not detached from cleanly", "task_type", c.taskType, "error", err)
 	}
 }
 
@@ -162,7 +162,7 @@ func (c *consumption) giveBack() {
 		}
 	}
 	if err != nil && c.attached.Err() == nil {
-		c.w.cfg.Logger.Warn("fetched tasks are not given back yet", "type", c.taskType, "error", err)
+		c.w.cfg.Logger.Warn("fetched tasks are not given back yet", "task_type", c.taskType, "error", err)
 	}
 }
 

@@ -92,13 +92,13 @@ func (w *Worker) applyControl(p *pool, t *brokerv1.TypePolicy, n news) {
 		return
 	}
 	if resized {
-		w.cfg.Logger.Info("the concurrency of a task type has changed", "type", t.Type, "concurrency", p.slots.size(), "configured", p.configured)
+		w.cfg.Logger.Info("the concurrency of a task type has changed", "task_type", t.Type, "concurrency", p.slots.size(), "configured", p.configured)
 		w.checkStuck(p)
 	}
 	if suspended && t.Pause != nil {
-		w.cfg.Logger.Info("a task type is paused: taking none of its tasks", "type", t.Type, "reason", t.Pause.Reason, "until", t.Pause.Until.AsTime())
+		w.cfg.Logger.Info("a task type is paused: taking none of its tasks", "task_type", t.Type, "reason", t.Pause.Reason, "until", t.Pause.Until.AsTime())
 	} else if suspended {
-		w.cfg.Logger.Info("a task type is resumed: taking its tasks again", "type", t.Type)
+		w.cfg.Logger.Info("a task type is resumed: taking its tasks again", "task_type", t.Type)
 	}
 	w.beatSoon()
 }

@@ -76,7 +76,7 @@ func (c *consumption) execution(d delivery) *execution {
 
 func (x *execution) reportLost() {
 	if _, err := x.w.status.Write(x.base, x.event(task.PhaseLost)); err != nil {
-		x.w.cfg.Logger.Warn("a lost delivery can't be reported", "task_id", x.msg.ID, "error", err)
+		x.log().Warn("a lost delivery can't be reported", "error", err)
 	}
 }
 
@@ -93,7 +93,7 @@ func (c *consumption) execute(d *broker.WorkDelivery) {
 	case err == nil:
 	case c.attached.Err() == nil:
 		// A delivery that is never settled would hold its credit for ever.
-		c.w.cfg.Logger.Error("a task can't be settled, its queue is attached anew", "task_id", x.msg.ID, "error", err)
+		x.log().Error("a task can't be settled, its queue is attached anew", "error", err)
 		c.lose(err)
 	case x.rules != nil:
 		x.sayLost()
@@ -176,6 +176,7 @@ func (x *execution) confirmed(v verdict) (settlement, error) {
 	if err := x.report(v.event); err != nil {
 		return nil, fmt.Errorf("report the outcome %v: %w", v.event.Key.Phase.State(), err)
 	}
+	x.logFailure(v.event)
 	return v.settle, nil
 }
 

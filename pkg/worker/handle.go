@@ -146,7 +146,7 @@ func (x *execution) call(ctx context.Context, sent *transportStream) ([]byte, er
 func (w *Worker) writeOff(x *execution) {
 	n := w.stuck.Add(1)
 	x.pool.stuck.Add(1)
-	w.cfg.Logger.Error("a handler goes on though its time was up: it is written off and keeps its slot", "task_id", x.msg.ID, "type", x.taskType,
+	x.log().Error("a handler goes on though its time was up: it is written off and keeps its slot",
 		"timeout", x.rules.Timeout(), "stuck", n, "max_stuck", w.cfg.MaxStuck)
 	switch {
 	case w.cfg.MaxStuck < 0:
@@ -170,5 +170,5 @@ func (w *Worker) returnedLate(x *execution) {
 	w.stuck.Add(-1)
 	x.pool.stuck.Add(-1)
 	x.share()
-	w.cfg.Logger.Info("a handler that was written off has returned", "task_id", x.msg.ID, "type", x.taskType)
+	x.log().Info("a handler that was written off has returned")
 }

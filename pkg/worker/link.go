@@ -141,7 +141,7 @@ func (w *Worker) consume(ctx context.Context, l *broker.Link, taskType string) e
 			return nil
 		default:
 		}
-		w.cfg.Logger.Warn("a queue is lost, attaching to it again", "type", taskType, "error", err)
+		w.cfg.Logger.Warn("a queue is lost, attaching to it again", "task_type", taskType, "error", err)
 		retry.Pause(ctx, reattachPeriod)
 	}
 }

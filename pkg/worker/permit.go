@@ -48,7 +48,7 @@ func (x *execution) unpermitted(err error) (crashes int, instead *verdict) {
 		}
 		return 0, x.putOff(notBegunPause, "its worker stopped or was cut off before a gateway permitted the start")
 	case x.msg.Run > 1 || x.rules.AtMostOnce():
-		x.w.cfg.Logger.Warn("no gateway permits the start of a task, it waits", "task_id", x.msg.ID, "type", x.taskType, "error", err)
+		x.log().Warn("no gateway permits the start of a task, it waits", "error", err)
 		if !asked {
 			return 0, &verdict{settle: x.comeBack(permitPause)}
 		}
@@ -57,7 +57,7 @@ func (x *execution) unpermitted(err error) (crashes int, instead *verdict) {
 	if v := x.dropped(); v != nil {
 		return 0, v // what has ended the wait is its cancellation
 	}
-	x.w.cfg.Logger.Warn("no gateway permits the start of a task, which starts all the same: it may be executed twice", "task_id", x.msg.ID, "type", x.taskType, "error", err)
+	x.log().Warn("no gateway permits the start of a task, which starts all the same: it may be executed twice", "error", err)
 	return int(x.delivery.Failed()), nil
 }
 

@@ -42,6 +42,10 @@ func (s *Service) ReplayDeadLetters(ctx context.Context, r *deadletterv1.ReplayD
 	if err == nil {
 		err = b.replayAll(work)
 	}
+	if !r.ValidateOnly {
+		s.cfg.Logger.InfoContext(ctx, "an operator has replayed dead letters", "filter", r.Filter, "matched", b.out.Matched,
+			"replayed", b.out.Replayed, "resolved", b.out.Resolved, "reason", r.Reason)
+	}
 	if err != nil && (b.out.Replayed+b.out.Resolved == 0 || ctx.Err() != nil) {
 		return nil, answer(err)
 	}
@@ -111,7 +115,7 @@ func (b *bulk) replay(ctx context.Context, d *store.DeadLetter) error {
 	case ctx.Err() != nil:
 		return err
 	default:
-		b.problem(d.ID, explain(err))
+		b.problem(d, explain(err))
 		if errors.Is(err, store.ErrUnavailable) || errors.Is(err, replay.ErrGateway) {
 			return err
 		}
@@ -119,13 +123,13 @@ func (b *bulk) replay(ctx context.Context, d *store.DeadLetter) error {
 	return nil
 }
 
-func (b *bulk) problem(id string, e *rpc.Error) {
+func (b *bulk) problem(d *store.DeadLetter, e *rpc.Error) {
 	if e.Code == codes.Internal {
-		b.s.cfg.Logger.Error("a dead letter can't be replayed", "id", id, "error", e)
+		logOf(b.s.cfg.Logger, d, d.Run).Error("a dead letter can't be replayed", "error", e)
 	}
 	if len(b.out.Problems) < maxProblems {
 		b.out.Problems = append(b.out.Problems, &deadletterv1.ReplayProblem{
-			DeadLetterId: id, Code: int32(e.Code), Reason: rpc.ReasonName(e.Reason), Message: e.Message,
+			DeadLetterId: d.ID, Code: int32(e.Code), Reason: rpc.ReasonName(e.Reason), Message: e.Message,
 		})
 	}
 }

@@ -78,6 +78,7 @@ func (s *Service) ReplayDeadLetter(ctx context.Context, r *deadletterv1.ReplayDe
 	if err != nil {
 		return nil, answer(err)
 	}
+	logOf(s.cfg.Logger, &b.DeadLetter, b.Run).InfoContext(ctx, "an operator has replayed a dead letter", "reason", r.Reason)
 	return &deadletterv1.ReplayDeadLetterResponse{DeadLetter: s.show(ctx, &b.DeadLetter, false), Run: int32(b.Run)}, nil
 }
 
@@ -87,7 +88,7 @@ func (s *Service) DiscardDeadLetter(ctx context.Context, r *deadletterv1.Discard
 	if err != nil {
 		return nil, answer(err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "dead letter discarded", "id", d.ID, "type", d.Type, "reason", r.Reason)
+	logOf(s.cfg.Logger, &d, d.Run).InfoContext(ctx, "an operator has discarded a dead letter", "reason", r.Reason)
 	return &deadletterv1.DiscardDeadLetterResponse{DeadLetter: s.show(ctx, &d, false)}, nil
 }
 

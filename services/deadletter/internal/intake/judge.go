@@ -185,8 +185,7 @@ func (i *Intake) judge(ctx context.Context, h store.Held) (*store.Arrival, error
 		return nil, err
 	}
 	if !died {
-		i.log.InfoContext(ctx, "the broker gave up a message that is not its task's end", "task_id", w.Arrival.ID, "type", w.Arrival.Type,
-			"run", w.Key.Run, "broker_reason", w.Arrival.Occurrence.BrokerReason)
+		i.logOf(&w.Arrival).InfoContext(ctx, "the broker gave up a message that is not its task's end", "broker_reason", w.Arrival.Occurrence.BrokerReason)
 		return nil, nil
 	}
 	if !reported {

@@ -12,12 +12,17 @@ import (
 	"github.com/warrenmq/warren/pkg/retry"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
 // maxFaults is how often an arrival on its own is tried when the store fails in
 // an unknown way.
 const maxFaults = 5
+
+// maxReason bounds a failure's reason in a log line, in bytes: a handler may have made
+// it up.
+const maxReason = 64
 
 // put has arrivals stored. One that the store does not take, which is found by
 // halving, is stored as its bare body.
@@ -71,7 +76,7 @@ func (i *Intake) putOnce(ctx context.Context, arrivals []store.Arrival) (changes
 // putBare keeps what the store does not take as it is: nothing but the body, as
 // that of a message which is no task.
 func (i *Intake) putBare(ctx context.Context, a *store.Arrival, problem error) error {
-	i.log.ErrorContext(ctx, "a dead letter can't be stored, keeping its body", "id", a.ID, "type", a.Type, "bytes", len(a.Message.Body), "error", problem)
+	i.logOf(a).ErrorContext(ctx, "a dead letter can't be stored, keeping its body", "bytes", len(a.Message.Body), "error", problem)
 	bare := store.Arrival{
 		ID: task.NewID(), Foreign: true, Message: store.Message{Body: a.Message.Body}, Notify: a.Notify,
 		Occurrence: store.Occurrence{
@@ -104,8 +109,8 @@ func (i *Intake) tell(ctx context.Context, arrivals []store.Arrival, changes []s
 		if f := a.Occurrence.Failure; f != nil {
 			failed = code.Code(f.Code)
 		}
-		i.log.InfoContext(ctx, "dead letter", "id", c.ID, "type", a.Type, "state", c.State.String(), "cause", a.Occurrence.Cause.String(),
-			"code", failed.String(), "reason", a.Occurrence.Reason, "run", a.Occurrence.Run, "attempt", a.Occurrence.Attempt)
+		i.logOf(a).InfoContext(ctx, "dead letter", "state", c.State.String(), "cause", a.Occurrence.Cause.String(),
+			"code", failed.String(), "reason", telemetry.BoundText(a.Occurrence.Reason, maxReason))
 	}
 	if notified {
 		i.cfg.Notified()

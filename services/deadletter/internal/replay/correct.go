@@ -98,7 +98,7 @@ func (r *Replayer) correctOne(ctx context.Context, d *store.DeadLetter) error {
 		return nil // it has changed meanwhile
 	}
 	if err == nil {
-		r.log.InfoContext(ctx, "dead letter resolved by a correction", "id", d.ID, "run", t.Run, "task_state", stateName(t))
+		r.logOf(d.ID, d.Type, int(t.Run)).InfoContext(ctx, "dead letter resolved by a correction", "task_state", stateName(t))
 	}
 	return err
 }

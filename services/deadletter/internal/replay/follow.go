@@ -94,7 +94,7 @@ func (r *Replayer) learn(ctx context.Context, intent store.Intent) error {
 	}
 	resolved, err := r.cfg.Store.Resolve(ctx, intent.DeadLetterID, intent.Run, outcome)
 	if resolved {
-		r.log.InfoContext(ctx, "dead letter resolved", "id", intent.DeadLetterID, "run", intent.Run, "task_state", stateName(t))
+		r.logOf(intent.DeadLetterID, t.Type, intent.Run).DebugContext(ctx, "dead letter resolved", "task_state", stateName(t))
 	}
 	return err
 }

@@ -175,7 +175,7 @@ func (r *Replayer) begin(ctx context.Context, req store.ReplayRequest) (Begun, e
 	if err != nil {
 		return Begun{}, err
 	}
-	r.log.InfoContext(ctx, "replay begun", "id", d.ID, "type", d.Type, "run", intent.Run, "reason", req.Reason)
+	r.logOf(d.ID, d.Type, intent.Run).DebugContext(ctx, "replay begun", "reason", req.Reason)
 	r.begun()
 	return Begun{DeadLetter: d, Run: intent.Run}, nil
 }

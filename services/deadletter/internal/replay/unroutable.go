@@ -62,7 +62,8 @@ func (r *Replayer) bury(ctx context.Context, d *store.DeadLetter, m *broker.Task
 	if _, err := r.cfg.Store.Put(ctx, []store.Arrival{a}); err != nil {
 		return fmt.Errorf("store that no queue took it: %w", err)
 	}
-	r.log.WarnContext(ctx, "a replay has died: its task type has no queue", "id", d.ID, "type", d.Type, "run", m.Run)
+	about := telemetry.TaskOfLog{ID: d.ID, Type: d.Type, Run: m.Run}.InSpan(telemetry.SpanOf(m.Trace))
+	about.Log(r.log).WarnContext(ctx, "a replay has died: its task type has no queue")
 	return nil
 }
 

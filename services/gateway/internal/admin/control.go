@@ -31,7 +31,7 @@ func (s *Service) PauseTaskType(ctx context.Context, r *adminv1.PauseTaskTypeReq
 	if err != nil {
 		return nil, controlError(t.Name, err)
 	}
-	log := s.cfg.Logger.With("type", t.Name, "reason", r.Reason)
+	log := s.cfg.Logger.With("task_type", t.Name, "reason", r.Reason)
 	if r.Until != nil {
 		log = log.With("until", r.Until.AsTime())
 	}
@@ -49,7 +49,7 @@ func (s *Service) ResumeTaskType(ctx context.Context, r *adminv1.ResumeTaskTypeR
 	if err != nil {
 		return nil, controlError(t.Name, err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has resumed a task type", "type", t.Name, "reason", r.Reason)
+	s.cfg.Logger.InfoContext(ctx, "an operator has resumed a task type", "task_type", t.Name, "reason", r.Reason)
 	return &adminv1.ResumeTaskTypeResponse{Control: set}, nil
 }
 
@@ -73,7 +73,7 @@ func (s *Service) UpdateConcurrency(ctx context.Context, r *adminv1.UpdateConcur
 	case err != nil:
 		return nil, controlError(t.Name, err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has set the concurrency of a task type", "type", t.Name, "worker_id", r.WorkerId,
+	s.cfg.Logger.InfoContext(ctx, "an operator has set the concurrency of a task type", "task_type", t.Name, "worker_id", r.WorkerId,
 		"concurrency", r.GetConcurrency(), "min", scale.GetMin(), "max", scale.GetMax(), "reason", r.Reason)
 	return &adminv1.UpdateConcurrencyResponse{Control: set}, nil
 }

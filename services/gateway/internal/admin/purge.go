@@ -45,7 +45,7 @@ func (s *Service) PurgeQueue(ctx context.Context, r *adminv1.PurgeQueueRequest) 
 			t.Name, n, ready, retrying, r.Count).With("count", strconv.FormatInt(n, 10))
 	}
 	out := &adminv1.PurgeQueueResponse{}
-	log := s.cfg.Logger.With("type", t.Name, "reason", r.Reason)
+	log := s.cfg.Logger.With("task_type", t.Name, "reason", r.Reason)
 	log.InfoContext(ctx, "an operator purges a queue", "ready", ready, "retrying", retrying)
 	defer func() {
 		log.InfoContext(ctx, "a purge of a queue has ended", "ready", out.Ready, "retrying", out.Retrying)

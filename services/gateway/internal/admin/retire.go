@@ -88,7 +88,7 @@ func retireError(name string, err error) error {
 // retired sets back what operators have set of a type that is gone, and has this gateway
 // know that it is: what is left of it there would be in force if it came back.
 func (s *Service) retired(ctx context.Context, t *tasktypes.Type, reason string) {
-	log := s.cfg.Logger.With("type", t.Name, "reason", reason)
+	log := s.cfg.Logger.With("task_type", t.Name, "reason", reason)
 	log.InfoContext(ctx, "an operator has retired a task type")
 	if err := s.cfg.Types.Refresh(ctx); err != nil {
 		log.WarnContext(ctx, "what is kept of a retired task type can't be shown yet", "error", err)

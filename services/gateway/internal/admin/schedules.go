@@ -76,7 +76,7 @@ func (s *Service) CreateSchedule(ctx context.Context, r *adminv1.CreateScheduleR
 	case err != nil:
 		return nil, storeError(err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has made a schedule", "schedule", kept.ID, "type", spec.Task.Type, "next", kept.Next, "reason", r.Reason)
+	s.cfg.Logger.InfoContext(ctx, "an operator has made a schedule", "schedule", kept.ID, "task_type", spec.Task.Type, "next", kept.Next, "reason", r.Reason)
 	shown, err := showSchedule(&kept, spec, shownTimes, store.MaxFirings)
 	return &adminv1.CreateScheduleResponse{Schedule: shown}, err
 }
@@ -120,7 +120,7 @@ func (s *Service) TriggerSchedule(ctx context.Context, r *adminv1.TriggerSchedul
 		}
 		return nil, scheduleError(r.ScheduleId, err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "an operator has triggered a schedule", "schedule", r.ScheduleId, "task", f.TaskId, "reason", r.Reason)
+	s.cfg.Logger.InfoContext(ctx, "an operator has triggered a schedule", "schedule", r.ScheduleId, "task_id", f.TaskId, "reason", r.Reason)
 	return &adminv1.TriggerScheduleResponse{Firing: f}, nil
 }
 

@@ -105,7 +105,7 @@ func (s *Service) put(ctx context.Context, t *tasktypes.Type) error {
 // their next heartbeat.
 func (s *Service) updated(ctx context.Context, t *tasktypes.Type) *adminv1.UpdateTaskTypeResponse {
 	ctx = context.WithoutCancel(ctx)
-	log := s.cfg.Logger.With("type", t.Name, "version", t.Override.Version)
+	log := s.cfg.Logger.With("task_type", t.Name, "version", t.Override.Version)
 	log.InfoContext(ctx, "an operator has overridden options of a task type", "paths", t.Override.Paths, "reason", t.Override.Reason)
 	if err := s.cfg.Types.Refresh(ctx); err != nil {
 		log.WarnContext(ctx, "a new override is stored but not in force here yet", "error", err)

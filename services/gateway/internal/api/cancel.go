@@ -48,7 +48,7 @@ func (s *TaskService) CancelTask(ctx context.Context, r *taskv1.CancelTaskReques
 	if err != nil {
 		return nil, cancelError(err)
 	}
-	s.cfg.Logger.InfoContext(ctx, "a task is to be cancelled", "task_id", t.ID, "type", t.Type, "state", t.State.String(), "reason", r.Reason)
+	logOf(s.cfg.Logger, &t).DebugContext(ctx, "a task is to be cancelled", "state", t.State.String(), "reason", r.Reason)
 	if answers[0].Task.ID == "" {
 		return nil, readError(store.ErrNotFound)
 	}

@@ -49,7 +49,7 @@ func (s *TaskService) situationOf(ctx context.Context, t task.Task) *situation {
 	}
 	var err error
 	if sit.history, err = s.cfg.Store.History(ctx, t.ID); err != nil {
-		s.cfg.Logger.WarnContext(ctx, "a task is explained without its history", "task_id", t.ID, "error", err)
+		logOf(s.cfg.Logger, &t).WarnContext(ctx, "a task is explained without its history", "error", err)
 		problem("how its attempts ended: the gateway's store does not answer now", taskv1.FactSource_FACT_SOURCE_STORE)
 	}
 	sit.records = task.Records(sit.history)
@@ -86,7 +86,7 @@ func (s *TaskService) lookAtQueue(ctx context.Context, sit *situation, problem f
 	defer cancel()
 	states, err := s.cfg.Queues.States(ctx, []string{sit.task.Type})
 	if err != nil {
-		s.cfg.Logger.WarnContext(ctx, "a task is explained without its queue", "task_id", sit.task.ID, "error", err)
+		logOf(s.cfg.Logger, &sit.task).WarnContext(ctx, "a task is explained without its queue", "error", err)
 		problem("how many tasks wait in its queue: RabbitMQ does not answer now", taskv1.FactSource_FACT_SOURCE_BROKER)
 		return
 	}

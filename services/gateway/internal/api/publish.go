@@ -149,7 +149,7 @@ func (s *TaskService) tell(ctx context.Context, events ...*task.Event) error {
 // goes on when who began it has given up.
 func (s *TaskService) redeclare(ctx context.Context, taskType string) error {
 	declared := s.redeclaring.DoChan(taskType, func() (any, error) {
-		s.cfg.Logger.WarnContext(ctx, "the queue of a known task type is missing, declaring it", "type", taskType)
+		s.cfg.Logger.WarnContext(ctx, "the queue of a known task type is missing, declaring it", "task_type", taskType)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxSubmit)
 		defer cancel()
 		return nil, s.cfg.Redeclare(ctx, taskType)

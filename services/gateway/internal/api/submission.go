@@ -211,7 +211,7 @@ func badPayload(err error) error {
 	case bad != nil && bad.Field != "":
 		field = "payload." + bad.Field
 	}
-	return rpc.Errorf(codes.InvalidArgument, reason, "%s", valid(err.Error())).Field(field, valid(err.Error()))
+	return rpc.Errorf(codes.InvalidArgument, reason, "%s", valid(err.Error())).Field(field, valid(err.Error())).Hidden()
 }
 
 // brokenRules names each rule of its own proto that a payload breaks.
@@ -222,7 +222,7 @@ func brokenRules(bad *catalogue.PayloadError) error {
 			Field: valid(strings.TrimSuffix("payload."+v.Field, ".")), Description: valid(v.Message + " [" + v.Rule + "]"),
 		})
 	}
-	answer := rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAYLOAD_INVALID, "%s", valid(bad.Error()))
+	answer := rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAYLOAD_INVALID, "%s", valid(bad.Error())).Hidden()
 	answer.Details = append(answer.Details, &errdetails.BadRequest{FieldViolations: violations})
 	return answer
 }

@@ -53,7 +53,7 @@ func newCall(h *Handler, t catalogue.TaskType, ss grpc.ServerStream) (*call, err
 	var bad *callmeta.Error
 	if errors.As(err, &bad) {
 		return nil, rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "nothing was submitted: %s", bad).
-			Field(bad.Key, bad.Problem)
+			Field(bad.Key, bad.Problem).Hidden()
 	}
 	if err != nil {
 		return nil, rpc.Internal(err)

@@ -10,6 +10,7 @@ import (
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/retry"
+	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
 const (
@@ -47,6 +48,7 @@ func (c *call) cancelTask(ctx context.Context) {
 		again = status.Code(err) == codes.Unavailable && retry.Pause(ctx, cancelPause)
 	}
 	if err != nil {
-		c.handler.cfg.Logger.WarnContext(ctx, "the task of a call that was cancelled goes on", "task_id", c.taskID, "type", c.taskType.Name, "error", err)
+		about := telemetry.TaskOfLog{ID: c.taskID, Type: c.taskType.Name}
+		about.Log(c.handler.cfg.Logger).WarnContext(ctx, "the task of a call that was cancelled goes on", "error", err)
 	}
 }

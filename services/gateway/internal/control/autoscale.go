@@ -130,7 +130,7 @@ func (c *Control) scale(ctx context.Context, taskType string) error {
 		}
 	})
 	if err == nil {
-		c.cfg.Logger.InfoContext(ctx, "slots follow the backlog", "type", taskType, "from", l.slots, "to", slots,
+		c.cfg.Logger.InfoContext(ctx, "slots follow the backlog", "task_type", taskType, "from", l.slots, "to", slots,
 			"ready", ready, "running", l.running, "total", l.total)
 	}
 	return err

@@ -70,7 +70,7 @@ func (c *Control) refreshSettings(ctx context.Context) error {
 		}
 		value := &brokerv1.TypeControl{}
 		if err := proto.Unmarshal(r.Encoded, value); err != nil {
-			c.cfg.Logger.Error("what operators have set can't be decoded, it is not in force", "type", r.TaskType, "worker_id", r.WorkerID, "error", err)
+			c.cfg.Logger.Error("what operators have set can't be decoded, it is not in force", "task_type", r.TaskType, "worker_id", r.WorkerID, "error", err)
 			value = &brokerv1.TypeControl{}
 		}
 		fresh[key] = &setting{version: r.Version, value: value, reason: r.Reason, at: r.Time}

@@ -3,9 +3,11 @@ package later
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
@@ -31,6 +33,16 @@ func decode(d store.Due, until time.Time) *held {
 		h.message, h.problem = nil, errNoType
 	}
 	return h
+}
+
+// log is for lines about the task.
+func (h *held) log(log *slog.Logger, taskType string) *slog.Logger {
+	about := telemetry.TaskOfLog{ID: h.TaskID, Type: taskType, Run: 1}
+	if h.message != nil {
+		about.Run = h.message.Run
+		about = about.InSpan(telemetry.SpanOf(h.message.Trace))
+	}
+	return about.Log(log)
 }
 
 // hold puts tasks that were taken into the lines of their types and has those served.

@@ -124,7 +124,7 @@ func (l *Loop) publish(ctx context.Context, taskType string, batch []*held) (fai
 		// It may be in its queue.
 		h.Again = h.Again || !errors.Is(err, ErrNotPublished)
 		l.troubles.Do(func() {
-			l.cfg.Logger.WarnContext(ctx, "a task whose time has come was not published, trying again", "task", h.TaskID, "type", taskType, "error", err)
+			h.log(l.cfg.Logger, taskType).WarnContext(ctx, "a task whose time has come was not published, trying again", "error", err)
 		})
 	}
 	return failed
@@ -186,6 +186,6 @@ func (l *Loop) giveUp(ctx context.Context, h *held, t *task.Task) error {
 	if err != nil {
 		return fmt.Errorf("tell that it is a dead letter: %w", err)
 	}
-	l.cfg.Logger.ErrorContext(ctx, "a task whose time has come can't be published, it is a dead letter", "task", h.TaskID, "type", t.Type, "error", h.problem)
+	h.log(l.cfg.Logger, t.Type).ErrorContext(ctx, "a task whose time has come can't be published, it is a dead letter", "error", h.problem)
 	return nil
 }

@@ -171,7 +171,7 @@ func (r *Registry) reportLate(v version) {
 	found := r.findings(bundle, v.start, func(t string) bool { return !r.allowed(t) })
 	for _, f := range found.Named {
 		r.cfg.Logger.Error("a change that is not wire-compatible was let in, because the store could not be read then",
-			"type", f.Type, "finding", f.String(), "findings", found.Total)
+			"task_type", f.Type, "finding", f.String(), "findings", found.Total)
 	}
 }
 

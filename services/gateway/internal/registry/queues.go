@@ -87,7 +87,7 @@ func (r *Registry) noteConflict(taskType string, err error) {
 	r.mu.Unlock()
 	if err != nil && !known {
 		r.cfg.Logger.Error("a queue exists with other arguments: no worker can take tasks of its type until it is deleted and a worker started again",
-			"type", taskType, "queue", r.cfg.Names.Work(taskType), "error", err)
+			"task_type", taskType, "queue", r.cfg.Names.Work(taskType), "error", err)
 	}
 }
 

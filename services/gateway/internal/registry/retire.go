@@ -94,7 +94,7 @@ func (r *Registry) isStored(ctx context.Context, retirement store.Retirement) bo
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			r.cfg.Logger.WarnContext(ctx, "whether a task type was retired is not known, it stays until the store answers", "type", retirement.TaskType, "error", err)
+			r.cfg.Logger.WarnContext(ctx, "whether a task type was retired is not known, it stays until the store answers", "task_type", retirement.TaskType, "error", err)
 			return false
 		}
 	}
@@ -106,7 +106,7 @@ func (r *Registry) reopen(ctx context.Context, t catalogue.TaskType) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	if _, err := r.declareTypes(ctx, []catalogue.TaskType{t}); err != nil {
-		r.cfg.Logger.WarnContext(ctx, "the queue of a task type that was not retired after all is not declared yet", "type", t.Name, "error", err)
+		r.cfg.Logger.WarnContext(ctx, "the queue of a task type that was not retired after all is not declared yet", "task_type", t.Name, "error", err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
@@ -155,7 +156,7 @@ func (e *Engine) make(ctx context.Context, id string, spec *adminv1.Schedule, f 
 // fail enters why the task of a firing can't be submitted.
 func (e *Engine) fail(ctx context.Context, id string, f *adminv1.Firing, err error) {
 	f.Outcome, f.Problem, f.TaskId = failed, strings.ToValidUTF8(status.Convert(err).Message(), "\uFFFD"), ""
-	e.cfg.Logger.WarnContext(ctx, "the task of a schedule can't be submitted", "schedule", id, "time", f.Time.AsTime(), "error", err)
+	e.cfg.Logger.WarnContext(ctx, "the task of a schedule can't be submitted", "schedule", id, "time", f.Time.AsTime(), "error", rpc.Loggable(err))
 }
 
 // record records a firing of a schedule, and its task, in one transaction, and tells

@@ -12,6 +12,7 @@ import (
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -67,8 +68,9 @@ func (i *Issuer) tellAll(ctx context.Context, batch []asked, answers []task.Star
 		g.Go(func() error {
 			if err := i.tell(ctx, a, answers[n]); err != nil {
 				i.untold.Do(func() {
-					i.cfg.Logger.WarnContext(ctx, "a worker was not told whether it may start, it has to ask again",
-						"worker_id", a.workerID, "task_id", a.request.TaskID, "error", err)
+					r := &a.request
+					telemetry.TaskOfLog{ID: r.TaskID, Type: r.Type, Run: r.Run, Attempt: r.Attempt}.Log(i.cfg.Logger).WarnContext(ctx,
+						"a worker was not told whether it may start, it has to ask again", "worker_id", a.workerID, "error", err)
 				})
 			}
 			return nil

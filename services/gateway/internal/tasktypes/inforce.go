@@ -99,12 +99,12 @@ func (t *Types) compile(taskType *catalogue.TaskType, override *Override) *rules
 			return r
 		}
 		t.log.Error("an override does not go with what the method declares now; the method's own options are in force until it is changed",
-			"type", taskType.Name, "version", override.Version, "error", err)
+			"task_type", taskType.Name, "version", override.Version, "error", err)
 	}
 	r.effective = policy.Effective(taskType.Options, nil, nil)
 	compiled, err := policy.Compile(r.effective)
 	if err != nil {
-		t.log.Error("a method's options make no sense, the defaults are in force", "type", taskType.Name, "error", err)
+		t.log.Error("a method's options make no sense, the defaults are in force", "task_type", taskType.Name, "error", err)
 		r.effective = policy.Effective(nil, nil, nil)
 	}
 	r.policy = compiled

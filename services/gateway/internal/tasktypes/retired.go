@@ -27,7 +27,7 @@ func (t *Types) refreshRetired(ctx context.Context) error {
 	for i := range stored {
 		r := &stored[i]
 		if known, err := catalogue.RetiredType(r.TaskType, r.Input, r.Output); err != nil {
-			t.log.ErrorContext(ctx, "what is kept of a retired task type can't be shown", "type", r.TaskType, "error", err)
+			t.log.ErrorContext(ctx, "what is kept of a retired task type can't be shown", "task_type", r.TaskType, "error", err)
 		} else {
 			shown[r.TaskType] = known
 		}
@@ -86,7 +86,7 @@ func (t *Types) seen(stored []store.Retirement) map[string]time.Time {
 
 func (t *Types) forget(r *store.Retirement) {
 	if _, found := t.catalogue.Retire(r.TaskType); found {
-		t.log.Info("a task type was retired", "type", r.TaskType, "reason", r.Reason, "time", r.Time)
+		t.log.Info("a task type was retired", "task_type", r.TaskType, "reason", r.Reason, "time", r.Time)
 	}
 	t.rules.Delete(r.TaskType)
 }

@@ -158,7 +158,7 @@ func (t *Types) decode(o *store.Override) *Override {
 	out := &Override{Version: o.Version, Reason: o.Reason, Time: o.Time}
 	options := new(taskv1.TaskOptions)
 	if err := proto.Unmarshal(o.Options, options); err != nil {
-		t.log.Error("a stored override can't be decoded, the method's own options are in force", "type", o.TaskType, "version", o.Version, "error", err)
+		t.log.Error("a stored override can't be decoded, the method's own options are in force", "task_type", o.TaskType, "version", o.Version, "error", err)
 		return out
 	}
 	if len(o.Paths) > 0 {

@@ -1,0 +1,2 @@
+// Package alerts has Warren's alert rules for Prometheus, and checks them.
+package alerts
