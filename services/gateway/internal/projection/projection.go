@@ -164,9 +164,7 @@ func (p *Projection) applyOnce(ctx context.Context, events []task.Event) (proble
 // wait for their tasks. Errors: as of store.Store's Apply, with nothing applied.
 func (p *Projection) Apply(ctx context.Context, events []task.Event) error {
 	changes, err := p.store.Apply(ctx, events)
-	for _, c := range changes {
-		p.hub.Wake(c.TaskID)
-	}
+	p.tell(changes, events)
 	return err
 }
 

@@ -225,7 +225,7 @@ func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 			return nil, fmt.Errorf("task %s: %w", t.id, err)
 		}
 		changes = append(changes, store.Change{
-			TaskID: t.task.ID, Version: t.task.Version, State: t.task.State, Progress: t.progress,
+			TaskID: t.task.ID, Version: t.task.Version, State: t.task.State, Decided: t.task.Decided, Progress: t.progress,
 		})
 	}
 	for _, n := range []*inserter{&b.newTasks, &b.newEvents, &b.newBodies} {
