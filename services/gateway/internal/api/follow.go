@@ -7,13 +7,38 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
+	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
 
-// SubmitCall submits a task whose caller waits for its answer, as SubmitTask does.
-// If the caller follows the response stream no attempt follows one of which it may have
-// a message.
-func (s *TaskService) SubmitCall(ctx context.Context, r *taskv1.SubmitTaskRequest, follows bool) (*taskv1.SubmitTaskResponse, error) {
-	return s.submitOne(ctx, r, func(sub *submission) { sub.message.Committing = follows })
+// Answer is what of a call's task its caller waits for.
+type Answer int
+
+const (
+	// AnswerAccepted is no more than that it is accepted.
+	AnswerAccepted Answer = iota
+	// AnswerOutcome is how it ends.
+	AnswerOutcome
+	// AnswerStream is its response stream: no attempt follows one of which the caller may
+	// have a message.
+	AnswerStream
+)
+
+// SubmitCall submits a task as SubmitTask does, for a caller who waits for an answer, and
+// gives its id. end is for [TaskService.AwaitOutcome] of a task that is new: close it. It
+// is nil if nobody waits for that, and with an error.
+func (s *TaskService) SubmitCall(ctx context.Context, r *taskv1.SubmitTaskRequest, a Answer) (taskID string, end *watch.End, err error) {
+	accepted, err := s.submitOne(ctx, r, func(sub *submission) {
+		sub.message.Committing = a == AnswerStream
+		if a == AnswerOutcome {
+			// From before it is published: nothing that happens is missed.
+			end = s.cfg.Hub.SubscribeEnd(sub.message.ID)
+		}
+	})
+	if id := accepted.GetTask().GetTaskId(); err == nil && end != nil && id == end.TaskID() && !accepted.AlreadySubmitted {
+		return id, end, nil
+	}
+	end.Close()
+	return accepted.GetTask().GetTaskId(), nil, err
 }
 
 // Stopping says that waits and watches are ended because the gateway stops.
@@ -26,19 +51,30 @@ func (s *TaskService) Stopping() bool {
 	}
 }
 
-// AwaitOutcome waits until an accepted task has ended, and gives it with the event
-// that decided it, message and metadata included. It waits for a store that does not
+// AwaitOutcome waits until an accepted task has ended, and gives its state with the event
+// that decided it, message and metadata included. With an end, which may be nil, the
+// store is only asked if that brings no outcome. It waits for a store that does not
 // answer. Errors: NOT_FOUND for a task that is not kept any more, UNAVAILABLE
 // SHUTTING_DOWN, the context's.
-func (s *TaskService) AwaitOutcome(ctx context.Context, taskID string) (t task.Task, outcome task.NumberedEvent, err error) {
-	err = s.look(ctx, taskID, func(now *task.Task) (bool, error) {
-		if t = *now; !t.State.Terminal() {
+func (s *TaskService) AwaitOutcome(ctx context.Context, taskID string, end *watch.End) (watch.Outcome, error) {
+	if end != nil {
+		if err := s.await(ctx, end.C); err != nil {
+			return watch.Outcome{}, err
+		}
+		if o, ok := end.Outcome(); ok {
+			return o, nil
+		}
+	}
+	var o watch.Outcome
+	err := s.look(ctx, taskID, func(now *task.Task) (bool, error) {
+		if !now.State.Terminal() {
 			return false, nil
 		}
-		outcome, err = s.cfg.Store.Event(ctx, t.ID, t.Decided)
+		decided, err := s.cfg.Store.Event(ctx, now.ID, now.Decided)
+		o = watch.Outcome{State: now.State, Event: &decided.Event}
 		return true, err
 	})
-	return t, outcome, err
+	return o, err
 }
 
 // Follow calls see with each event of an accepted task in their order, messages

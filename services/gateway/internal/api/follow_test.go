@@ -106,7 +106,7 @@ func TestOutcomeIsAwaited(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				ended, _, err := newService().AwaitOutcome(ctx, "t")
+				ended, err := newService().AwaitOutcome(ctx, "t", nil)
 				st, ok := status.FromError(err)
 				if !ok {
 					st = status.FromContextError(err)
@@ -118,6 +118,82 @@ func TestOutcomeIsAwaited(t *testing.T) {
 			})
 		})
 	}
+}
+
+// unread is a store that nobody may ask.
+type unread struct{ store.Store }
+
+// With an end nobody reads the store for the outcome, but where the end brings none.
+func TestOutcomeIsPassedOn(t *testing.T) {
+	t.Parallel()
+	newService, scripted := following(t, &fakes{}, 250, running, succeededNow)
+	synctest.Test(t, func(t *testing.T) {
+		s := newService()
+		s.cfg.Store = unread{}
+		await := func(end *watch.End) (o watch.Outcome, err error) {
+			defer end.Close()
+			return s.AwaitOutcome(t.Context(), "t", end)
+		}
+		end, want := s.cfg.Hub.SubscribeEnd("t"), &task.Event{TaskID: "t"}
+		go s.cfg.Hub.Ended("t", watch.Outcome{State: task.StateDeadLettered, Event: want})
+		o, err := await(end)
+		require.NoError(t, err)
+		require.Equal(t, task.StateDeadLettered, o.State)
+		require.Same(t, want, o.Event)
+
+		s.cfg.Store = scripted
+		end = s.cfg.Hub.SubscribeEnd("t")
+		go s.cfg.Hub.Wake("t")
+		o, err = await(end)
+		require.NoError(t, err)
+		require.Equal(t, task.StateSucceeded, o.State)
+
+		// No wake-up at all holds nobody up for long.
+		o, err = await(s.cfg.Hub.SubscribeEnd("t"))
+		require.NoError(t, err)
+		require.Equal(t, task.StateSucceeded, o.State)
+
+		s.Stop()
+		_, err = await(s.cfg.Hub.SubscribeEnd("t"))
+		require.Equal(t, taskv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, reasonOf(t, err))
+		require.False(t, s.cfg.Hub.Awaited("t"))
+	})
+}
+
+// An end is waited for from before its task is published, and only of a task that is new.
+func TestSubmittedCallsAwaitTheirEnd(t *testing.T) {
+	t.Parallel()
+	service, _, _, p := newKeyService(t)
+	awaited := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return service.cfg.Hub.Awaited(p.messages[len(p.messages)-1].ID)
+	}
+	id, end, err := service.SubmitCall(t.Context(), request(t), AnswerOutcome)
+	require.NoError(t, err)
+	require.Equal(t, id, end.TaskID())
+	require.True(t, awaited())
+	end.Close()
+	require.False(t, awaited())
+	for _, a := range []Answer{AnswerAccepted, AnswerStream} {
+		_, end, err = service.SubmitCall(t.Context(), request(t), a)
+		require.NoError(t, err)
+		require.Nil(t, end)
+	}
+	keyed := request(t)
+	keyed.IdempotencyKey = "k"
+	id, end, err = service.SubmitCall(t.Context(), keyed, AnswerOutcome)
+	require.NoError(t, err)
+	require.NotNil(t, end)
+	end.Close()
+	again, end, err := service.SubmitCall(t.Context(), keyed, AnswerOutcome)
+	require.NoError(t, err)
+	require.Equal(t, id, again)
+	require.Nil(t, end)
+	require.False(t, awaited())
+	_, end, err = service.SubmitCall(t.Context(), &taskv1.SubmitTaskRequest{Type: "a.b.C"}, AnswerOutcome)
+	require.Error(t, err)
+	require.Nil(t, end)
 }
 
 // Every event is seen once and in order, whatever fails in between.

@@ -11,21 +11,22 @@ import (
 	"github.com/warrenmq/warren/pkg/frame"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
 
 // answerUnary waits for the task's end and answers what its handler did.
-func (c *call) answerUnary() error {
-	t, outcome, err := c.handler.cfg.Tasks.AwaitOutcome(c.stream.Context(), c.taskID)
+func (c *call) answerUnary(end *watch.End) error {
+	outcome, err := c.handler.cfg.Tasks.AwaitOutcome(c.stream.Context(), c.taskID, end)
 	if err != nil {
 		return err
 	}
-	if err := c.setMetadata(&outcome.Event); err != nil {
+	if err := c.setMetadata(outcome.Event); err != nil {
 		return err
 	}
-	if t.State != task.StateSucceeded {
-		return failed(&outcome.Event)
+	if outcome.State != task.StateSucceeded {
+		return failed(outcome.Event)
 	}
-	return c.stream.SendMsg(&frame.Frame{Bytes: outcome.Message})
+	return c.stream.SendMsg(&frame.Frame{Bytes: outcome.Event.Message})
 }
 
 // setMetadata sets the handler's headers and trailers. Headers that come too late for

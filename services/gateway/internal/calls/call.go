@@ -18,6 +18,8 @@ import (
 	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/frame"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/services/gateway/internal/api"
+	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
 
 // endWithin is how soon the context of a call that has ended does.
@@ -67,21 +69,22 @@ func (c *call) serve() error {
 	if err != nil {
 		return err
 	}
-	accepted, err := c.submit(payload)
+	id, end, err := c.submit(payload)
 	if err != nil {
 		return c.unaccepted(inCallersWords(err))
 	}
-	c.taskID = accepted.GetTask().GetTaskId()
+	defer end.Close()
+	c.taskID = id
 	if err := c.sayAccepted(); err != nil {
 		return c.left(err)
 	}
-	switch {
-	case c.options.Mode == callmeta.ModeAsync:
+	switch c.waitsFor() {
+	case api.AnswerAccepted:
 		return c.answerAsync()
-	case c.taskType.ServerStreaming:
+	case api.AnswerStream:
 		return c.left(c.answerStream())
 	}
-	return c.left(c.answerUnary())
+	return c.left(c.answerUnary(end))
 }
 
 // receive takes the one message that a call has, in grpc's own words if it has not
@@ -108,15 +111,25 @@ func notOne(problem string) error {
 }
 
 // submit submits the call's task. What SubmitTask demands of its request holds here too.
-func (c *call) submit(payload []byte) (*taskv1.SubmitTaskResponse, error) {
+func (c *call) submit(payload []byte) (taskID string, end *watch.End, err error) {
 	r := c.options.Request(c.taskType.Name, &anypb.Any{
 		TypeUrl: "type.googleapis.com/" + string(c.taskType.Input.FullName()), Value: payload,
 	}, time.Now())
 	if err := rpc.Validate(r); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	follows := c.taskType.ServerStreaming && c.options.Mode != callmeta.ModeAsync
-	return c.handler.cfg.Tasks.SubmitCall(c.stream.Context(), r, follows)
+	return c.handler.cfg.Tasks.SubmitCall(c.stream.Context(), r, c.waitsFor())
+}
+
+// waitsFor is what of the task the caller waits for.
+func (c *call) waitsFor() api.Answer {
+	switch {
+	case c.options.Mode == callmeta.ModeAsync:
+		return api.AnswerAccepted
+	case c.taskType.ServerStreaming:
+		return api.AnswerStream
+	}
+	return api.AnswerOutcome
 }
 
 // unaccepted is the answer to a call whose task was not accepted, or may have been:

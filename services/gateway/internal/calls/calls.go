@@ -13,12 +13,14 @@ import (
 	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/api"
+	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
 
 // Tasks is what calls need of the task service, as api.TaskService has it.
 type Tasks interface {
-	SubmitCall(ctx context.Context, r *taskv1.SubmitTaskRequest, follows bool) (*taskv1.SubmitTaskResponse, error)
-	AwaitOutcome(ctx context.Context, taskID string) (task.Task, task.NumberedEvent, error)
+	SubmitCall(ctx context.Context, r *taskv1.SubmitTaskRequest, a api.Answer) (taskID string, end *watch.End, err error)
+	AwaitOutcome(ctx context.Context, taskID string, end *watch.End) (watch.Outcome, error)
 	Follow(ctx context.Context, taskID string, see func(*task.Task, *task.NumberedEvent) (enough bool, err error)) error
 	CancelTask(ctx context.Context, r *taskv1.CancelTaskRequest) (*taskv1.CancelTaskResponse, error)
 	// Stopping says that calls are ended because the gateway stops.

@@ -19,6 +19,8 @@ import (
 	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/services/gateway/internal/api"
+	"github.com/warrenmq/warren/services/gateway/internal/watch"
 )
 
 // taskID is that of every task here.
@@ -46,14 +48,14 @@ type tasks struct {
 
 func (f *tasks) Stopping() bool { return false }
 
-func (f *tasks) SubmitCall(_ context.Context, r *taskv1.SubmitTaskRequest, _ bool) (*taskv1.SubmitTaskResponse, error) {
+func (f *tasks) SubmitCall(_ context.Context, r *taskv1.SubmitTaskRequest, _ api.Answer) (string, *watch.End, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.submitted = append(f.submitted, r)
 	if f.submitErr != nil {
-		return nil, f.submitErr
+		return "", nil, f.submitErr
 	}
-	return &taskv1.SubmitTaskResponse{Task: &taskv1.Task{TaskId: taskID}}, nil
+	return taskID, nil, nil
 }
 
 func (f *tasks) submissions() int {
@@ -62,13 +64,13 @@ func (f *tasks) submissions() int {
 	return len(f.submitted)
 }
 
-func (f *tasks) AwaitOutcome(ctx context.Context, _ string) (task.Task, task.NumberedEvent, error) {
+func (f *tasks) AwaitOutcome(ctx context.Context, _ string, _ *watch.End) (watch.Outcome, error) {
 	if len(f.steps) == 0 {
 		<-ctx.Done()
-		return task.Task{}, task.NumberedEvent{}, ctx.Err()
+		return watch.Outcome{}, ctx.Err()
 	}
 	last := f.steps[len(f.steps)-1]
-	return last.task, task.NumberedEvent{Event: last.event}, nil
+	return watch.Outcome{State: last.task.State, Event: &last.event}, nil
 }
 
 func (f *tasks) Follow(ctx context.Context, _ string, see func(*task.Task, *task.NumberedEvent) (bool, error)) error {

@@ -184,8 +184,8 @@ func (p *Projection) Apply(ctx context.Context, events []task.Event) error {
 	changes, err := p.store.Apply(ctx, events)
 	for i := range changes {
 		p.metrics.changed(ctx, &changes[i])
-		p.hub.Wake(changes[i].TaskID)
 	}
+	p.tell(changes, events)
 	return err
 }
 

@@ -211,8 +211,9 @@ type Change struct {
 	// Version is the number of the task's last event now; 0 while it has had
 	// progress only.
 	Version int64
-	// State is the task's now.
-	State task.State
+	// State is the task's now, Decided the key of the event that decided it.
+	State   task.State
+	Decided task.Key
 	// Progress says that the task's progress is not what it was.
 	Progress bool
 	// Type is the task's.

@@ -2,20 +2,26 @@
 // has committed something new about it.
 package watch
 
-import "sync"
+import (
+	"sync"
 
-// Hub knows who waits for which task. It passes on no content: whoever is woken
-// reads the store.
+	"github.com/warrenmq/warren/pkg/wake"
+)
+
+// Hub knows who waits for which task. Whoever is woken reads the store, but for those
+// who only wait for a task's end: they get that along.
 type Hub struct {
 	mu    sync.Mutex
 	tasks map[string]map[*Subscription]struct{}
 	// all wait for any task.
 	all map[*Subscription]struct{}
+	// ends wait for the end of a task.
+	ends map[string]map[*End]struct{}
 }
 
 // NewHub makes a hub.
 func NewHub() *Hub {
-	return &Hub{tasks: map[string]map[*Subscription]struct{}{}, all: map[*Subscription]struct{}{}}
+	return &Hub{tasks: map[string]map[*Subscription]struct{}{}, all: map[*Subscription]struct{}{}, ends: map[string]map[*End]struct{}{}}
 }
 
 // Subscription waits for one task, or for any.
@@ -66,19 +72,28 @@ func (s *Subscription) Close() {
 	}
 }
 
-// Wake wakes everyone who waits for a task, or for any. It never blocks.
+// Wake wakes everyone who waits for a task, for its end, or for any. It never blocks.
 func (h *Hub) Wake(taskID string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	wake(h.tasks[taskID])
-	wake(h.all)
+	h.news(taskID)
+	for e := range h.ends[taskID] {
+		wake.Signal(e.wake)
+	}
 }
 
-func wake(subscriptions map[*Subscription]struct{}) {
-	for s := range subscriptions {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+// News is Wake of what has not ended the task: it leaves alone who waits for that.
+func (h *Hub) News(taskID string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.news(taskID)
+}
+
+func (h *Hub) news(taskID string) {
+	for s := range h.tasks[taskID] {
+		wake.Signal(s.wake)
+	}
+	for s := range h.all {
+		wake.Signal(s.wake)
 	}
 }

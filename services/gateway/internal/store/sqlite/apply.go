@@ -226,7 +226,8 @@ func (b *batch) save(ctx context.Context) ([]store.Change, error) {
 			return nil, fmt.Errorf("task %s: %w", t.id, err)
 		}
 		changes = append(changes, store.Change{
-			TaskID: t.task.ID, Version: t.task.Version, State: t.task.State, Progress: t.progress, Type: t.task.Type, News: t.news,
+			TaskID: t.task.ID, Version: t.task.Version, State: t.task.State, Decided: t.task.Decided, Progress: t.progress,
+			Type: t.task.Type, News: t.news,
 		})
 	}
 	for _, n := range []*inserter{&b.newTasks, &b.newEvents, &b.newBodies} {

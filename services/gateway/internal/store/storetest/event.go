@@ -153,11 +153,12 @@ func applyAll(t test, s store.Store, events ...task.Event) []store.Change {
 	return changes
 }
 
-// Bare leaves out of changes what they count, which has a test of its own.
+// Bare leaves out of changes what they count, and what has decided the state: those have
+// tests of their own, and the model has all of it.
 func Bare(changes ...store.Change) []store.Change {
 	bare := slices.Clone(changes)
 	for i := range bare {
-		bare[i].Type, bare[i].News = "", store.News{}
+		bare[i].Type, bare[i].News, bare[i].Decided = "", store.News{}, task.Key{}
 	}
 	return bare
 }

@@ -75,7 +75,7 @@ func mention(changes *[]store.Change, t task.Task, progress bool) *store.Change 
 		*changes = append(*changes, store.Change{TaskID: t.ID, Type: t.Type})
 	}
 	c := &(*changes)[i]
-	c.Version, c.State = t.Version, t.State
+	c.Version, c.State, c.Decided = t.Version, t.State, t.Decided
 	c.Progress = c.Progress || progress
 	return c
 }
