@@ -92,7 +92,7 @@ func newMetrics(provider metric.MeterProvider) (*metrics, error) {
 		metric.WithDescription("Handlers that may run at once."))
 	m.stuck, errs[4] = m.meter.Int64ObservableGauge("warren.worker.stuck", metric.WithUnit("{attempt}"),
 		metric.WithDescription("Handlers that were written off: they go on long after their timeout."))
-	m.admitted, errs[5] = m.meter.Int64ObservableGauge("warren.worker.admitted", metric.WithUnit("1"),
+	m.admitted, errs[5] = m.meter.Int64ObservableGauge("warren.worker.admitted", metric.WithUnit("{worker}"),
 		metric.WithDescription("1 while the worker takes tasks, else 0."))
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("make the worker's metrics: %w", err)
