@@ -14,7 +14,7 @@ var ErrURL = errors.New("bad store URL")
 func sqliteFile(url string) (string, error) {
 	scheme, file, ok := strings.Cut(url, ":")
 	if !ok {
-		return "", fmt.Errorf("%w %q: it has no scheme; use sqlite:FILE", ErrURL, url)
+		return "", fmt.Errorf("%w: it has no scheme; use sqlite:FILE", ErrURL)
 	}
 	switch scheme {
 	case "sqlite":
@@ -28,9 +28,10 @@ func sqliteFile(url string) (string, error) {
 	case file == "":
 		return "", fmt.Errorf("%w %q: it names no file; use sqlite:FILE", ErrURL, url)
 	case strings.HasPrefix(file, ":"), strings.Contains(file, "?"):
-		return "", fmt.Errorf("%w %q: only a plain file can be a store, without parameters", ErrURL, url)
+		return "", fmt.Errorf("%w: sqlite:…: only a plain file can be a store, without parameters", ErrURL)
 	case strings.HasPrefix(file, "//") && !strings.HasPrefix(file, "///"):
-		return "", fmt.Errorf("%w %q: a file has no host; use sqlite:FILE or sqlite:///FILE", ErrURL, url)
+		// A host may have a password with it.
+		return "", fmt.Errorf("%w: sqlite://…: a file has no host; use sqlite:FILE or sqlite:///FILE", ErrURL)
 	}
 	path, err := filepath.Abs(file)
 	if err != nil {
