@@ -40,6 +40,12 @@ func (w *watching) Send(m *taskv1.WatchTasksResponse) error {
 	}
 }
 
+// watchedBy is a task service of a store, in the bubble where it is called.
+func watchedBy(s store.Store) *TaskService {
+	cfg := Config{Store: s, Hub: watch.NewHub()}
+	return &TaskService{stopping: make(chan struct{}), cfg: cfg, metrics: newMetrics(&cfg)}
+}
+
 // watchTasks calls WatchTasks; the call ends with the test.
 func watchTasks(t testing.TB, s *TaskService, r *taskv1.WatchTasksRequest) *watching {
 	t.Helper()
@@ -271,7 +277,7 @@ func TestWatchTasksSendsHeartbeats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &scriptedFeed{}
-		service := &TaskService{stopping: make(chan struct{}), cfg: Config{Store: f, Hub: watch.NewHub()}}
+		service := watchedBy(f)
 		w := watchTasks(t, service, &taskv1.WatchTasksRequest{})
 		w.next(t)
 		begin, row := time.Now(), int64(1)
@@ -304,7 +310,7 @@ func TestWatchTasksSendsHeartbeats(t *testing.T) {
 func TestStopEndsABusyWatchOfTasks(t *testing.T) {
 	t.Parallel()
 	f := &scriptedFeed{more: true}
-	service := &TaskService{stopping: make(chan struct{}), cfg: Config{Store: f, Hub: watch.NewHub()}}
+	service := watchedBy(f)
 	w := watchTasks(t, service, &taskv1.WatchTasksRequest{})
 	w.next(t)
 	service.Stop()
@@ -314,7 +320,7 @@ func TestStopEndsABusyWatchOfTasks(t *testing.T) {
 func TestWatchTasksWithoutAStore(t *testing.T) {
 	t.Parallel()
 	f := &scriptedFeed{err: fmt.Errorf("%w: locked", store.ErrUnavailable)}
-	service := &TaskService{stopping: make(chan struct{}), cfg: Config{Store: f, Hub: watch.NewHub()}}
+	service := watchedBy(f)
 	for _, token := range []string{"", feedToken(store.FeedPosition{Row: 1})} {
 		watchTasks(t, service, &taskv1.WatchTasksRequest{ResumeToken: token}).
 			requireEnd(t, codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE)
