@@ -62,16 +62,19 @@ var (
 	// grouping is the list of labels of `without (…)` and its like.
 	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)`)
 	// selector is a name with its matchers, or a function with its parenthesis.
-	selector = regexp.MustCompile(`([a-zA-Z_:][\w:]*)(\s*\(|\s*\{[^}]*\})?`)
+	selector = regexp.MustCompile(`([a-zA-Z_:][\w:]*)(\s*\(|\s*\{(?:[^}"]|"[^"]*")*\})?`)
 	matcher  = regexp.MustCompile(`(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"`)
 	window   = regexp.MustCompile(`\[[^\]]*\]|\boffset\s+\w+`)
-	word     = regexp.MustCompile(`^(?:and|or|unless|bool|sum|min|max|[0-9].*)$`)
+	numeral  = regexp.MustCompile(`\b[0-9][\w.]*`)
+	word     = regexp.MustCompile(`^(?:and|or|unless|bool|sum|min|max)$`)
 )
 
 // metricsOf adds the metrics of an expression, with the labels that it matches, and gives
 // their names.
 func metricsOf(expr string, found map[string]map[string]bool) (names []string) {
-	expr = window.ReplaceAllString(grouping.ReplaceAllString(expr, " "), " ")
+	for _, other := range []*regexp.Regexp{grouping, window, numeral} {
+		expr = other.ReplaceAllString(expr, " ")
+	}
 	for _, m := range selector.FindAllStringSubmatch(expr, -1) {
 		if word.MatchString(m[1]) || strings.HasSuffix(m[2], "(") {
 			continue
