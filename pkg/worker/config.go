@@ -106,7 +106,7 @@ func mainVersion() string {
 }
 
 func (c Config) broker(workerID string) (broker.Config, error) {
-	b := broker.Config{URLs: c.AMQPURLs, Namespace: c.Namespace, Name: "warren worker " + workerID, Logger: c.Logger}
+	b := broker.Config{URLs: c.AMQPURLs, Namespace: c.Namespace, Name: "warren worker " + workerID, Logger: c.Logger, MeterProvider: c.MeterProvider}
 	if err := b.Validate(); err != nil {
 		return b, fmt.Errorf("configure the worker: %w", err)
 	}

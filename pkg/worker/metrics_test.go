@@ -78,6 +78,7 @@ func TestAWorkerMeasuresWhatItDoes(t *testing.T) {
 	require.Equal(t, int64(3), while["warren.worker.concurrency warren.task.type="+typeDelay])
 	require.Equal(t, int64(0), while["warren.worker.stuck warren.task.type="+typeDelay])
 	require.Equal(t, int64(1), while["warren.worker.admitted "])
+	require.Equal(t, int64(1), while["warren.broker.connected warren.connection=work"])
 	close(release)
 	for _, id := range ids {
 		g.Await(t, id, task.PhaseSucceeded)

@@ -84,7 +84,7 @@ func newService(cfg Config, r resources) (*service, error) {
 func (s *service) newServer() (err error) {
 	s.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger: s.cfg.Logger, MaxMessageBytes: maxMessageBytes,
-		LongCalls: []string{deadletterv1.DeadLetterService_ReplayDeadLetters_FullMethodName}, Stopping: s.stopping,
+		LongCalls: []string{deadletterv1.DeadLetterService_ReplayDeadLetters_FullMethodName}, Stopping: s.stopping, MeterProvider: s.cfg.MeterProvider,
 	})
 	if err != nil {
 		return fmt.Errorf("make the gRPC server: %w", err)

@@ -119,7 +119,7 @@ func newGateway(cfg Config, r resources) (*gateway, error) {
 			taskv1.TaskService_WaitTask_FullMethodName, taskv1.TaskService_CancelTask_FullMethodName, taskv1.TaskService_CancelTasks_FullMethodName,
 			adminv1.AdminService_PurgeQueue_FullMethodName, adminv1.AdminService_RetireTaskType_FullMethodName,
 		},
-		Unknown: called.Handle, Known: called.Known, Stopping: g.stopping,
+		Unknown: called.Handle, Known: called.Known, Stopping: g.stopping, MeterProvider: cfg.MeterProvider,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the gRPC server: %w", err)

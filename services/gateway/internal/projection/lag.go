@@ -80,7 +80,7 @@ func (l *lag) sample(ctx context.Context) (backlog, error) {
 
 // age is that of the oldest event that is not in the store; 0 for none.
 func (l *lag) age(b backlog, now time.Time) time.Duration {
-	age := l.held.age(now)
+	age := l.held.age(now, b.ready > 0 || l.held.unacked.Load() > 0)
 	if !b.alone.IsZero() {
 		age = max(age, now.Sub(b.alone))
 	}

@@ -79,7 +79,7 @@ func (p *Projection) Handle(ctx context.Context, batch []broker.Delivery) error 
 	defer span.End()
 	events, markers, useless := decode(batch)
 	p.held.begin(events)
-	defer p.held.end()
+	defer func() { p.held.end(time.Now()) }()
 	link(span, events)
 	refused, err := p.apply(ctx, events)
 	if err != nil {

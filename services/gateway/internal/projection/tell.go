@@ -29,7 +29,9 @@ func (p *Projection) tell(changes []store.Change, events []task.Event) {
 	}
 	for i := range events {
 		if c, ok := ended[events[i].TaskID]; ok && events[i].Key == c.Decided {
-			p.hub.Ended(c.TaskID, watch.Outcome{State: c.State, Event: &events[i]})
+			// A copy: who answers slowly keeps the one event, and not all of the batch.
+			e := events[i]
+			p.hub.Ended(c.TaskID, watch.Outcome{State: c.State, Event: &e})
 			delete(ended, c.TaskID)
 		}
 	}

@@ -36,6 +36,7 @@ func TestStatementsUseIndices(t *testing.T) {
 			require.NotContains(t, step, "TEMP B-TREE", query)
 		}
 	}
+	require.Contains(t, strings.Join(plan(t, s, countOpen), "\n"), "COVERING INDEX dead_letters_open")
 	for _, step := range plan(t, s, list+filtered+` ORDER BY d.sequence LIMIT ?`) {
 		if strings.Contains(step, "SEARCH d") {
 			require.Contains(t, step, "dead_letters_state")
