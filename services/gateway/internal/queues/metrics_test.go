@@ -113,38 +113,3 @@ func requireQueues(t *testing.T, m *metrictest.Metrics, name string, want map[st
 		return nil
 	})
 }
-
-// The search for the oldest task goes on from where it was, and begins anew once it
-// has found nothing.
-func TestAgesOfTheOldest(t *testing.T) {
-	t.Parallel()
-	s := openStore(t)
-	a := newAges(s)
-	find := func(ready int64) sample {
-		samples := []sample{{taskType: resize, ready: &ready}}
-		a.enter(t.Context(), samples)
-		return samples[0]
-	}
-	require.Equal(t, sample{taskType: resize, ready: amount(int64(0)), aged: true}, find(0))
-	require.False(t, find(1).aged, "the store has not caught up")
-	first := put(t, s, resize, 2*time.Hour)
-	second := put(t, s, resize, time.Hour)
-	require.WithinDuration(t, time.Now().Add(-2*time.Hour), find(2).oldest, time.Minute)
-	start := func(id string) {
-		_, err := s.Apply(t.Context(), []task.Event{{TaskID: id, Type: resize, Time: time.Now(), Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseStarted}}})
-		require.NoError(t, err)
-	}
-	start(first)
-	require.WithinDuration(t, time.Now().Add(-time.Hour), find(1).oldest, time.Minute)
-	require.Equal(t, second, a.searches[resize].from)
-	start(second)
-	require.False(t, find(1).aged)
-	require.Empty(t, a.searches[resize].from, "it begins anew")
-	third := put(t, s, resize, time.Hour)
-	require.False(t, find(1).aged, "but not at once")
-	a.searches[resize].pause = time.Time{}
-	require.True(t, find(1).aged)
-	require.Equal(t, third, a.searches[resize].from)
-	a.enter(t.Context(), nil)
-	require.Empty(t, a.searches, "nothing is kept of types that are gone")
-}

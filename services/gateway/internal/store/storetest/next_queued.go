@@ -13,6 +13,7 @@ import (
 var nextQueuedRules = map[string]func(*testing.T, store.Store){
 	"NextQueued/goes on from where it was":     nextQueuedGoesOn,
 	"NextQueued/among many tasks that are not": nextQueuedAmongMany,
+	"NextQueued/of every type":                 nextQueuedOfAll,
 	"CountRetrying/by type":                    countsRetrying,
 }
 
@@ -62,6 +63,48 @@ func nextQueuedAmongMany(t *testing.T, s store.Store) {
 		found = nextQueued(t, s, from)
 	}
 	require.Equal(t, last, found.ID)
+}
+
+// One look tells of every type what one look at each would.
+func nextQueuedOfAll(t *testing.T, s store.Store) {
+	look := func(from string) store.NextQueued {
+		found, err := s.NextQueued(t.Context(), "", from)
+		require.NoError(t, err)
+		return found
+	}
+	none := look("")
+	require.Empty(t, none.Firsts)
+	require.Empty(t, none.Next)
+	ids := newIDs(t, 6000)
+	for page := range slices.Chunk(ids, 1000) {
+		events := make([]task.Event, len(page))
+		for i, id := range page {
+			events[i] = started(id)
+		}
+		apply(t, s, events...)
+	}
+	last := newIDs(t, 4)
+	for i, id := range last {
+		e := queued(id)
+		e.Time = at(70 - i)
+		if i%2 == 1 {
+			e.Type = otherType
+		}
+		apply(t, s, e)
+	}
+	found := look("")
+	for from := ""; found.Next != ""; found = look(from) {
+		require.Empty(t, found.Firsts)
+		require.Greater(t, found.Next, from)
+		from = found.Next
+	}
+	first, other := store.QueuedTask{ID: last[0], Since: at(70)}, store.QueuedTask{ID: last[1], Since: at(69)}
+	require.Equal(t, store.NextQueued{Firsts: map[string]store.QueuedTask{taskType: first, otherType: other}}, found)
+	first = store.QueuedTask{ID: last[2], Since: at(68)}
+	require.Equal(t, map[string]store.QueuedTask{taskType: first, otherType: other}, look(last[1]).Firsts)
+	apply(t, s, started(last[2]))
+	require.Equal(t, map[string]store.QueuedTask{otherType: other}, look(last[1]).Firsts)
+	require.NotEmpty(t, look("").Next, "there is more than one look sees")
 }
 
 func countsRetrying(t *testing.T, s store.Store) {
