@@ -3,8 +3,10 @@ package telemetry
 import (
 	"context"
 	"iter"
+	"reflect"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -40,11 +42,22 @@ type Message struct {
 // nothing is the span of those who don't trace.
 var nothing = trace.SpanFromContext(context.Background())
 
-// untraced says that a tracer makes no spans. What is done for one has a cost even if it
-// comes to nothing.
+// untraced says that a tracer makes no spans now. What is done for one has a cost even
+// if it comes to nothing.
 func untraced(tracer trace.Tracer) bool {
-	_, is := tracer.(noop.Tracer)
-	return is
+	if _, is := tracer.(noop.Tracer); is {
+		return true
+	}
+	return isPlaceholder(tracer) && isPlaceholder(otel.GetTracerProvider())
+}
+
+// placeholders is the package of what otel gives out until a provider is set. A tracer
+// from before makes that one's spans from then on.
+const placeholders = "go.opentelemetry.io/otel/internal/global"
+
+func isPlaceholder(of any) bool {
+	t := reflect.TypeOf(of)
+	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == placeholders
 }
 
 // StartCreate starts the span of accepting a task that something else will publish,
@@ -149,9 +162,15 @@ func StartFire(ctx context.Context, tracer trace.Tracer, scheduleID string) (con
 }
 
 // Apart has a span begin a trace of its own that is linked to others; those that are
-// not valid are left out.
+// not valid are left out. The last one is what asked for the span, valid or not: where
+// it is sampled, so is the span.
 func Apart(others ...trace.SpanContext) []trace.SpanStartOption {
-	return []trace.SpanStartOption{trace.WithNewRoot(), LinkedTo(others...)}
+	// An SDK drops links that are not valid only after its sampler has seen them.
+	links := make([]trace.Link, len(others))
+	for i, sc := range others {
+		links[i].SpanContext = sc
+	}
+	return []trace.SpanStartOption{trace.WithNewRoot(), trace.WithLinks(links...)}
 }
 
 // LinkedTo links a span to others; those that are not valid are left out.
@@ -180,8 +199,12 @@ func Link(span trace.Span, others iter.Seq[trace.SpanContext]) {
 	}
 }
 
-// Fail marks a span as failed. kind is of few values, e.g. a status code's name.
+// maxDescription bounds why a span failed, in bytes: handlers may say anything.
+const maxDescription = 256
+
+// Fail marks a span as failed. kind is of few values, e.g. a status code's name; of the
+// description the span has at most 256 bytes.
 func Fail(span trace.Span, kind, description string) {
-	span.SetStatus(codes.Error, description)
+	span.SetStatus(codes.Error, BoundText(description, maxDescription))
 	span.SetAttributes(semconv.ErrorTypeKey.String(kind))
 }

@@ -1,10 +1,14 @@
 package telemetry_test
 
 import (
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
@@ -263,4 +267,34 @@ func TestFail(t *testing.T) {
 	s := r.Ended()[0]
 	require.Equal(t, sdktrace.Status{Code: codes.Error, Description: "no such picture"}, s.Status())
 	require.Contains(t, s.Attributes(), attribute.String("error.type", "NotFound"))
+
+	_, long := tracer.Start(t.Context(), "x")
+	telemetry.Fail(long, "Unknown", strings.Repeat("a", 257)+"\xff")
+	long.End()
+	require.Equal(t, strings.Repeat("a", 256)+"…", r.Ended()[1].Status().Description)
+}
+
+// early is of before any provider was set, as a worker's tracer may be.
+var early = otel.Tracer("early")
+
+// untouched has the test run alone in a process, where no other test has set otel's
+// provider: it can be set once for what was made before.
+const untouched = "WARREN_TEST_UNTOUCHED"
+
+func TestATracerFromBeforeTheProviderWasSet(t *testing.T) {
+	if os.Getenv(untouched) == "" {
+		self := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
+		self.Env = append(os.Environ(), untouched+"=1")
+		out, err := self.CombinedOutput()
+		require.NoError(t, err, string(out))
+		return
+	}
+	ctx, span := telemetry.StartProcess(t.Context(), early, message, nil)
+	require.False(t, span.IsRecording())
+	require.Equal(t, t.Context(), ctx, "nothing was made")
+	r := tracetest.NewSpanRecorder()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r)))
+	_, span = telemetry.StartProcess(t.Context(), early, message, nil)
+	span.End()
+	require.Len(t, r.Ended(), 1)
 }

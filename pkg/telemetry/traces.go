@@ -29,7 +29,8 @@ func startTraces(ctx context.Context, over protocol, res *resource.Resource) (fu
 	if err != nil {
 		return nil, fmt.Errorf("set up the OTLP exporter of traces: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res),
+		sdktrace.WithSampler(asAsked{samplerFromEnv()}))
 	otel.SetTracerProvider(provider)
 	return func(ctx context.Context) error {
 		if err := provider.Shutdown(ctx); err != nil {

@@ -73,26 +73,28 @@ func TestDescribe(t *testing.T) {
 // With tracing off an attempt's span costs nothing but the trace that its handler
 // goes on with.
 func TestNoSpanAllocatesNothing(t *testing.T) {
-	w := newWorker(t, Config{TracerProvider: noop.NewTracerProvider()})
 	headers := map[string]string{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
 	base := context.Background()
 	ended := &task.Event{Key: task.Key{Phase: task.PhaseSucceeded}}
-	for name, trace := range map[string]map[string]string{"no trace": nil, "a trace": headers} {
-		x := &execution{
-			consumption: &consumption{w: w, taskType: typeDelay, pool: newPool(1, 1)}, delivery: &fixedDelivery{},
-			base: base, msg: broker.TaskMessage{ID: task.NewID(), RunTime: time.Now(), Trace: trace},
+	for tracing, cfg := range map[string]Config{"off": {TracerProvider: noop.NewTracerProvider()}, "never set up": {}} {
+		w := newWorker(t, cfg)
+		for name, trace := range map[string]map[string]string{"no trace": nil, "a trace": headers} {
+			x := &execution{
+				consumption: &consumption{w: w, taskType: typeDelay, pool: newPool(1, 1)}, delivery: &fixedDelivery{},
+				base: base, msg: broker.TaskMessage{ID: task.NewID(), RunTime: time.Now(), Trace: trace},
+			}
+			var ctx context.Context
+			without := testing.AllocsPerRun(100, func() {
+				ctx = telemetry.Extract(base, trace)
+			})
+			with := testing.AllocsPerRun(100, func() {
+				x.startSpan()
+				x.ended(ended)
+				x.endSpan()
+			})
+			require.Equal(t, without, with, "%s, %s", tracing, name)
+			require.Equal(t, telemetry.TraceID(ctx), x.traced.ids.Trace(), "%s, %s", tracing, name)
 		}
-		var ctx context.Context
-		without := testing.AllocsPerRun(100, func() {
-			ctx = telemetry.Extract(base, trace)
-		})
-		with := testing.AllocsPerRun(100, func() {
-			x.startSpan()
-			x.ended(ended)
-			x.endSpan()
-		})
-		require.Equal(t, without, with, name)
-		require.Equal(t, telemetry.TraceID(ctx), x.traced.ids.Trace(), name)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
 // How a lost gateway is noticed and found again.
@@ -33,7 +34,7 @@ func dialGateway(target string) (*grpc.ClientConn, error) {
 	again.BaseDelay, again.MaxDelay = 200*time.Millisecond, gatewayMaxDelay
 	conn, err := grpc.NewClient(target,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithFilter(filters.Not(filters.HealthCheck())))),
+		grpc.WithStatsHandler(telemetry.ClientHandler(otelgrpc.WithFilter(filters.Not(filters.HealthCheck())))),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: gatewayTimeout}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: gatewayPing, Timeout: gatewayTimeout, PermitWithoutStream: true}),
 	)

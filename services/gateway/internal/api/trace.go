@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
@@ -42,7 +43,7 @@ func (s *TaskService) trace(ctx context.Context, sub *submission) {
 // endSpan ends the span that travels with a task, once it is known what became of it.
 func (sub *submission) endSpan() {
 	if sub.err != nil {
-		telemetry.Fail(sub.span, errorType(sub.err), sub.err.Error())
+		telemetry.Fail(sub.span, errorType(sub.err), rpc.Loggable(sub.err))
 	}
 	sub.span.End()
 }
@@ -79,7 +80,7 @@ func (s *TaskService) submitTraced(ctx context.Context, subs []*submission) {
 		}
 	}
 	if failed > 0 {
-		telemetry.Fail(span, errorType(first), fmt.Sprintf("%d of %d tasks were not submitted: %v", failed, len(subs), first))
+		telemetry.Fail(span, errorType(first), fmt.Sprintf("%d of %d tasks were not submitted: %s", failed, len(subs), rpc.Loggable(first)))
 	}
 }
 

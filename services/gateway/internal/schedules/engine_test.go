@@ -13,6 +13,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -22,6 +25,7 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 	"github.com/warrenmq/warren/services/gateway/internal/store/sqlite"
@@ -295,6 +299,28 @@ func TestWhatCantBeSubmittedDoesNotStopASchedule(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, kept.Next)
 	require.Equal(t, []adminv1.FiringOutcome{failed}, outcomes(f.firings(t, "unreadable")))
+}
+
+// A span says why its firing failed, but not what is private, which may quote a payload.
+func TestASpanHasNothingPrivate(t *testing.T) {
+	t.Parallel()
+	private := rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "bad value: hunter2").Hidden()
+	for name, makes := range map[string]error{
+		"for good": private,
+		"for now":  fmt.Errorf("%w: %w", status.Error(codes.Unavailable, "not now"), private),
+	} {
+		f := newFixture(t)
+		recorder := tracetest.NewSpanRecorder()
+		f.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")
+		f.put(t, "s", each(time.Hour))
+		f.pass(time.Hour)
+		f.makes = makes
+		due, _, err := f.store.DueSchedules(t.Context(), f.Now(), maxDue)
+		require.NoError(t, err)
+		f.fireDue(t.Context(), due[0])
+		require.Len(t, recorder.Ended(), 1, name)
+		require.Equal(t, sdktrace.Status{Code: otelcodes.Error, Description: "INVALID_REQUEST"}, recorder.Ended()[0].Status(), name)
+	}
 }
 
 func TestAChangedScheduleDoesNotFireAsItWas(t *testing.T) {

@@ -87,11 +87,8 @@ func endFire(span trace.Span, f *adminv1.Firing, err error) {
 		return
 	}
 	span.SetAttributes(telemetry.OutcomeKey.String(strings.ToLower(strings.TrimPrefix(f.Outcome.String(), "FIRING_OUTCOME_"))))
-	switch {
-	case err != nil:
-		telemetry.Fail(span, code.Code(status.Code(err)).String(), err.Error())
-	case f.Outcome == failed:
-		telemetry.Fail(span, "not_submitted", f.Problem)
+	if err != nil {
+		telemetry.Fail(span, code.Code(status.Code(err)).String(), rpc.Loggable(err))
 	}
 }
 
@@ -153,10 +150,13 @@ func (e *Engine) make(ctx context.Context, id string, spec *adminv1.Schedule, f 
 	return e.cfg.Maker.MakeTask(ctx, r, id, f.TaskId, due)
 }
 
-// fail enters why the task of a firing can't be submitted.
+// fail enters why the task of a firing can't be submitted. Its span, which ctx has, is
+// told what a log may have.
 func (e *Engine) fail(ctx context.Context, id string, f *adminv1.Firing, err error) {
 	f.Outcome, f.Problem, f.TaskId = failed, strings.ToValidUTF8(status.Convert(err).Message(), "\uFFFD"), ""
-	e.cfg.Logger.WarnContext(ctx, "the task of a schedule can't be submitted", "schedule", id, "time", f.Time.AsTime(), "error", rpc.Loggable(err))
+	why := rpc.Loggable(err)
+	telemetry.Fail(trace.SpanFromContext(ctx), "not_submitted", why)
+	e.cfg.Logger.WarnContext(ctx, "the task of a schedule can't be submitted", "schedule", id, "time", f.Time.AsTime(), "error", why)
 }
 
 // record records a firing of a schedule, and its task, in one transaction, and tells

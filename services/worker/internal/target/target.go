@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"github.com/warrenmq/warren/pkg/telemetry"
 )
 
 // How a lost server is noticed and found again.
@@ -80,7 +82,7 @@ func Dial(cfg Config) (*Target, error) {
 	t := &Target{name: strings.Join(cfg.Names, ", "), metadata: cfg.Metadata, changed: make(chan struct{}, 1)}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(secured),
-		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithFilter(filters.Not(filters.ServicePrefix("grpc."))))),
+		grpc.WithStatsHandler(telemetry.ClientHandler(otelgrpc.WithFilter(filters.Not(filters.ServicePrefix("grpc."))))),
 		grpc.WithStatsHandler(&departures{connected: t.noteConnection}),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultServiceConfig(serviceConfig(cfg.HealthService)),
