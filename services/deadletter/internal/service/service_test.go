@@ -305,6 +305,7 @@ func TestFromDeathToResolution(t *testing.T) {
 	cfg.Webhook = WebhookConfig{URL: hook.URL, SecretFile: file, Types: []string{"acme.*"}}
 	r := run(t, cfg)
 	r.awaitHealth(t, gatewayService, serving)
+	r.awaitHealth(t, health.Store, serving)
 	watch, err := r.WatchDeadLetters(t.Context(), &deadletterv1.WatchDeadLettersRequest{})
 	require.NoError(t, err)
 	_, err = watch.Recv()
