@@ -11,5 +11,5 @@ const (
 	many    = 50_500
 	several = 3_000
 	few     = 1_000
-	soon    = time.Second
+	soon    = 3 * time.Second
 )
