@@ -67,13 +67,13 @@ func doing(w *adminv1.Worker, taskType string) *adminv1.WorkerType {
 	return &adminv1.WorkerType{}
 }
 
-// awaitConcurrency waits until the one worker has so many slots, and runs as many
-// tasks.
+// awaitConcurrency waits until the one worker has so many slots, no more tasks, and hardly
+// a slot without one: between two tasks it is free for a moment.
 func (p *platform) awaitConcurrency(t testing.TB, want int32) {
 	t.Helper()
 	brokertest.Eventually(t, 20*time.Second, func() error {
 		w := p.theWorker(t)
-		if d := doing(w, typeDelay); d.DesiredConcurrency != want || d.ActualConcurrency != want || d.Running != want {
+		if d := doing(w, typeDelay); d.DesiredConcurrency != want || d.ActualConcurrency != want || d.Running > want || 4*d.Running <= 3*want {
 			return fmt.Errorf("worker %s: %v", w.WorkerId, d)
 		}
 		return nil
@@ -88,7 +88,7 @@ func TestControlConcurrency(t *testing.T) {
 	p.startWorker(t, "--concurrency", "2")
 	p.awaitReady(t, typeDelay)
 	ids := p.submitMany(t, 3000, func(int) *taskv1.SubmitTaskRequest {
-		return &taskv1.SubmitTaskRequest{Type: typeDelay, Payload: payload(t, delay(100*time.Millisecond))}
+		return &taskv1.SubmitTaskRequest{Type: typeDelay, Payload: payload(t, delay(200*time.Millisecond))}
 	})
 	p.awaitConcurrency(t, 2)
 	p.setConcurrency(t, slots(32))
