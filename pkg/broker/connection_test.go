@@ -3,13 +3,11 @@
 package broker_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
 
 func TestConnectionGoesToTheNodeThatLives(t *testing.T) {
@@ -148,7 +147,7 @@ func TestLogsHaveNoPasswords(t *testing.T) {
 	t.Parallel()
 	const password = "hunter2"
 	b := brokertest.VHost(t)
-	var log syncBuffer
+	var log logtest.Buffer
 	url := strings.Replace(b.URL, "guest:guest@", "guest:"+password+"@", 1)
 	require.Contains(t, url, password)
 	cfg := broker.Config{
@@ -216,21 +215,4 @@ func deadURL(t testing.TB) string {
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 	return "amqp://" + l.Addr().String() + "/"
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
 
 // tooMuch is nearly all that can be published over AMQP 0-9-1, and too much once
@@ -55,7 +56,7 @@ func TestOversizedMessagesAreRescued(t *testing.T) {
 	}))
 	require.NoError(t, p.PublishParked(bounded(t), []byte("good"), "the event is broken"))
 
-	var log syncBuffer
+	var log logtest.Buffer
 	cfg := configOf(t, b.URL)
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	conn := broker.NewConnection(cfg, "consume", nil)
@@ -127,7 +128,7 @@ func TestConnectionThatEndsAtOnceIsNotReopenedInAHotLoop(t *testing.T) {
 	b := brokertest.VHost(t)
 	b.DeclareQuorumQueue(t, inbox, nil)
 	sendTo(t, b, inbox, &amqp.Message{Data: [][]byte{nil}, ApplicationProperties: map[string]any{"big": strings.Repeat("x", 200_000)}})
-	var log syncBuffer
+	var log logtest.Buffer
 	cfg := configOf(t, b.URL)
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	conn := broker.NewConnection(cfg, "consume", nil)

@@ -1,11 +1,9 @@
 package rpc_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,29 +49,9 @@ func (s *service) WatchTask(_ *taskv1.WatchTaskRequest, ss grpc.ServerStreamingS
 	return s.do(ss.Context())
 }
 
-// logs is what a server has logged.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-// take gives what was logged since the last call.
-func (l *logs) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.buf.Reset()
-	return l.buf.String()
-}
-
-func newServer(t testing.TB, do func(context.Context) error, edit ...func(*rpc.ServerConfig)) (*grpc.Server, *logs) {
+func newServer(t testing.TB, do func(context.Context) error, edit ...func(*rpc.ServerConfig)) (*grpc.Server, *logtest.Buffer) {
 	t.Helper()
-	l := &logs{}
+	l := &logtest.Buffer{}
 	cfg := rpc.ServerConfig{Logger: slog.New(slog.NewTextHandler(l, nil)), MaxMessageBytes: 4 << 20}
 	for _, f := range edit {
 		f(&cfg)
@@ -86,7 +65,7 @@ func newServer(t testing.TB, do func(context.Context) error, edit ...func(*rpc.S
 }
 
 // serve serves over a real gRPC connection in memory.
-func serve(t testing.TB, do func(context.Context) error, edit ...func(*rpc.ServerConfig)) (*grpc.ClientConn, *logs) {
+func serve(t testing.TB, do func(context.Context) error, edit ...func(*rpc.ServerConfig)) (*grpc.ClientConn, *logtest.Buffer) {
 	t.Helper()
 	s, l := newServer(t, do, edit...)
 	return serveOn(t, s), l

@@ -38,7 +38,7 @@ func TestWhatACallsLogLineHas(t *testing.T) {
 				got := status.Convert(call(t.Context(), id))
 				require.Equal(t, status.Code(c.err), got.Code())
 				require.Equal(t, strings.Contains(c.err.Error(), marker), strings.Contains(got.Message(), marker), "%s: the caller is told", kind)
-				text := log.take()
+				text := log.Take()
 				require.NotContains(t, text, marker, kind)
 				if c.want == "" {
 					require.Empty(t, text, kind)

@@ -19,6 +19,7 @@ import (
 
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
 
 // perCall is what differs between the lines of two calls.
@@ -48,7 +49,7 @@ func TestInterceptorsInOrder(t *testing.T) {
 			lines, answered := map[string]string{}, map[string]string{}
 			for kind, call := range calls(conn) {
 				answered[kind] = status.Code(call(t.Context(), c.id)).String()
-				line := log.take()
+				line := log.Take()
 				require.Equal(t, 1, strings.Count(line, "\n"), "one line for each failed call: %s", line)
 				for _, part := range append(c.logged, "grpc.service=warren.task.v1.TaskService", "grpc.code="+answered[kind]) {
 					require.Contains(t, line, part)
@@ -67,7 +68,7 @@ func TestSuccessIsNotLogged(t *testing.T) {
 	conn, log := serve(t, func(context.Context) error { return nil })
 	_, err := taskv1.NewTaskServiceClient(conn).GetTask(t.Context(), &taskv1.GetTaskRequest{TaskId: id})
 	require.NoError(t, err)
-	require.Empty(t, log.take())
+	require.Empty(t, log.Take())
 }
 
 func TestHealthChecksAreNotLogged(t *testing.T) {
@@ -77,7 +78,7 @@ func TestHealthChecksAreNotLogged(t *testing.T) {
 	require.Error(t, err)
 	require.Equal(t, codes.NotFound, status.Code(err))
 	require.Empty(t, status.Convert(err).Details(), "its errors are gRPC's")
-	require.Empty(t, log.take())
+	require.Empty(t, log.Take())
 }
 
 func TestDefaultDeadline(t *testing.T) {
@@ -133,7 +134,7 @@ func TestMessageLimits(t *testing.T) {
 		require.Equal(t, "PAYLOAD_TOO_LARGE", info.Reason)
 		require.Equal(t, map[string]string{"limit_bytes": "700"}, info.Metadata)
 		require.ErrorContains(t, err, "700")
-		require.Contains(t, log.take(), "ResourceExhausted", "it is logged like all others")
+		require.Contains(t, log.Take(), "ResourceExhausted", "it is logged like all others")
 	}
 	require.Equal(t, codes.ResourceExhausted, status.Code(submit(33<<20)), "gRPC's own")
 
@@ -199,7 +200,7 @@ func TestMistakesHaveAnIncident(t *testing.T) {
 				require.False(t, seen[incident])
 				seen[incident] = true
 				require.ErrorContains(t, err, incident)
-				line := log.take()
+				line := log.Take()
 				require.Contains(t, line, "incident="+incident)
 				require.Contains(t, line, "from below")
 			}
@@ -216,12 +217,12 @@ func (panicking) Check(context.Context, *grpc_health_v1.HealthCheckRequest) (*gr
 
 func TestMistakesInHealthAreLogged(t *testing.T) {
 	t.Parallel()
-	l := &logs{}
+	l := &logtest.Buffer{}
 	s, err := rpc.NewServer(rpc.ServerConfig{Logger: slog.New(slog.NewTextHandler(l, nil)), MaxMessageBytes: 1000})
 	require.NoError(t, err)
 	grpc_health_v1.RegisterHealthServer(s, panicking{health.NewServer()})
 	conn := serveOn(t, s)
 	_, err = grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
 	require.Equal(t, "INTERNAL", requireInfo(t, err).Reason)
-	require.Contains(t, l.take(), "from below")
+	require.Contains(t, l.Take(), "from below")
 }

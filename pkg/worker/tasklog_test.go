@@ -1,12 +1,10 @@
 package worker
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,28 +19,18 @@ import (
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
 
 // journal keeps a log in JSON.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(b)
-}
+type journal struct{ logtest.Buffer }
 
 // lines are those so far, each without its time.
 func (j *journal) lines(t testing.TB) (all []map[string]any) {
 	t.Helper()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for line := range bytes.Lines(j.text.Bytes()) {
+	for line := range strings.Lines(j.String()) {
 		var fields map[string]any
-		require.NoError(t, json.Unmarshal(line, &fields), "%s", line)
+		require.NoError(t, json.Unmarshal([]byte(line), &fields), "%s", line)
 		delete(fields, "time")
 		all = append(all, fields)
 	}

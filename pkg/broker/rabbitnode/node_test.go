@@ -3,7 +3,6 @@
 package rabbitnode_test
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"net/url"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/broker/rabbitnode"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
 
 func find(t *testing.T) rabbitnode.Install {
@@ -83,7 +83,7 @@ func TestRestartStopsARunningNode(t *testing.T) {
 
 func TestEndingANodeIsIdempotentAndSafe(t *testing.T) {
 	t.Parallel()
-	var log syncBuffer
+	var log logtest.Buffer
 	node := start(t, rabbitnode.NodeConfig{LogWriter: &log})
 	var ends sync.WaitGroup
 	for _, end := range []func() error{
@@ -203,23 +203,6 @@ func outsideAddresses(t *testing.T) []string {
 		}
 	}
 	return outside
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func TestURLsCarryCredentials(t *testing.T) {

@@ -37,6 +37,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/health"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
 
 func TestMain(m *testing.M) { brokertest.Main(m) }
@@ -151,24 +152,6 @@ func start(t *testing.T, f func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// logged is a log that a test reads.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // running is a service in this process.
 type running struct {
 	deadletterv1.DeadLetterServiceClient
@@ -237,7 +220,7 @@ func newTask() *broker.TaskMessage {
 func TestItWaitsForWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	const own = "warren.deadletter.v1.DeadLetterService"
-	b, out, l := brokertest.VHost(t), &logged{}, listen(t)
+	b, out, l := brokertest.VHost(t), &logtest.Buffer{}, listen(t)
 	target := l.Addr().String()
 	require.NoError(t, l.Close())
 	r := run(t, config(t, b.URL, target, slog.New(slog.NewTextHandler(out, nil))))

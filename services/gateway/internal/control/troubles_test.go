@@ -3,8 +3,6 @@ package control
 import (
 	"errors"
 	"log/slog"
-	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,32 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
-
-// lines has what is logged.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
 
 // TestEachTroubleIsLogged: none hides another, and none is logged each time.
 func TestEachTroubleIsLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(newMemory())
-		log := &lines{}
+		log := &logtest.Buffer{}
 		b.cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
 		b.start(t)
 		b.Beat(beatOf("w-1", 1, resize), time.Now())
@@ -49,7 +30,7 @@ func TestEachTroubleIsLogged(t *testing.T) {
 		sleep(lookAfter + logPeriod/2)
 		for n := 1; n <= 2; n++ {
 			for _, text := range []string{"control queues can't be looked at now", "the store does not say"} {
-				require.Equal(t, n, log.count(text), text)
+				require.Equal(t, n, log.Count(text), text)
 			}
 			sleep(logPeriod)
 		}

@@ -5,8 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,38 +12,21 @@ import (
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
-
-// logged keeps what is logged.
-type logged struct {
-	mu  sync.Mutex
-	out strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(p)
-}
-
-func (l *logged) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.out.String(), text)
-}
 
 // onBroker has a registry declare its queues on a broker.
 type onBroker struct {
 	*fixture
 	names   broker.Names
-	log     *logged
+	log     *logtest.Buffer
 	consume *broker.Connection
 }
 
 // connect makes the registry that uses the store, and connects it.
 func connect(t *testing.T, b brokertest.Broker, s *outage) *onBroker {
 	t.Helper()
-	o := &onBroker{fixture: newFixture(t, s), log: &logged{}}
+	o := &onBroker{fixture: newFixture(t, s), log: &logtest.Buffer{}}
 	cfg := broker.Config{URLs: []string{b.URL}, Name: "a test", Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	require.NoError(t, cfg.Validate())
 	o.consume = broker.NewConnection(cfg, "consume", func(topology *broker.Topology) error { return o.Declare(topology) })
@@ -106,7 +87,7 @@ func TestQueueWithOtherArgumentsIsRefused(t *testing.T) {
 			require.Contains(t, answer.Refusals[i].Message, "restart the worker")
 		}
 	}
-	require.Equal(t, 2, o.log.count("level=ERROR"), "once for each")
+	require.Equal(t, 2, o.log.Count("level=ERROR"), "once for each")
 
 	ch := b.Channel(t)
 	_, err := ch.QueueDelete(o.names.Work("acme.v1.Echoes.A"), false, false, false)
@@ -133,7 +114,7 @@ func TestQueueWithOtherArgumentsLetsTheGatewayStart(t *testing.T) {
 	}
 	o.start(t)
 	require.NoError(t, o.consume.Do(t.Context(), func(*broker.Topology) error { return nil }))
-	require.Equal(t, 1, o.log.count("level=ERROR"), "the others are declared later")
+	require.Equal(t, 1, o.log.Count("level=ERROR"), "the others are declared later")
 	o.loaded = true // or Run would declare them for that reason
 	o.run(t)
 	// A binding is the last that is declared.
@@ -143,7 +124,7 @@ func TestQueueWithOtherArgumentsLetsTheGatewayStart(t *testing.T) {
 		})
 	})
 	require.True(t, queues(t, b)[o.names.Work("acme.v1.Echoes.B")])
-	require.Equal(t, 2, o.log.count("level=ERROR"))
+	require.Equal(t, 2, o.log.Count("level=ERROR"))
 
 	// Once it is known, the others come first.
 	ch := b.Channel(t)
@@ -154,5 +135,5 @@ func TestQueueWithOtherArgumentsLetsTheGatewayStart(t *testing.T) {
 	require.NoError(t, o.consume.Do(t.Context(), o.Declare))
 	require.True(t, queues(t, b)[o.names.Work("acme.v1.Echoes.B")])
 	require.True(t, queues(t, b)[o.names.Work("acme.v1.Echoes.D")])
-	require.Equal(t, 2, o.log.count("level=ERROR"))
+	require.Equal(t, 2, o.log.Count("level=ERROR"))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 	"github.com/warrenmq/warren/services/worker/internal/discovery"
 )
 
@@ -116,7 +117,7 @@ func TestOneWorkerAfterAnother(t *testing.T) {
 
 func TestNoWorkerBeforeTheTargetIsKnown(t *testing.T) {
 	t.Parallel()
-	log := &logged{}
+	log := &logtest.Buffer{}
 	s := newStage(t, slog.New(slog.NewTextHandler(log, nil)))
 	s.views <- view{trouble: errors.New("it hides")}
 	brokertest.Eventually(t, patience, func() bool { return len(log.String()) > 0 })

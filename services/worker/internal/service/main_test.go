@@ -1,7 +1,6 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,24 +21,6 @@ func TestMain(m *testing.M) { brokertest.Main(m) }
 const patience = 15 * time.Second
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// logged is a log that a test reads.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // freeAddress is one where nobody listens yet.
 func freeAddress(t *testing.T) string {
