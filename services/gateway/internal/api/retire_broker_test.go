@@ -19,18 +19,18 @@ import (
 
 const typeGone = taskv1.ErrorReason_ERROR_REASON_TASK_TYPE_NOT_FOUND
 
-// held is a publisher that waits before it publishes.
+// held is a publisher whose first call waits before it publishes.
 type held struct {
 	Publisher
+	first             sync.Once
 	arrived, released chan struct{}
 }
 
 func (h *held) PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(int, error), checks ...broker.Check) {
-	select {
-	case h.arrived <- struct{}{}:
+	h.first.Do(func() {
+		close(h.arrived)
 		<-h.released
-	default:
-	}
+	})
 	h.Publisher.PublishTasks(ctx, ms, outcome, checks...)
 }
 
@@ -61,7 +61,7 @@ func TestASubmissionDoesNotUndoARetirement(t *testing.T) {
 			t.Parallel()
 			service, s, b := newBrokerService(t)
 			r := retiring(t, service, s)
-			publisher := &held{service.cfg.Publisher, make(chan struct{}), make(chan struct{})}
+			publisher := &held{Publisher: service.cfg.Publisher, arrived: make(chan struct{}), released: make(chan struct{})}
 			service.cfg.Publisher = publisher
 			submitted := make(chan error, 1)
 			go func() {
