@@ -40,6 +40,12 @@ const (
 	DeadLetterState_DEAD_LETTER_STATE_RESOLVED DeadLetterState = 3
 	// An operator gave it up.
 	DeadLetterState_DEAD_LETTER_STATE_DISCARDED DeadLetterState = 4
+	// It died again after as many replays as its type's policy allows. It is replayed
+	// only after it was restored.
+	DeadLetterState_DEAD_LETTER_STATE_QUARANTINED DeadLetterState = 5
+	// It was purged, or its retention has ended: what is left says that it was there.
+	// Neither message nor occurrences are kept.
+	DeadLetterState_DEAD_LETTER_STATE_PURGED DeadLetterState = 6
 )
 
 // Enum value maps for DeadLetterState.
@@ -50,6 +56,8 @@ var (
 		2: "DEAD_LETTER_STATE_IN_REPLAY",
 		3: "DEAD_LETTER_STATE_RESOLVED",
 		4: "DEAD_LETTER_STATE_DISCARDED",
+		5: "DEAD_LETTER_STATE_QUARANTINED",
+		6: "DEAD_LETTER_STATE_PURGED",
 	}
 	DeadLetterState_value = map[string]int32{
 		"DEAD_LETTER_STATE_UNSPECIFIED": 0,
@@ -57,6 +65,8 @@ var (
 		"DEAD_LETTER_STATE_IN_REPLAY":   2,
 		"DEAD_LETTER_STATE_RESOLVED":    3,
 		"DEAD_LETTER_STATE_DISCARDED":   4,
+		"DEAD_LETTER_STATE_QUARANTINED": 5,
+		"DEAD_LETTER_STATE_PURGED":      6,
 	}
 )
 
@@ -194,10 +204,29 @@ type DeadLetter struct {
 	Message *DeadMessage `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
 	// FULL view only: the task's payload.
 	Payload *anypb.Any `protobuf:"bytes,24,opt,name=payload,proto3" json:"payload,omitempty"`
-	// Of the last discard or replay.
+	// Of the last discard, restore or replay.
 	OperatorReason string `protobuf:"bytes,25,opt,name=operator_reason,json=operatorReason,proto3" json:"operator_reason,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The failure group of its last occurrence.
+	GroupId string `protobuf:"bytes,26,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// The version of the worker that executed the last attempt.
+	WorkerVersion string `protobuf:"bytes,27,opt,name=worker_version,json=workerVersion,proto3" json:"worker_version,omitempty"`
+	// How often it was replayed since it first came in, or was restored.
+	ReplayCount int32 `protobuf:"varint,28,opt,name=replay_count,json=replayCount,proto3" json:"replay_count,omitempty"`
+	// IN_REPLAY: the replay that holds it.
+	ReplayId string `protobuf:"bytes,29,opt,name=replay_id,json=replayId,proto3" json:"replay_id,omitempty"`
+	// An operator keeps it as it is: it is not replayed, discarded or purged, and does not
+	// expire.
+	Held bool `protobuf:"varint,30,opt,name=held,proto3" json:"held,omitempty"`
+	// How long it has waited, against its type's objective.
+	Residence Residence `protobuf:"varint,31,opt,name=residence,proto3,enum=warren.deadletter.v1.Residence" json:"residence,omitempty"`
+	// When its retention ends; unset for never.
+	PurgeTime *timestamppb.Timestamp `protobuf:"bytes,32,opt,name=purge_time,json=purgeTime,proto3" json:"purge_time,omitempty"`
+	// The last payload revision; 1 if nobody has revised it.
+	PayloadRevision int32 `protobuf:"varint,33,opt,name=payload_revision,json=payloadRevision,proto3" json:"payload_revision,omitempty"`
+	// FULL view only: all payload revisions, the original first.
+	Revisions     []*PayloadRevision `protobuf:"bytes,34,rep,name=revisions,proto3" json:"revisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeadLetter) Reset() {
@@ -403,6 +432,69 @@ func (x *DeadLetter) GetOperatorReason() string {
 		return x.OperatorReason
 	}
 	return ""
+}
+
+func (x *DeadLetter) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetWorkerVersion() string {
+	if x != nil {
+		return x.WorkerVersion
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetReplayCount() int32 {
+	if x != nil {
+		return x.ReplayCount
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetReplayId() string {
+	if x != nil {
+		return x.ReplayId
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *DeadLetter) GetResidence() Residence {
+	if x != nil {
+		return x.Residence
+	}
+	return Residence_RESIDENCE_UNSPECIFIED
+}
+
+func (x *DeadLetter) GetPurgeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PurgeTime
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetPayloadRevision() int32 {
+	if x != nil {
+		return x.PayloadRevision
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetRevisions() []*PayloadRevision {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
 }
 
 // Occurrence is one run that was given up.
@@ -620,7 +712,7 @@ var File_warren_deadletter_v1_dead_letter_proto protoreflect.FileDescriptor
 
 const file_warren_deadletter_v1_dead_letter_proto_rawDesc = "" +
 	"\n" +
-	"&warren/deadletter/v1/dead_letter.proto\x12\x14warren.deadletter.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19warren/task/v1/task.proto\"\xde\b\n" +
+	"&warren/deadletter/v1/dead_letter.proto\x12\x14warren.deadletter.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fwarren/deadletter/v1/bulk.proto\x1a!warren/deadletter/v1/policy.proto\x1a\x19warren/task/v1/task.proto\"\xde\v\n" +
 	"\n" +
 	"DeadLetter\x12$\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tR\fdeadLetterId\x12;\n" +
@@ -650,7 +742,17 @@ const file_warren_deadletter_v1_dead_letter_proto_rawDesc = "" +
 	"\voccurrences\x18\x16 \x03(\v2 .warren.deadletter.v1.OccurrenceR\voccurrences\x12;\n" +
 	"\amessage\x18\x17 \x01(\v2!.warren.deadletter.v1.DeadMessageR\amessage\x12.\n" +
 	"\apayload\x18\x18 \x01(\v2\x14.google.protobuf.AnyR\apayload\x12'\n" +
-	"\x0foperator_reason\x18\x19 \x01(\tR\x0eoperatorReason\x1a9\n" +
+	"\x0foperator_reason\x18\x19 \x01(\tR\x0eoperatorReason\x12\x19\n" +
+	"\bgroup_id\x18\x1a \x01(\tR\agroupId\x12%\n" +
+	"\x0eworker_version\x18\x1b \x01(\tR\rworkerVersion\x12!\n" +
+	"\freplay_count\x18\x1c \x01(\x05R\vreplayCount\x12\x1b\n" +
+	"\treplay_id\x18\x1d \x01(\tR\breplayId\x12\x12\n" +
+	"\x04held\x18\x1e \x01(\bR\x04held\x12=\n" +
+	"\tresidence\x18\x1f \x01(\x0e2\x1f.warren.deadletter.v1.ResidenceR\tresidence\x129\n" +
+	"\n" +
+	"purge_time\x18  \x01(\v2\x1a.google.protobuf.TimestampR\tpurgeTime\x12)\n" +
+	"\x10payload_revision\x18! \x01(\x05R\x0fpayloadRevision\x12C\n" +
+	"\trevisions\x18\" \x03(\v2%.warren.deadletter.v1.PayloadRevisionR\trevisions\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf7\x02\n" +
@@ -679,13 +781,15 @@ const file_warren_deadletter_v1_dead_letter_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xb2\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xf3\x01\n" +
 	"\x0fDeadLetterState\x12!\n" +
 	"\x1dDEAD_LETTER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DEAD_LETTER_STATE_OPEN\x10\x01\x12\x1f\n" +
 	"\x1bDEAD_LETTER_STATE_IN_REPLAY\x10\x02\x12\x1e\n" +
 	"\x1aDEAD_LETTER_STATE_RESOLVED\x10\x03\x12\x1f\n" +
-	"\x1bDEAD_LETTER_STATE_DISCARDED\x10\x04*i\n" +
+	"\x1bDEAD_LETTER_STATE_DISCARDED\x10\x04\x12!\n" +
+	"\x1dDEAD_LETTER_STATE_QUARANTINED\x10\x05\x12\x1c\n" +
+	"\x18DEAD_LETTER_STATE_PURGED\x10\x06*i\n" +
 	"\x0eDeadLetterView\x12 \n" +
 	"\x1cDEAD_LETTER_VIEW_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DEAD_LETTER_VIEW_BASIC\x10\x01\x12\x19\n" +
@@ -719,7 +823,9 @@ var file_warren_deadletter_v1_dead_letter_proto_goTypes = []any{
 	(*v1.Failure)(nil),            // 9: warren.task.v1.Failure
 	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 	(*anypb.Any)(nil),             // 11: google.protobuf.Any
-	(*v1.TaskAttempt)(nil),        // 12: warren.task.v1.TaskAttempt
+	(Residence)(0),                // 12: warren.deadletter.v1.Residence
+	(*PayloadRevision)(nil),       // 13: warren.deadletter.v1.PayloadRevision
+	(*v1.TaskAttempt)(nil),        // 14: warren.task.v1.TaskAttempt
 }
 var file_warren_deadletter_v1_dead_letter_proto_depIdxs = []int32{
 	0,  // 0: warren.deadletter.v1.DeadLetter.state:type_name -> warren.deadletter.v1.DeadLetterState
@@ -733,17 +839,20 @@ var file_warren_deadletter_v1_dead_letter_proto_depIdxs = []int32{
 	3,  // 8: warren.deadletter.v1.DeadLetter.occurrences:type_name -> warren.deadletter.v1.Occurrence
 	4,  // 9: warren.deadletter.v1.DeadLetter.message:type_name -> warren.deadletter.v1.DeadMessage
 	11, // 10: warren.deadletter.v1.DeadLetter.payload:type_name -> google.protobuf.Any
-	8,  // 11: warren.deadletter.v1.Occurrence.cause:type_name -> warren.task.v1.Cause
-	9,  // 12: warren.deadletter.v1.Occurrence.failure:type_name -> warren.task.v1.Failure
-	10, // 13: warren.deadletter.v1.Occurrence.dead_time:type_name -> google.protobuf.Timestamp
-	12, // 14: warren.deadletter.v1.Occurrence.attempts:type_name -> warren.task.v1.TaskAttempt
-	6,  // 15: warren.deadletter.v1.DeadMessage.properties:type_name -> warren.deadletter.v1.DeadMessage.PropertiesEntry
-	7,  // 16: warren.deadletter.v1.DeadMessage.headers:type_name -> warren.deadletter.v1.DeadMessage.HeadersEntry
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 11: warren.deadletter.v1.DeadLetter.residence:type_name -> warren.deadletter.v1.Residence
+	10, // 12: warren.deadletter.v1.DeadLetter.purge_time:type_name -> google.protobuf.Timestamp
+	13, // 13: warren.deadletter.v1.DeadLetter.revisions:type_name -> warren.deadletter.v1.PayloadRevision
+	8,  // 14: warren.deadletter.v1.Occurrence.cause:type_name -> warren.task.v1.Cause
+	9,  // 15: warren.deadletter.v1.Occurrence.failure:type_name -> warren.task.v1.Failure
+	10, // 16: warren.deadletter.v1.Occurrence.dead_time:type_name -> google.protobuf.Timestamp
+	14, // 17: warren.deadletter.v1.Occurrence.attempts:type_name -> warren.task.v1.TaskAttempt
+	6,  // 18: warren.deadletter.v1.DeadMessage.properties:type_name -> warren.deadletter.v1.DeadMessage.PropertiesEntry
+	7,  // 19: warren.deadletter.v1.DeadMessage.headers:type_name -> warren.deadletter.v1.DeadMessage.HeadersEntry
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_warren_deadletter_v1_dead_letter_proto_init() }
@@ -751,6 +860,8 @@ func file_warren_deadletter_v1_dead_letter_proto_init() {
 	if File_warren_deadletter_v1_dead_letter_proto != nil {
 		return
 	}
+	file_warren_deadletter_v1_bulk_proto_init()
+	file_warren_deadletter_v1_policy_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

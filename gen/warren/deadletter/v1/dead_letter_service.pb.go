@@ -579,7 +579,10 @@ type ReplayDeadLettersResponse struct {
 	// How many had SUCCEEDED after all and are RESOLVED now.
 	Resolved int64 `protobuf:"varint,3,opt,name=resolved,proto3" json:"resolved,omitempty"`
 	// Those that could not be replayed, at most 100 of them.
-	Problems      []*ReplayProblem `protobuf:"bytes,4,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []*ReplayProblem `protobuf:"bytes,4,rep,name=problems,proto3" json:"problems,omitempty"`
+	// The replay that was created, for GetReplay; empty with `validate_only`, or if nothing
+	// matched.
+	ReplayId      string `protobuf:"bytes,5,opt,name=replay_id,json=replayId,proto3" json:"replay_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +643,13 @@ func (x *ReplayDeadLettersResponse) GetProblems() []*ReplayProblem {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *ReplayDeadLettersResponse) GetReplayId() string {
+	if x != nil {
+		return x.ReplayId
+	}
+	return ""
 }
 
 // ReplayProblem is a dead letter that could not be replayed.
@@ -908,11 +918,112 @@ func (x *GetServerInfoResponse) GetServer() *v1.ServerInfo {
 	return nil
 }
 
+// ReopenDeadLetterResponse shows the dead letter as it is then.
+type ReopenDeadLetterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// OPEN.
+	DeadLetter    *DeadLetter `protobuf:"bytes,1,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenDeadLetterResponse) Reset() {
+	*x = ReopenDeadLetterResponse{}
+	mi := &file_warren_deadletter_v1_dead_letter_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenDeadLetterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenDeadLetterResponse) ProtoMessage() {}
+
+func (x *ReopenDeadLetterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_deadletter_v1_dead_letter_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenDeadLetterResponse.ProtoReflect.Descriptor instead.
+func (*ReopenDeadLetterResponse) Descriptor() ([]byte, []int) {
+	return file_warren_deadletter_v1_dead_letter_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReopenDeadLetterResponse) GetDeadLetter() *DeadLetter {
+	if x != nil {
+		return x.DeadLetter
+	}
+	return nil
+}
+
+// ReviseDeadLetterResponse shows the new revision.
+type ReviseDeadLetterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is then.
+	DeadLetter *DeadLetter `protobuf:"bytes,1,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
+	// The new revision.
+	Revision      *PayloadRevision `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviseDeadLetterResponse) Reset() {
+	*x = ReviseDeadLetterResponse{}
+	mi := &file_warren_deadletter_v1_dead_letter_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviseDeadLetterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviseDeadLetterResponse) ProtoMessage() {}
+
+func (x *ReviseDeadLetterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_deadletter_v1_dead_letter_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviseDeadLetterResponse.ProtoReflect.Descriptor instead.
+func (*ReviseDeadLetterResponse) Descriptor() ([]byte, []int) {
+	return file_warren_deadletter_v1_dead_letter_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReviseDeadLetterResponse) GetDeadLetter() *DeadLetter {
+	if x != nil {
+		return x.DeadLetter
+	}
+	return nil
+}
+
+func (x *ReviseDeadLetterResponse) GetRevision() *PayloadRevision {
+	if x != nil {
+		return x.Revision
+	}
+	return nil
+}
+
 var File_warren_deadletter_v1_dead_letter_service_proto protoreflect.FileDescriptor
 
 const file_warren_deadletter_v1_dead_letter_service_proto_rawDesc = "" +
 	"\n" +
-	".warren/deadletter/v1/dead_letter_service.proto\x12\x14warren.deadletter.v1\x1a\x1bbuf/validate/validate.proto\x1a!warren/admin/v1/server_info.proto\x1a&warren/deadletter/v1/dead_letter.proto\"\x80\x01\n" +
+	".warren/deadletter/v1/dead_letter_service.proto\x12\x14warren.deadletter.v1\x1a\x1bbuf/validate/validate.proto\x1a!warren/admin/v1/server_info.proto\x1a warren/deadletter/v1/audit.proto\x1a\x1fwarren/deadletter/v1/bulk.proto\x1a&warren/deadletter/v1/dead_letter.proto\x1a(warren/deadletter/v1/failure_group.proto\x1a'warren/deadletter/v1/notification.proto\x1a!warren/deadletter/v1/policy.proto\x1a!warren/deadletter/v1/replay.proto\"\x80\x01\n" +
 	"\x14GetDeadLetterRequest\x12.\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\fdeadLetterId\x128\n" +
 	"\x04view\x18\x02 \x01(\x0e2$.warren.deadletter.v1.DeadLetterViewR\x04view\"Z\n" +
@@ -952,12 +1063,13 @@ const file_warren_deadletter_v1_dead_letter_service_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bmaxItems\x12#\n" +
 	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12\"\n" +
 	"\x06reason\x18\x04 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"\xae\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"\xcb\x01\n" +
 	"\x19ReplayDeadLettersResponse\x12\x18\n" +
 	"\amatched\x18\x01 \x01(\x03R\amatched\x12\x1a\n" +
 	"\breplayed\x18\x02 \x01(\x03R\breplayed\x12\x1a\n" +
 	"\bresolved\x18\x03 \x01(\x03R\bresolved\x12?\n" +
-	"\bproblems\x18\x04 \x03(\v2#.warren.deadletter.v1.ReplayProblemR\bproblems\"{\n" +
+	"\bproblems\x18\x04 \x03(\v2#.warren.deadletter.v1.ReplayProblemR\bproblems\x12\x1b\n" +
+	"\treplay_id\x18\x05 \x01(\tR\breplayId\"{\n" +
 	"\rReplayProblem\x12$\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tR\fdeadLetterId\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
@@ -973,14 +1085,54 @@ const file_warren_deadletter_v1_dead_letter_service_proto_rawDesc = "" +
 	"deadLetter\"\x16\n" +
 	"\x14GetServerInfoRequest\"L\n" +
 	"\x15GetServerInfoResponse\x123\n" +
-	"\x06server\x18\x01 \x01(\v2\x1b.warren.admin.v1.ServerInfoR\x06server2\xab\x06\n" +
+	"\x06server\x18\x01 \x01(\v2\x1b.warren.admin.v1.ServerInfoR\x06server\"]\n" +
+	"\x18ReopenDeadLetterResponse\x12A\n" +
+	"\vdead_letter\x18\x01 \x01(\v2 .warren.deadletter.v1.DeadLetterR\n" +
+	"deadLetter\"\xa0\x01\n" +
+	"\x18ReviseDeadLetterResponse\x12A\n" +
+	"\vdead_letter\x18\x01 \x01(\v2 .warren.deadletter.v1.DeadLetterR\n" +
+	"deadLetter\x12A\n" +
+	"\brevision\x18\x02 \x01(\v2%.warren.deadletter.v1.PayloadRevisionR\brevision2\xc0$\n" +
 	"\x11DeadLetterService\x12h\n" +
 	"\rGetDeadLetter\x12*.warren.deadletter.v1.GetDeadLetterRequest\x1a+.warren.deadletter.v1.GetDeadLetterResponse\x12n\n" +
 	"\x0fListDeadLetters\x12,.warren.deadletter.v1.ListDeadLettersRequest\x1a-.warren.deadletter.v1.ListDeadLettersResponse\x12s\n" +
 	"\x10WatchDeadLetters\x12-.warren.deadletter.v1.WatchDeadLettersRequest\x1a..warren.deadletter.v1.WatchDeadLettersResponse0\x01\x12q\n" +
 	"\x10ReplayDeadLetter\x12-.warren.deadletter.v1.ReplayDeadLetterRequest\x1a..warren.deadletter.v1.ReplayDeadLetterResponse\x12t\n" +
 	"\x11ReplayDeadLetters\x12..warren.deadletter.v1.ReplayDeadLettersRequest\x1a/.warren.deadletter.v1.ReplayDeadLettersResponse\x12t\n" +
-	"\x11DiscardDeadLetter\x12..warren.deadletter.v1.DiscardDeadLetterRequest\x1a/.warren.deadletter.v1.DiscardDeadLetterResponse\x12h\n" +
+	"\x11DiscardDeadLetter\x12..warren.deadletter.v1.DiscardDeadLetterRequest\x1a/.warren.deadletter.v1.DiscardDeadLetterResponse\x12}\n" +
+	"\x14AggregateDeadLetters\x121.warren.deadletter.v1.AggregateDeadLettersRequest\x1a2.warren.deadletter.v1.AggregateDeadLettersResponse\x12t\n" +
+	"\x11ListFailureGroups\x12..warren.deadletter.v1.ListFailureGroupsRequest\x1a/.warren.deadletter.v1.ListFailureGroupsResponse\x12n\n" +
+	"\x0fGetFailureGroup\x12,.warren.deadletter.v1.GetFailureGroupRequest\x1a-.warren.deadletter.v1.GetFailureGroupResponse\x12w\n" +
+	"\x12UpdateFailureGroup\x12/.warren.deadletter.v1.UpdateFailureGroupRequest\x1a0.warren.deadletter.v1.UpdateFailureGroupResponse\x12w\n" +
+	"\x12ExplainFingerprint\x12/.warren.deadletter.v1.ExplainFingerprintRequest\x1a0.warren.deadletter.v1.ExplainFingerprintResponse\x12h\n" +
+	"\rPreviewReplay\x12*.warren.deadletter.v1.PreviewReplayRequest\x1a+.warren.deadletter.v1.PreviewReplayResponse\x12e\n" +
+	"\fCreateReplay\x12).warren.deadletter.v1.CreateReplayRequest\x1a*.warren.deadletter.v1.CreateReplayResponse\x12\\\n" +
+	"\tGetReplay\x12&.warren.deadletter.v1.GetReplayRequest\x1a'.warren.deadletter.v1.GetReplayResponse\x12b\n" +
+	"\vListReplays\x12(.warren.deadletter.v1.ListReplaysRequest\x1a).warren.deadletter.v1.ListReplaysResponse\x12d\n" +
+	"\vWatchReplay\x12(.warren.deadletter.v1.WatchReplayRequest\x1a).warren.deadletter.v1.WatchReplayResponse0\x01\x12n\n" +
+	"\x0fListReplayItems\x12,.warren.deadletter.v1.ListReplayItemsRequest\x1a-.warren.deadletter.v1.ListReplayItemsResponse\x12b\n" +
+	"\vPauseReplay\x12(.warren.deadletter.v1.PauseReplayRequest\x1a).warren.deadletter.v1.PauseReplayResponse\x12e\n" +
+	"\fResumeReplay\x12).warren.deadletter.v1.ResumeReplayRequest\x1a*.warren.deadletter.v1.ResumeReplayResponse\x12e\n" +
+	"\fCancelReplay\x12).warren.deadletter.v1.CancelReplayRequest\x1a*.warren.deadletter.v1.CancelReplayResponse\x12e\n" +
+	"\fUpdateReplay\x12).warren.deadletter.v1.UpdateReplayRequest\x1a*.warren.deadletter.v1.UpdateReplayResponse\x12q\n" +
+	"\x10ReopenDeadLetter\x12-.warren.deadletter.v1.ReopenDeadLetterRequest\x1a..warren.deadletter.v1.ReopenDeadLetterResponse\x12q\n" +
+	"\x10ReviseDeadLetter\x12-.warren.deadletter.v1.ReviseDeadLetterRequest\x1a..warren.deadletter.v1.ReviseDeadLetterResponse\x12w\n" +
+	"\x12DiscardDeadLetters\x12/.warren.deadletter.v1.DiscardDeadLettersRequest\x1a0.warren.deadletter.v1.DiscardDeadLettersResponse\x12w\n" +
+	"\x12RestoreDeadLetters\x12/.warren.deadletter.v1.RestoreDeadLettersRequest\x1a0.warren.deadletter.v1.RestoreDeadLettersResponse\x12q\n" +
+	"\x10PurgeDeadLetters\x12-.warren.deadletter.v1.PurgeDeadLettersRequest\x1a..warren.deadletter.v1.PurgeDeadLettersResponse\x12n\n" +
+	"\x0fHoldDeadLetters\x12,.warren.deadletter.v1.HoldDeadLettersRequest\x1a-.warren.deadletter.v1.HoldDeadLettersResponse\x12z\n" +
+	"\x13GetDeadLetterPolicy\x120.warren.deadletter.v1.GetDeadLetterPolicyRequest\x1a1.warren.deadletter.v1.GetDeadLetterPolicyResponse\x12\x83\x01\n" +
+	"\x16ListDeadLetterPolicies\x123.warren.deadletter.v1.ListDeadLetterPoliciesRequest\x1a4.warren.deadletter.v1.ListDeadLetterPoliciesResponse\x12\x83\x01\n" +
+	"\x16UpdateDeadLetterPolicy\x123.warren.deadletter.v1.UpdateDeadLetterPolicyRequest\x1a4.warren.deadletter.v1.UpdateDeadLetterPolicyResponse\x12\x83\x01\n" +
+	"\x16CreateNotificationRule\x123.warren.deadletter.v1.CreateNotificationRuleRequest\x1a4.warren.deadletter.v1.CreateNotificationRuleResponse\x12\x83\x01\n" +
+	"\x16UpdateNotificationRule\x123.warren.deadletter.v1.UpdateNotificationRuleRequest\x1a4.warren.deadletter.v1.UpdateNotificationRuleResponse\x12\x83\x01\n" +
+	"\x16DeleteNotificationRule\x123.warren.deadletter.v1.DeleteNotificationRuleRequest\x1a4.warren.deadletter.v1.DeleteNotificationRuleResponse\x12\x80\x01\n" +
+	"\x15ListNotificationRules\x122.warren.deadletter.v1.ListNotificationRulesRequest\x1a3.warren.deadletter.v1.ListNotificationRulesResponse\x12\x89\x01\n" +
+	"\x18ListNotificationChannels\x125.warren.deadletter.v1.ListNotificationChannelsRequest\x1a6.warren.deadletter.v1.ListNotificationChannelsResponse\x12t\n" +
+	"\x11ListNotifications\x12..warren.deadletter.v1.ListNotificationsRequest\x1a/.warren.deadletter.v1.ListNotificationsResponse\x12q\n" +
+	"\x10TestNotification\x12-.warren.deadletter.v1.TestNotificationRequest\x1a..warren.deadletter.v1.TestNotificationResponse\x12n\n" +
+	"\x0fListAuditEvents\x12,.warren.deadletter.v1.ListAuditEventsRequest\x1a-.warren.deadletter.v1.ListAuditEventsResponse\x12}\n" +
+	"\x14ListDeadLetterEvents\x121.warren.deadletter.v1.ListDeadLetterEventsRequest\x1a2.warren.deadletter.v1.ListDeadLetterEventsResponse\x12h\n" +
 	"\rGetServerInfo\x12*.warren.deadletter.v1.GetServerInfoRequest\x1a+.warren.deadletter.v1.GetServerInfoResponseB\xe6\x01\n" +
 	"\x18com.warren.deadletter.v1B\x16DeadLetterServiceProtoP\x01Z@github.com/warrenmq/warren/gen/warren/deadletter/v1;deadletterv1\xa2\x02\x03WDX\xaa\x02\x14Warren.Deadletter.V1\xca\x02\x14Warren\\Deadletter\\V1\xe2\x02 Warren\\Deadletter\\V1\\GPBMetadata\xea\x02\x16Warren::Deadletter::V1b\x06proto3"
 
@@ -996,57 +1148,193 @@ func file_warren_deadletter_v1_dead_letter_service_proto_rawDescGZIP() []byte {
 	return file_warren_deadletter_v1_dead_letter_service_proto_rawDescData
 }
 
-var file_warren_deadletter_v1_dead_letter_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_warren_deadletter_v1_dead_letter_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_warren_deadletter_v1_dead_letter_service_proto_goTypes = []any{
-	(*GetDeadLetterRequest)(nil),      // 0: warren.deadletter.v1.GetDeadLetterRequest
-	(*GetDeadLetterResponse)(nil),     // 1: warren.deadletter.v1.GetDeadLetterResponse
-	(*ListDeadLettersRequest)(nil),    // 2: warren.deadletter.v1.ListDeadLettersRequest
-	(*ListDeadLettersResponse)(nil),   // 3: warren.deadletter.v1.ListDeadLettersResponse
-	(*WatchDeadLettersRequest)(nil),   // 4: warren.deadletter.v1.WatchDeadLettersRequest
-	(*WatchDeadLettersResponse)(nil),  // 5: warren.deadletter.v1.WatchDeadLettersResponse
-	(*ReplayDeadLetterRequest)(nil),   // 6: warren.deadletter.v1.ReplayDeadLetterRequest
-	(*ReplayDeadLetterResponse)(nil),  // 7: warren.deadletter.v1.ReplayDeadLetterResponse
-	(*ReplayDeadLettersRequest)(nil),  // 8: warren.deadletter.v1.ReplayDeadLettersRequest
-	(*ReplayDeadLettersResponse)(nil), // 9: warren.deadletter.v1.ReplayDeadLettersResponse
-	(*ReplayProblem)(nil),             // 10: warren.deadletter.v1.ReplayProblem
-	(*DiscardDeadLetterRequest)(nil),  // 11: warren.deadletter.v1.DiscardDeadLetterRequest
-	(*DiscardDeadLetterResponse)(nil), // 12: warren.deadletter.v1.DiscardDeadLetterResponse
-	(*GetServerInfoRequest)(nil),      // 13: warren.deadletter.v1.GetServerInfoRequest
-	(*GetServerInfoResponse)(nil),     // 14: warren.deadletter.v1.GetServerInfoResponse
-	(DeadLetterView)(0),               // 15: warren.deadletter.v1.DeadLetterView
-	(*DeadLetter)(nil),                // 16: warren.deadletter.v1.DeadLetter
-	(*v1.ServerInfo)(nil),             // 17: warren.admin.v1.ServerInfo
+	(*GetDeadLetterRequest)(nil),             // 0: warren.deadletter.v1.GetDeadLetterRequest
+	(*GetDeadLetterResponse)(nil),            // 1: warren.deadletter.v1.GetDeadLetterResponse
+	(*ListDeadLettersRequest)(nil),           // 2: warren.deadletter.v1.ListDeadLettersRequest
+	(*ListDeadLettersResponse)(nil),          // 3: warren.deadletter.v1.ListDeadLettersResponse
+	(*WatchDeadLettersRequest)(nil),          // 4: warren.deadletter.v1.WatchDeadLettersRequest
+	(*WatchDeadLettersResponse)(nil),         // 5: warren.deadletter.v1.WatchDeadLettersResponse
+	(*ReplayDeadLetterRequest)(nil),          // 6: warren.deadletter.v1.ReplayDeadLetterRequest
+	(*ReplayDeadLetterResponse)(nil),         // 7: warren.deadletter.v1.ReplayDeadLetterResponse
+	(*ReplayDeadLettersRequest)(nil),         // 8: warren.deadletter.v1.ReplayDeadLettersRequest
+	(*ReplayDeadLettersResponse)(nil),        // 9: warren.deadletter.v1.ReplayDeadLettersResponse
+	(*ReplayProblem)(nil),                    // 10: warren.deadletter.v1.ReplayProblem
+	(*DiscardDeadLetterRequest)(nil),         // 11: warren.deadletter.v1.DiscardDeadLetterRequest
+	(*DiscardDeadLetterResponse)(nil),        // 12: warren.deadletter.v1.DiscardDeadLetterResponse
+	(*GetServerInfoRequest)(nil),             // 13: warren.deadletter.v1.GetServerInfoRequest
+	(*GetServerInfoResponse)(nil),            // 14: warren.deadletter.v1.GetServerInfoResponse
+	(*ReopenDeadLetterResponse)(nil),         // 15: warren.deadletter.v1.ReopenDeadLetterResponse
+	(*ReviseDeadLetterResponse)(nil),         // 16: warren.deadletter.v1.ReviseDeadLetterResponse
+	(DeadLetterView)(0),                      // 17: warren.deadletter.v1.DeadLetterView
+	(*DeadLetter)(nil),                       // 18: warren.deadletter.v1.DeadLetter
+	(*v1.ServerInfo)(nil),                    // 19: warren.admin.v1.ServerInfo
+	(*PayloadRevision)(nil),                  // 20: warren.deadletter.v1.PayloadRevision
+	(*AggregateDeadLettersRequest)(nil),      // 21: warren.deadletter.v1.AggregateDeadLettersRequest
+	(*ListFailureGroupsRequest)(nil),         // 22: warren.deadletter.v1.ListFailureGroupsRequest
+	(*GetFailureGroupRequest)(nil),           // 23: warren.deadletter.v1.GetFailureGroupRequest
+	(*UpdateFailureGroupRequest)(nil),        // 24: warren.deadletter.v1.UpdateFailureGroupRequest
+	(*ExplainFingerprintRequest)(nil),        // 25: warren.deadletter.v1.ExplainFingerprintRequest
+	(*PreviewReplayRequest)(nil),             // 26: warren.deadletter.v1.PreviewReplayRequest
+	(*CreateReplayRequest)(nil),              // 27: warren.deadletter.v1.CreateReplayRequest
+	(*GetReplayRequest)(nil),                 // 28: warren.deadletter.v1.GetReplayRequest
+	(*ListReplaysRequest)(nil),               // 29: warren.deadletter.v1.ListReplaysRequest
+	(*WatchReplayRequest)(nil),               // 30: warren.deadletter.v1.WatchReplayRequest
+	(*ListReplayItemsRequest)(nil),           // 31: warren.deadletter.v1.ListReplayItemsRequest
+	(*PauseReplayRequest)(nil),               // 32: warren.deadletter.v1.PauseReplayRequest
+	(*ResumeReplayRequest)(nil),              // 33: warren.deadletter.v1.ResumeReplayRequest
+	(*CancelReplayRequest)(nil),              // 34: warren.deadletter.v1.CancelReplayRequest
+	(*UpdateReplayRequest)(nil),              // 35: warren.deadletter.v1.UpdateReplayRequest
+	(*ReopenDeadLetterRequest)(nil),          // 36: warren.deadletter.v1.ReopenDeadLetterRequest
+	(*ReviseDeadLetterRequest)(nil),          // 37: warren.deadletter.v1.ReviseDeadLetterRequest
+	(*DiscardDeadLettersRequest)(nil),        // 38: warren.deadletter.v1.DiscardDeadLettersRequest
+	(*RestoreDeadLettersRequest)(nil),        // 39: warren.deadletter.v1.RestoreDeadLettersRequest
+	(*PurgeDeadLettersRequest)(nil),          // 40: warren.deadletter.v1.PurgeDeadLettersRequest
+	(*HoldDeadLettersRequest)(nil),           // 41: warren.deadletter.v1.HoldDeadLettersRequest
+	(*GetDeadLetterPolicyRequest)(nil),       // 42: warren.deadletter.v1.GetDeadLetterPolicyRequest
+	(*ListDeadLetterPoliciesRequest)(nil),    // 43: warren.deadletter.v1.ListDeadLetterPoliciesRequest
+	(*UpdateDeadLetterPolicyRequest)(nil),    // 44: warren.deadletter.v1.UpdateDeadLetterPolicyRequest
+	(*CreateNotificationRuleRequest)(nil),    // 45: warren.deadletter.v1.CreateNotificationRuleRequest
+	(*UpdateNotificationRuleRequest)(nil),    // 46: warren.deadletter.v1.UpdateNotificationRuleRequest
+	(*DeleteNotificationRuleRequest)(nil),    // 47: warren.deadletter.v1.DeleteNotificationRuleRequest
+	(*ListNotificationRulesRequest)(nil),     // 48: warren.deadletter.v1.ListNotificationRulesRequest
+	(*ListNotificationChannelsRequest)(nil),  // 49: warren.deadletter.v1.ListNotificationChannelsRequest
+	(*ListNotificationsRequest)(nil),         // 50: warren.deadletter.v1.ListNotificationsRequest
+	(*TestNotificationRequest)(nil),          // 51: warren.deadletter.v1.TestNotificationRequest
+	(*ListAuditEventsRequest)(nil),           // 52: warren.deadletter.v1.ListAuditEventsRequest
+	(*ListDeadLetterEventsRequest)(nil),      // 53: warren.deadletter.v1.ListDeadLetterEventsRequest
+	(*AggregateDeadLettersResponse)(nil),     // 54: warren.deadletter.v1.AggregateDeadLettersResponse
+	(*ListFailureGroupsResponse)(nil),        // 55: warren.deadletter.v1.ListFailureGroupsResponse
+	(*GetFailureGroupResponse)(nil),          // 56: warren.deadletter.v1.GetFailureGroupResponse
+	(*UpdateFailureGroupResponse)(nil),       // 57: warren.deadletter.v1.UpdateFailureGroupResponse
+	(*ExplainFingerprintResponse)(nil),       // 58: warren.deadletter.v1.ExplainFingerprintResponse
+	(*PreviewReplayResponse)(nil),            // 59: warren.deadletter.v1.PreviewReplayResponse
+	(*CreateReplayResponse)(nil),             // 60: warren.deadletter.v1.CreateReplayResponse
+	(*GetReplayResponse)(nil),                // 61: warren.deadletter.v1.GetReplayResponse
+	(*ListReplaysResponse)(nil),              // 62: warren.deadletter.v1.ListReplaysResponse
+	(*WatchReplayResponse)(nil),              // 63: warren.deadletter.v1.WatchReplayResponse
+	(*ListReplayItemsResponse)(nil),          // 64: warren.deadletter.v1.ListReplayItemsResponse
+	(*PauseReplayResponse)(nil),              // 65: warren.deadletter.v1.PauseReplayResponse
+	(*ResumeReplayResponse)(nil),             // 66: warren.deadletter.v1.ResumeReplayResponse
+	(*CancelReplayResponse)(nil),             // 67: warren.deadletter.v1.CancelReplayResponse
+	(*UpdateReplayResponse)(nil),             // 68: warren.deadletter.v1.UpdateReplayResponse
+	(*DiscardDeadLettersResponse)(nil),       // 69: warren.deadletter.v1.DiscardDeadLettersResponse
+	(*RestoreDeadLettersResponse)(nil),       // 70: warren.deadletter.v1.RestoreDeadLettersResponse
+	(*PurgeDeadLettersResponse)(nil),         // 71: warren.deadletter.v1.PurgeDeadLettersResponse
+	(*HoldDeadLettersResponse)(nil),          // 72: warren.deadletter.v1.HoldDeadLettersResponse
+	(*GetDeadLetterPolicyResponse)(nil),      // 73: warren.deadletter.v1.GetDeadLetterPolicyResponse
+	(*ListDeadLetterPoliciesResponse)(nil),   // 74: warren.deadletter.v1.ListDeadLetterPoliciesResponse
+	(*UpdateDeadLetterPolicyResponse)(nil),   // 75: warren.deadletter.v1.UpdateDeadLetterPolicyResponse
+	(*CreateNotificationRuleResponse)(nil),   // 76: warren.deadletter.v1.CreateNotificationRuleResponse
+	(*UpdateNotificationRuleResponse)(nil),   // 77: warren.deadletter.v1.UpdateNotificationRuleResponse
+	(*DeleteNotificationRuleResponse)(nil),   // 78: warren.deadletter.v1.DeleteNotificationRuleResponse
+	(*ListNotificationRulesResponse)(nil),    // 79: warren.deadletter.v1.ListNotificationRulesResponse
+	(*ListNotificationChannelsResponse)(nil), // 80: warren.deadletter.v1.ListNotificationChannelsResponse
+	(*ListNotificationsResponse)(nil),        // 81: warren.deadletter.v1.ListNotificationsResponse
+	(*TestNotificationResponse)(nil),         // 82: warren.deadletter.v1.TestNotificationResponse
+	(*ListAuditEventsResponse)(nil),          // 83: warren.deadletter.v1.ListAuditEventsResponse
+	(*ListDeadLetterEventsResponse)(nil),     // 84: warren.deadletter.v1.ListDeadLetterEventsResponse
 }
 var file_warren_deadletter_v1_dead_letter_service_proto_depIdxs = []int32{
-	15, // 0: warren.deadletter.v1.GetDeadLetterRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
-	16, // 1: warren.deadletter.v1.GetDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
-	15, // 2: warren.deadletter.v1.ListDeadLettersRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
-	16, // 3: warren.deadletter.v1.ListDeadLettersResponse.dead_letters:type_name -> warren.deadletter.v1.DeadLetter
-	15, // 4: warren.deadletter.v1.WatchDeadLettersRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
-	16, // 5: warren.deadletter.v1.WatchDeadLettersResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
-	16, // 6: warren.deadletter.v1.ReplayDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	17, // 0: warren.deadletter.v1.GetDeadLetterRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
+	18, // 1: warren.deadletter.v1.GetDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	17, // 2: warren.deadletter.v1.ListDeadLettersRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
+	18, // 3: warren.deadletter.v1.ListDeadLettersResponse.dead_letters:type_name -> warren.deadletter.v1.DeadLetter
+	17, // 4: warren.deadletter.v1.WatchDeadLettersRequest.view:type_name -> warren.deadletter.v1.DeadLetterView
+	18, // 5: warren.deadletter.v1.WatchDeadLettersResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	18, // 6: warren.deadletter.v1.ReplayDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
 	10, // 7: warren.deadletter.v1.ReplayDeadLettersResponse.problems:type_name -> warren.deadletter.v1.ReplayProblem
-	16, // 8: warren.deadletter.v1.DiscardDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
-	17, // 9: warren.deadletter.v1.GetServerInfoResponse.server:type_name -> warren.admin.v1.ServerInfo
-	0,  // 10: warren.deadletter.v1.DeadLetterService.GetDeadLetter:input_type -> warren.deadletter.v1.GetDeadLetterRequest
-	2,  // 11: warren.deadletter.v1.DeadLetterService.ListDeadLetters:input_type -> warren.deadletter.v1.ListDeadLettersRequest
-	4,  // 12: warren.deadletter.v1.DeadLetterService.WatchDeadLetters:input_type -> warren.deadletter.v1.WatchDeadLettersRequest
-	6,  // 13: warren.deadletter.v1.DeadLetterService.ReplayDeadLetter:input_type -> warren.deadletter.v1.ReplayDeadLetterRequest
-	8,  // 14: warren.deadletter.v1.DeadLetterService.ReplayDeadLetters:input_type -> warren.deadletter.v1.ReplayDeadLettersRequest
-	11, // 15: warren.deadletter.v1.DeadLetterService.DiscardDeadLetter:input_type -> warren.deadletter.v1.DiscardDeadLetterRequest
-	13, // 16: warren.deadletter.v1.DeadLetterService.GetServerInfo:input_type -> warren.deadletter.v1.GetServerInfoRequest
-	1,  // 17: warren.deadletter.v1.DeadLetterService.GetDeadLetter:output_type -> warren.deadletter.v1.GetDeadLetterResponse
-	3,  // 18: warren.deadletter.v1.DeadLetterService.ListDeadLetters:output_type -> warren.deadletter.v1.ListDeadLettersResponse
-	5,  // 19: warren.deadletter.v1.DeadLetterService.WatchDeadLetters:output_type -> warren.deadletter.v1.WatchDeadLettersResponse
-	7,  // 20: warren.deadletter.v1.DeadLetterService.ReplayDeadLetter:output_type -> warren.deadletter.v1.ReplayDeadLetterResponse
-	9,  // 21: warren.deadletter.v1.DeadLetterService.ReplayDeadLetters:output_type -> warren.deadletter.v1.ReplayDeadLettersResponse
-	12, // 22: warren.deadletter.v1.DeadLetterService.DiscardDeadLetter:output_type -> warren.deadletter.v1.DiscardDeadLetterResponse
-	14, // 23: warren.deadletter.v1.DeadLetterService.GetServerInfo:output_type -> warren.deadletter.v1.GetServerInfoResponse
-	17, // [17:24] is the sub-list for method output_type
-	10, // [10:17] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	18, // 8: warren.deadletter.v1.DiscardDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	19, // 9: warren.deadletter.v1.GetServerInfoResponse.server:type_name -> warren.admin.v1.ServerInfo
+	18, // 10: warren.deadletter.v1.ReopenDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	18, // 11: warren.deadletter.v1.ReviseDeadLetterResponse.dead_letter:type_name -> warren.deadletter.v1.DeadLetter
+	20, // 12: warren.deadletter.v1.ReviseDeadLetterResponse.revision:type_name -> warren.deadletter.v1.PayloadRevision
+	0,  // 13: warren.deadletter.v1.DeadLetterService.GetDeadLetter:input_type -> warren.deadletter.v1.GetDeadLetterRequest
+	2,  // 14: warren.deadletter.v1.DeadLetterService.ListDeadLetters:input_type -> warren.deadletter.v1.ListDeadLettersRequest
+	4,  // 15: warren.deadletter.v1.DeadLetterService.WatchDeadLetters:input_type -> warren.deadletter.v1.WatchDeadLettersRequest
+	6,  // 16: warren.deadletter.v1.DeadLetterService.ReplayDeadLetter:input_type -> warren.deadletter.v1.ReplayDeadLetterRequest
+	8,  // 17: warren.deadletter.v1.DeadLetterService.ReplayDeadLetters:input_type -> warren.deadletter.v1.ReplayDeadLettersRequest
+	11, // 18: warren.deadletter.v1.DeadLetterService.DiscardDeadLetter:input_type -> warren.deadletter.v1.DiscardDeadLetterRequest
+	21, // 19: warren.deadletter.v1.DeadLetterService.AggregateDeadLetters:input_type -> warren.deadletter.v1.AggregateDeadLettersRequest
+	22, // 20: warren.deadletter.v1.DeadLetterService.ListFailureGroups:input_type -> warren.deadletter.v1.ListFailureGroupsRequest
+	23, // 21: warren.deadletter.v1.DeadLetterService.GetFailureGroup:input_type -> warren.deadletter.v1.GetFailureGroupRequest
+	24, // 22: warren.deadletter.v1.DeadLetterService.UpdateFailureGroup:input_type -> warren.deadletter.v1.UpdateFailureGroupRequest
+	25, // 23: warren.deadletter.v1.DeadLetterService.ExplainFingerprint:input_type -> warren.deadletter.v1.ExplainFingerprintRequest
+	26, // 24: warren.deadletter.v1.DeadLetterService.PreviewReplay:input_type -> warren.deadletter.v1.PreviewReplayRequest
+	27, // 25: warren.deadletter.v1.DeadLetterService.CreateReplay:input_type -> warren.deadletter.v1.CreateReplayRequest
+	28, // 26: warren.deadletter.v1.DeadLetterService.GetReplay:input_type -> warren.deadletter.v1.GetReplayRequest
+	29, // 27: warren.deadletter.v1.DeadLetterService.ListReplays:input_type -> warren.deadletter.v1.ListReplaysRequest
+	30, // 28: warren.deadletter.v1.DeadLetterService.WatchReplay:input_type -> warren.deadletter.v1.WatchReplayRequest
+	31, // 29: warren.deadletter.v1.DeadLetterService.ListReplayItems:input_type -> warren.deadletter.v1.ListReplayItemsRequest
+	32, // 30: warren.deadletter.v1.DeadLetterService.PauseReplay:input_type -> warren.deadletter.v1.PauseReplayRequest
+	33, // 31: warren.deadletter.v1.DeadLetterService.ResumeReplay:input_type -> warren.deadletter.v1.ResumeReplayRequest
+	34, // 32: warren.deadletter.v1.DeadLetterService.CancelReplay:input_type -> warren.deadletter.v1.CancelReplayRequest
+	35, // 33: warren.deadletter.v1.DeadLetterService.UpdateReplay:input_type -> warren.deadletter.v1.UpdateReplayRequest
+	36, // 34: warren.deadletter.v1.DeadLetterService.ReopenDeadLetter:input_type -> warren.deadletter.v1.ReopenDeadLetterRequest
+	37, // 35: warren.deadletter.v1.DeadLetterService.ReviseDeadLetter:input_type -> warren.deadletter.v1.ReviseDeadLetterRequest
+	38, // 36: warren.deadletter.v1.DeadLetterService.DiscardDeadLetters:input_type -> warren.deadletter.v1.DiscardDeadLettersRequest
+	39, // 37: warren.deadletter.v1.DeadLetterService.RestoreDeadLetters:input_type -> warren.deadletter.v1.RestoreDeadLettersRequest
+	40, // 38: warren.deadletter.v1.DeadLetterService.PurgeDeadLetters:input_type -> warren.deadletter.v1.PurgeDeadLettersRequest
+	41, // 39: warren.deadletter.v1.DeadLetterService.HoldDeadLetters:input_type -> warren.deadletter.v1.HoldDeadLettersRequest
+	42, // 40: warren.deadletter.v1.DeadLetterService.GetDeadLetterPolicy:input_type -> warren.deadletter.v1.GetDeadLetterPolicyRequest
+	43, // 41: warren.deadletter.v1.DeadLetterService.ListDeadLetterPolicies:input_type -> warren.deadletter.v1.ListDeadLetterPoliciesRequest
+	44, // 42: warren.deadletter.v1.DeadLetterService.UpdateDeadLetterPolicy:input_type -> warren.deadletter.v1.UpdateDeadLetterPolicyRequest
+	45, // 43: warren.deadletter.v1.DeadLetterService.CreateNotificationRule:input_type -> warren.deadletter.v1.CreateNotificationRuleRequest
+	46, // 44: warren.deadletter.v1.DeadLetterService.UpdateNotificationRule:input_type -> warren.deadletter.v1.UpdateNotificationRuleRequest
+	47, // 45: warren.deadletter.v1.DeadLetterService.DeleteNotificationRule:input_type -> warren.deadletter.v1.DeleteNotificationRuleRequest
+	48, // 46: warren.deadletter.v1.DeadLetterService.ListNotificationRules:input_type -> warren.deadletter.v1.ListNotificationRulesRequest
+	49, // 47: warren.deadletter.v1.DeadLetterService.ListNotificationChannels:input_type -> warren.deadletter.v1.ListNotificationChannelsRequest
+	50, // 48: warren.deadletter.v1.DeadLetterService.ListNotifications:input_type -> warren.deadletter.v1.ListNotificationsRequest
+	51, // 49: warren.deadletter.v1.DeadLetterService.TestNotification:input_type -> warren.deadletter.v1.TestNotificationRequest
+	52, // 50: warren.deadletter.v1.DeadLetterService.ListAuditEvents:input_type -> warren.deadletter.v1.ListAuditEventsRequest
+	53, // 51: warren.deadletter.v1.DeadLetterService.ListDeadLetterEvents:input_type -> warren.deadletter.v1.ListDeadLetterEventsRequest
+	13, // 52: warren.deadletter.v1.DeadLetterService.GetServerInfo:input_type -> warren.deadletter.v1.GetServerInfoRequest
+	1,  // 53: warren.deadletter.v1.DeadLetterService.GetDeadLetter:output_type -> warren.deadletter.v1.GetDeadLetterResponse
+	3,  // 54: warren.deadletter.v1.DeadLetterService.ListDeadLetters:output_type -> warren.deadletter.v1.ListDeadLettersResponse
+	5,  // 55: warren.deadletter.v1.DeadLetterService.WatchDeadLetters:output_type -> warren.deadletter.v1.WatchDeadLettersResponse
+	7,  // 56: warren.deadletter.v1.DeadLetterService.ReplayDeadLetter:output_type -> warren.deadletter.v1.ReplayDeadLetterResponse
+	9,  // 57: warren.deadletter.v1.DeadLetterService.ReplayDeadLetters:output_type -> warren.deadletter.v1.ReplayDeadLettersResponse
+	12, // 58: warren.deadletter.v1.DeadLetterService.DiscardDeadLetter:output_type -> warren.deadletter.v1.DiscardDeadLetterResponse
+	54, // 59: warren.deadletter.v1.DeadLetterService.AggregateDeadLetters:output_type -> warren.deadletter.v1.AggregateDeadLettersResponse
+	55, // 60: warren.deadletter.v1.DeadLetterService.ListFailureGroups:output_type -> warren.deadletter.v1.ListFailureGroupsResponse
+	56, // 61: warren.deadletter.v1.DeadLetterService.GetFailureGroup:output_type -> warren.deadletter.v1.GetFailureGroupResponse
+	57, // 62: warren.deadletter.v1.DeadLetterService.UpdateFailureGroup:output_type -> warren.deadletter.v1.UpdateFailureGroupResponse
+	58, // 63: warren.deadletter.v1.DeadLetterService.ExplainFingerprint:output_type -> warren.deadletter.v1.ExplainFingerprintResponse
+	59, // 64: warren.deadletter.v1.DeadLetterService.PreviewReplay:output_type -> warren.deadletter.v1.PreviewReplayResponse
+	60, // 65: warren.deadletter.v1.DeadLetterService.CreateReplay:output_type -> warren.deadletter.v1.CreateReplayResponse
+	61, // 66: warren.deadletter.v1.DeadLetterService.GetReplay:output_type -> warren.deadletter.v1.GetReplayResponse
+	62, // 67: warren.deadletter.v1.DeadLetterService.ListReplays:output_type -> warren.deadletter.v1.ListReplaysResponse
+	63, // 68: warren.deadletter.v1.DeadLetterService.WatchReplay:output_type -> warren.deadletter.v1.WatchReplayResponse
+	64, // 69: warren.deadletter.v1.DeadLetterService.ListReplayItems:output_type -> warren.deadletter.v1.ListReplayItemsResponse
+	65, // 70: warren.deadletter.v1.DeadLetterService.PauseReplay:output_type -> warren.deadletter.v1.PauseReplayResponse
+	66, // 71: warren.deadletter.v1.DeadLetterService.ResumeReplay:output_type -> warren.deadletter.v1.ResumeReplayResponse
+	67, // 72: warren.deadletter.v1.DeadLetterService.CancelReplay:output_type -> warren.deadletter.v1.CancelReplayResponse
+	68, // 73: warren.deadletter.v1.DeadLetterService.UpdateReplay:output_type -> warren.deadletter.v1.UpdateReplayResponse
+	15, // 74: warren.deadletter.v1.DeadLetterService.ReopenDeadLetter:output_type -> warren.deadletter.v1.ReopenDeadLetterResponse
+	16, // 75: warren.deadletter.v1.DeadLetterService.ReviseDeadLetter:output_type -> warren.deadletter.v1.ReviseDeadLetterResponse
+	69, // 76: warren.deadletter.v1.DeadLetterService.DiscardDeadLetters:output_type -> warren.deadletter.v1.DiscardDeadLettersResponse
+	70, // 77: warren.deadletter.v1.DeadLetterService.RestoreDeadLetters:output_type -> warren.deadletter.v1.RestoreDeadLettersResponse
+	71, // 78: warren.deadletter.v1.DeadLetterService.PurgeDeadLetters:output_type -> warren.deadletter.v1.PurgeDeadLettersResponse
+	72, // 79: warren.deadletter.v1.DeadLetterService.HoldDeadLetters:output_type -> warren.deadletter.v1.HoldDeadLettersResponse
+	73, // 80: warren.deadletter.v1.DeadLetterService.GetDeadLetterPolicy:output_type -> warren.deadletter.v1.GetDeadLetterPolicyResponse
+	74, // 81: warren.deadletter.v1.DeadLetterService.ListDeadLetterPolicies:output_type -> warren.deadletter.v1.ListDeadLetterPoliciesResponse
+	75, // 82: warren.deadletter.v1.DeadLetterService.UpdateDeadLetterPolicy:output_type -> warren.deadletter.v1.UpdateDeadLetterPolicyResponse
+	76, // 83: warren.deadletter.v1.DeadLetterService.CreateNotificationRule:output_type -> warren.deadletter.v1.CreateNotificationRuleResponse
+	77, // 84: warren.deadletter.v1.DeadLetterService.UpdateNotificationRule:output_type -> warren.deadletter.v1.UpdateNotificationRuleResponse
+	78, // 85: warren.deadletter.v1.DeadLetterService.DeleteNotificationRule:output_type -> warren.deadletter.v1.DeleteNotificationRuleResponse
+	79, // 86: warren.deadletter.v1.DeadLetterService.ListNotificationRules:output_type -> warren.deadletter.v1.ListNotificationRulesResponse
+	80, // 87: warren.deadletter.v1.DeadLetterService.ListNotificationChannels:output_type -> warren.deadletter.v1.ListNotificationChannelsResponse
+	81, // 88: warren.deadletter.v1.DeadLetterService.ListNotifications:output_type -> warren.deadletter.v1.ListNotificationsResponse
+	82, // 89: warren.deadletter.v1.DeadLetterService.TestNotification:output_type -> warren.deadletter.v1.TestNotificationResponse
+	83, // 90: warren.deadletter.v1.DeadLetterService.ListAuditEvents:output_type -> warren.deadletter.v1.ListAuditEventsResponse
+	84, // 91: warren.deadletter.v1.DeadLetterService.ListDeadLetterEvents:output_type -> warren.deadletter.v1.ListDeadLetterEventsResponse
+	14, // 92: warren.deadletter.v1.DeadLetterService.GetServerInfo:output_type -> warren.deadletter.v1.GetServerInfoResponse
+	53, // [53:93] is the sub-list for method output_type
+	13, // [13:53] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_warren_deadletter_v1_dead_letter_service_proto_init() }
@@ -1054,14 +1342,20 @@ func file_warren_deadletter_v1_dead_letter_service_proto_init() {
 	if File_warren_deadletter_v1_dead_letter_service_proto != nil {
 		return
 	}
+	file_warren_deadletter_v1_audit_proto_init()
+	file_warren_deadletter_v1_bulk_proto_init()
 	file_warren_deadletter_v1_dead_letter_proto_init()
+	file_warren_deadletter_v1_failure_group_proto_init()
+	file_warren_deadletter_v1_notification_proto_init()
+	file_warren_deadletter_v1_policy_proto_init()
+	file_warren_deadletter_v1_replay_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_deadletter_v1_dead_letter_service_proto_rawDesc), len(file_warren_deadletter_v1_dead_letter_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

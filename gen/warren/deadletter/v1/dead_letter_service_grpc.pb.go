@@ -21,28 +21,65 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DeadLetterService_GetDeadLetter_FullMethodName     = "/warren.deadletter.v1.DeadLetterService/GetDeadLetter"
-	DeadLetterService_ListDeadLetters_FullMethodName   = "/warren.deadletter.v1.DeadLetterService/ListDeadLetters"
-	DeadLetterService_WatchDeadLetters_FullMethodName  = "/warren.deadletter.v1.DeadLetterService/WatchDeadLetters"
-	DeadLetterService_ReplayDeadLetter_FullMethodName  = "/warren.deadletter.v1.DeadLetterService/ReplayDeadLetter"
-	DeadLetterService_ReplayDeadLetters_FullMethodName = "/warren.deadletter.v1.DeadLetterService/ReplayDeadLetters"
-	DeadLetterService_DiscardDeadLetter_FullMethodName = "/warren.deadletter.v1.DeadLetterService/DiscardDeadLetter"
-	DeadLetterService_GetServerInfo_FullMethodName     = "/warren.deadletter.v1.DeadLetterService/GetServerInfo"
+	DeadLetterService_GetDeadLetter_FullMethodName            = "/warren.deadletter.v1.DeadLetterService/GetDeadLetter"
+	DeadLetterService_ListDeadLetters_FullMethodName          = "/warren.deadletter.v1.DeadLetterService/ListDeadLetters"
+	DeadLetterService_WatchDeadLetters_FullMethodName         = "/warren.deadletter.v1.DeadLetterService/WatchDeadLetters"
+	DeadLetterService_ReplayDeadLetter_FullMethodName         = "/warren.deadletter.v1.DeadLetterService/ReplayDeadLetter"
+	DeadLetterService_ReplayDeadLetters_FullMethodName        = "/warren.deadletter.v1.DeadLetterService/ReplayDeadLetters"
+	DeadLetterService_DiscardDeadLetter_FullMethodName        = "/warren.deadletter.v1.DeadLetterService/DiscardDeadLetter"
+	DeadLetterService_AggregateDeadLetters_FullMethodName     = "/warren.deadletter.v1.DeadLetterService/AggregateDeadLetters"
+	DeadLetterService_ListFailureGroups_FullMethodName        = "/warren.deadletter.v1.DeadLetterService/ListFailureGroups"
+	DeadLetterService_GetFailureGroup_FullMethodName          = "/warren.deadletter.v1.DeadLetterService/GetFailureGroup"
+	DeadLetterService_UpdateFailureGroup_FullMethodName       = "/warren.deadletter.v1.DeadLetterService/UpdateFailureGroup"
+	DeadLetterService_ExplainFingerprint_FullMethodName       = "/warren.deadletter.v1.DeadLetterService/ExplainFingerprint"
+	DeadLetterService_PreviewReplay_FullMethodName            = "/warren.deadletter.v1.DeadLetterService/PreviewReplay"
+	DeadLetterService_CreateReplay_FullMethodName             = "/warren.deadletter.v1.DeadLetterService/CreateReplay"
+	DeadLetterService_GetReplay_FullMethodName                = "/warren.deadletter.v1.DeadLetterService/GetReplay"
+	DeadLetterService_ListReplays_FullMethodName              = "/warren.deadletter.v1.DeadLetterService/ListReplays"
+	DeadLetterService_WatchReplay_FullMethodName              = "/warren.deadletter.v1.DeadLetterService/WatchReplay"
+	DeadLetterService_ListReplayItems_FullMethodName          = "/warren.deadletter.v1.DeadLetterService/ListReplayItems"
+	DeadLetterService_PauseReplay_FullMethodName              = "/warren.deadletter.v1.DeadLetterService/PauseReplay"
+	DeadLetterService_ResumeReplay_FullMethodName             = "/warren.deadletter.v1.DeadLetterService/ResumeReplay"
+	DeadLetterService_CancelReplay_FullMethodName             = "/warren.deadletter.v1.DeadLetterService/CancelReplay"
+	DeadLetterService_UpdateReplay_FullMethodName             = "/warren.deadletter.v1.DeadLetterService/UpdateReplay"
+	DeadLetterService_ReopenDeadLetter_FullMethodName         = "/warren.deadletter.v1.DeadLetterService/ReopenDeadLetter"
+	DeadLetterService_ReviseDeadLetter_FullMethodName         = "/warren.deadletter.v1.DeadLetterService/ReviseDeadLetter"
+	DeadLetterService_DiscardDeadLetters_FullMethodName       = "/warren.deadletter.v1.DeadLetterService/DiscardDeadLetters"
+	DeadLetterService_RestoreDeadLetters_FullMethodName       = "/warren.deadletter.v1.DeadLetterService/RestoreDeadLetters"
+	DeadLetterService_PurgeDeadLetters_FullMethodName         = "/warren.deadletter.v1.DeadLetterService/PurgeDeadLetters"
+	DeadLetterService_HoldDeadLetters_FullMethodName          = "/warren.deadletter.v1.DeadLetterService/HoldDeadLetters"
+	DeadLetterService_GetDeadLetterPolicy_FullMethodName      = "/warren.deadletter.v1.DeadLetterService/GetDeadLetterPolicy"
+	DeadLetterService_ListDeadLetterPolicies_FullMethodName   = "/warren.deadletter.v1.DeadLetterService/ListDeadLetterPolicies"
+	DeadLetterService_UpdateDeadLetterPolicy_FullMethodName   = "/warren.deadletter.v1.DeadLetterService/UpdateDeadLetterPolicy"
+	DeadLetterService_CreateNotificationRule_FullMethodName   = "/warren.deadletter.v1.DeadLetterService/CreateNotificationRule"
+	DeadLetterService_UpdateNotificationRule_FullMethodName   = "/warren.deadletter.v1.DeadLetterService/UpdateNotificationRule"
+	DeadLetterService_DeleteNotificationRule_FullMethodName   = "/warren.deadletter.v1.DeadLetterService/DeleteNotificationRule"
+	DeadLetterService_ListNotificationRules_FullMethodName    = "/warren.deadletter.v1.DeadLetterService/ListNotificationRules"
+	DeadLetterService_ListNotificationChannels_FullMethodName = "/warren.deadletter.v1.DeadLetterService/ListNotificationChannels"
+	DeadLetterService_ListNotifications_FullMethodName        = "/warren.deadletter.v1.DeadLetterService/ListNotifications"
+	DeadLetterService_TestNotification_FullMethodName         = "/warren.deadletter.v1.DeadLetterService/TestNotification"
+	DeadLetterService_ListAuditEvents_FullMethodName          = "/warren.deadletter.v1.DeadLetterService/ListAuditEvents"
+	DeadLetterService_ListDeadLetterEvents_FullMethodName     = "/warren.deadletter.v1.DeadLetterService/ListDeadLetterEvents"
+	DeadLetterService_GetServerInfo_FullMethodName            = "/warren.deadletter.v1.DeadLetterService/GetServerInfo"
 )
 
 // DeadLetterServiceClient is the client API for DeadLetterService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// DeadLetterService shows dead letters, and replays or discards them. Every
-// error carries one google.rpc.ErrorInfo with domain `warren` and a reason from
-// warren.task.v1.ErrorReason.
+// DeadLetterService shows dead letters and what they have in common, replays, revises
+// or discards them, governs how long they stay, and tells people of them. Every error
+// carries one google.rpc.ErrorInfo with domain `warren` and a reason from
+// warren.task.v1.ErrorReason. Every call can end with UNAVAILABLE STORE_UNAVAILABLE (call
+// again) and INVALID_ARGUMENT INVALID_REQUEST, which are not named again below. Every call
+// that changes something is audited: see ListAuditEvents.
 //
 // Filters are AIP-160's, e.g. `type = "acme.v1.Images.Resize" AND code =
 // "UNAVAILABLE"`. Fields: `state`, `type`, `cause`, `code` (names), `reason`,
 // `message` and `worker_id` (`:` finds a part of the text), `labels.KEY`,
 // `trace_id`, `task_id`, `run`, `attempt`, `occurrence_count`, `create_time`,
-// `dead_time`, `update_time` (RFC 3339).
+// `dead_time`, `update_time` (RFC 3339), `group_id`, `worker_version`, `queue`,
+// `replay_count`, `held` (`true` or `false`).
 type DeadLetterServiceClient interface {
 	// GetDeadLetter shows a dead letter.
 	//
@@ -68,11 +105,14 @@ type DeadLetterServiceClient interface {
 	// task then, whatever happens to it meanwhile, and the run starts once.
 	//
 	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; FAILED_PRECONDITION
-	// DEAD_LETTER_NOT_OPEN, NOT_REPLAYABLE; ABORTED ETAG_MISMATCH; UNAVAILABLE
-	// STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE (nothing was begun, call again).
+	// DEAD_LETTER_NOT_OPEN, DEAD_LETTER_HELD, NOT_REPLAYABLE; ABORTED ETAG_MISMATCH,
+	// DEAD_LETTER_IN_REPLAY (the metadata's `actor`, `replay_id` and `since` say who holds
+	// it); UNAVAILABLE STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE (nothing was begun, call
+	// again).
 	ReplayDeadLetter(ctx context.Context, in *ReplayDeadLetterRequest, opts ...grpc.CallOption) (*ReplayDeadLetterResponse, error)
 	// ReplayDeadLetters replays those OPEN ones that match a filter, the oldest
-	// first.
+	// first: it is CreateReplay with a plan that has no bounds, and answers when all of
+	// them were begun.
 	//
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID; UNAVAILABLE
 	// STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE.
@@ -81,6 +121,148 @@ type DeadLetterServiceClient interface {
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(ctx context.Context, in *DiscardDeadLetterRequest, opts ...grpc.CallOption) (*DiscardDeadLetterResponse, error)
+	// AggregateDeadLetters counts dead letters, exactly.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID; FAILED_PRECONDITION COUNT_EXCEEDED.
+	AggregateDeadLetters(ctx context.Context, in *AggregateDeadLettersRequest, opts ...grpc.CallOption) (*AggregateDeadLettersResponse, error)
+	// ListFailureGroups lists failure groups.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	ListFailureGroups(ctx context.Context, in *ListFailureGroupsRequest, opts ...grpc.CallOption) (*ListFailureGroupsResponse, error)
+	// GetFailureGroup shows a failure group, with its course and samples.
+	//
+	// Errors: NOT_FOUND FAILURE_GROUP_NOT_FOUND.
+	GetFailureGroup(ctx context.Context, in *GetFailureGroupRequest, opts ...grpc.CallOption) (*GetFailureGroupResponse, error)
+	// UpdateFailureGroup says how a failure group stands.
+	//
+	// Errors: NOT_FOUND FAILURE_GROUP_NOT_FOUND; ABORTED ETAG_MISMATCH.
+	UpdateFailureGroup(ctx context.Context, in *UpdateFailureGroupRequest, opts ...grpc.CallOption) (*UpdateFailureGroupResponse, error)
+	// ExplainFingerprint says how the fingerprint of a failure comes about.
+	//
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND.
+	ExplainFingerprint(ctx context.Context, in *ExplainFingerprintRequest, opts ...grpc.CallOption) (*ExplainFingerprintResponse, error)
+	// PreviewReplay freezes a set of dead letters and says what would become of it. Nothing
+	// else is changed, and nothing is replayed.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID; NOT_FOUND FAILURE_GROUP_NOT_FOUND,
+	// SELECTION_NOT_FOUND; UNAVAILABLE GATEWAY_UNAVAILABLE.
+	PreviewReplay(ctx context.Context, in *PreviewReplayRequest, opts ...grpc.CallOption) (*PreviewReplayResponse, error)
+	// CreateReplay replays a set of dead letters as a plan says. It goes on by itself,
+	// whatever happens to the service.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID; NOT_FOUND FAILURE_GROUP_NOT_FOUND,
+	// SELECTION_NOT_FOUND; FAILED_PRECONDITION SELECTION_EMPTY; ALREADY_EXISTS
+	// REQUEST_ID_CONFLICT.
+	CreateReplay(ctx context.Context, in *CreateReplayRequest, opts ...grpc.CallOption) (*CreateReplayResponse, error)
+	// GetReplay shows a replay.
+	//
+	// Errors: NOT_FOUND REPLAY_NOT_FOUND.
+	GetReplay(ctx context.Context, in *GetReplayRequest, opts ...grpc.CallOption) (*GetReplayResponse, error)
+	// ListReplays lists replays.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	ListReplays(ctx context.Context, in *ListReplaysRequest, opts ...grpc.CallOption) (*ListReplaysResponse, error)
+	// WatchReplay streams a replay as it is, and again when it changes, until it has ended:
+	// `end_time` is set in the last message.
+	//
+	// Errors: NOT_FOUND REPLAY_NOT_FOUND; UNAVAILABLE SHUTTING_DOWN (call again).
+	WatchReplay(ctx context.Context, in *WatchReplayRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchReplayResponse], error)
+	// ListReplayItems lists what has become of each dead letter of a replay.
+	//
+	// Errors: NOT_FOUND REPLAY_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+	ListReplayItems(ctx context.Context, in *ListReplayItemsRequest, opts ...grpc.CallOption) (*ListReplayItemsResponse, error)
+	// PauseReplay pauses a replay that has not ended; one that is PAUSED stays so.
+	//
+	// Errors: NOT_FOUND REPLAY_NOT_FOUND; FAILED_PRECONDITION REPLAY_ENDED.
+	PauseReplay(ctx context.Context, in *PauseReplayRequest, opts ...grpc.CallOption) (*PauseReplayResponse, error)
+	// ResumeReplay goes on with a replay that is PAUSED; one that is not stays as it is.
+	//
+	// Errors: as of PauseReplay.
+	ResumeReplay(ctx context.Context, in *ResumeReplayRequest, opts ...grpc.CallOption) (*ResumeReplayResponse, error)
+	// CancelReplay ends a replay for good; one that is CANCELLED stays so.
+	//
+	// Errors: as of PauseReplay.
+	CancelReplay(ctx context.Context, in *CancelReplayRequest, opts ...grpc.CallOption) (*CancelReplayResponse, error)
+	// UpdateReplay changes how fast a replay goes.
+	//
+	// Errors: as of PauseReplay; ABORTED ETAG_MISMATCH.
+	UpdateReplay(ctx context.Context, in *UpdateReplayRequest, opts ...grpc.CallOption) (*UpdateReplayResponse, error)
+	// ReopenDeadLetter makes a dead letter OPEN whose replay's outcome is overdue, since
+	// somebody knows better. Should the outcome come after all, it holds.
+	//
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN (it
+	// is not IN_REPLAY), OUTCOME_NOT_OVERDUE; ABORTED ETAG_MISMATCH.
+	ReopenDeadLetter(ctx context.Context, in *ReopenDeadLetterRequest, opts ...grpc.CallOption) (*ReopenDeadLetterResponse, error)
+	// ReviseDeadLetter makes a new payload revision, which replays use from then on. The
+	// original is kept as it is.
+	//
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; INVALID_ARGUMENT PAYLOAD_UNDECODABLE,
+	// PAYLOAD_INVALID (the BadRequest names each field), PAYLOAD_TOO_LARGE;
+	// FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN, DEAD_LETTER_HELD, NOT_REPLAYABLE; ABORTED
+	// ETAG_MISMATCH; UNAVAILABLE GATEWAY_UNAVAILABLE.
+	ReviseDeadLetter(ctx context.Context, in *ReviseDeadLetterRequest, opts ...grpc.CallOption) (*ReviseDeadLetterResponse, error)
+	// DiscardDeadLetters gives dead letters up; RestoreDeadLetters brings them back until
+	// their retention ends. When the caller's deadline comes first, the answer says what
+	// was done until then.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID; NOT_FOUND FAILURE_GROUP_NOT_FOUND,
+	// SELECTION_NOT_FOUND.
+	DiscardDeadLetters(ctx context.Context, in *DiscardDeadLettersRequest, opts ...grpc.CallOption) (*DiscardDeadLettersResponse, error)
+	// RestoreDeadLetters makes dead letters OPEN again that are DISCARDED or QUARANTINED.
+	//
+	// Errors: as of DiscardDeadLetters.
+	RestoreDeadLetters(ctx context.Context, in *RestoreDeadLettersRequest, opts ...grpc.CallOption) (*RestoreDeadLettersResponse, error)
+	// PurgeDeadLetters forgets dead letters that are DISCARDED or RESOLVED.
+	//
+	// Errors: as of DiscardDeadLetters; ABORTED COUNT_MISMATCH.
+	PurgeDeadLetters(ctx context.Context, in *PurgeDeadLettersRequest, opts ...grpc.CallOption) (*PurgeDeadLettersResponse, error)
+	// HoldDeadLetters keeps dead letters as they are, or lets them go.
+	//
+	// Errors: as of DiscardDeadLetters.
+	HoldDeadLetters(ctx context.Context, in *HoldDeadLettersRequest, opts ...grpc.CallOption) (*HoldDeadLettersResponse, error)
+	// GetDeadLetterPolicy shows what holds for the dead letters of a task type.
+	GetDeadLetterPolicy(ctx context.Context, in *GetDeadLetterPolicyRequest, opts ...grpc.CallOption) (*GetDeadLetterPolicyResponse, error)
+	// ListDeadLetterPolicies lists the policies that were set.
+	//
+	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+	ListDeadLetterPolicies(ctx context.Context, in *ListDeadLetterPoliciesRequest, opts ...grpc.CallOption) (*ListDeadLetterPoliciesResponse, error)
+	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type.
+	//
+	// Errors: ABORTED ETAG_MISMATCH.
+	UpdateDeadLetterPolicy(ctx context.Context, in *UpdateDeadLetterPolicyRequest, opts ...grpc.CallOption) (*UpdateDeadLetterPolicyResponse, error)
+	// CreateNotificationRule makes a rule.
+	//
+	// Errors: ALREADY_EXISTS NOTIFICATION_RULE_EXISTS; FAILED_PRECONDITION COUNT_EXCEEDED.
+	CreateNotificationRule(ctx context.Context, in *CreateNotificationRuleRequest, opts ...grpc.CallOption) (*CreateNotificationRuleResponse, error)
+	// UpdateNotificationRule changes a rule.
+	//
+	// Errors: NOT_FOUND NOTIFICATION_RULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+	UpdateNotificationRule(ctx context.Context, in *UpdateNotificationRuleRequest, opts ...grpc.CallOption) (*UpdateNotificationRuleResponse, error)
+	// DeleteNotificationRule forgets a rule. What it has asked for is sent still.
+	//
+	// Errors: as of UpdateNotificationRule.
+	DeleteNotificationRule(ctx context.Context, in *DeleteNotificationRuleRequest, opts ...grpc.CallOption) (*DeleteNotificationRuleResponse, error)
+	// ListNotificationRules lists all rules.
+	ListNotificationRules(ctx context.Context, in *ListNotificationRulesRequest, opts ...grpc.CallOption) (*ListNotificationRulesResponse, error)
+	// ListNotificationChannels lists where people and programs can be told, and how that
+	// goes.
+	ListNotificationChannels(ctx context.Context, in *ListNotificationChannelsRequest, opts ...grpc.CallOption) (*ListNotificationChannelsResponse, error)
+	// ListNotifications lists what was told, or is to be.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	ListNotifications(ctx context.Context, in *ListNotificationsRequest, opts ...grpc.CallOption) (*ListNotificationsResponse, error)
+	// TestNotification tells a channel something, at once and once.
+	//
+	// Errors: NOT_FOUND NOTIFICATION_CHANNEL_NOT_FOUND.
+	TestNotification(ctx context.Context, in *TestNotificationRequest, opts ...grpc.CallOption) (*TestNotificationResponse, error)
+	// ListAuditEvents lists the calls that have changed something.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	ListAuditEvents(ctx context.Context, in *ListAuditEventsRequest, opts ...grpc.CallOption) (*ListAuditEventsResponse, error)
+	// ListDeadLetterEvents lists what has happened to a dead letter.
+	//
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND.
+	ListDeadLetterEvents(ctx context.Context, in *ListDeadLetterEventsRequest, opts ...grpc.CallOption) (*ListDeadLetterEventsResponse, error)
 	// GetServerInfo says which dead-letter service answers, and what it works with. It
 	// needs neither the broker nor the store.
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
@@ -163,6 +345,345 @@ func (c *deadLetterServiceClient) DiscardDeadLetter(ctx context.Context, in *Dis
 	return out, nil
 }
 
+func (c *deadLetterServiceClient) AggregateDeadLetters(ctx context.Context, in *AggregateDeadLettersRequest, opts ...grpc.CallOption) (*AggregateDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AggregateDeadLettersResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_AggregateDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ListFailureGroups(ctx context.Context, in *ListFailureGroupsRequest, opts ...grpc.CallOption) (*ListFailureGroupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListFailureGroupsResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListFailureGroups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) GetFailureGroup(ctx context.Context, in *GetFailureGroupRequest, opts ...grpc.CallOption) (*GetFailureGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetFailureGroupResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_GetFailureGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) UpdateFailureGroup(ctx context.Context, in *UpdateFailureGroupRequest, opts ...grpc.CallOption) (*UpdateFailureGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateFailureGroupResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_UpdateFailureGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ExplainFingerprint(ctx context.Context, in *ExplainFingerprintRequest, opts ...grpc.CallOption) (*ExplainFingerprintResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainFingerprintResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ExplainFingerprint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) PreviewReplay(ctx context.Context, in *PreviewReplayRequest, opts ...grpc.CallOption) (*PreviewReplayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PreviewReplayResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_PreviewReplay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) CreateReplay(ctx context.Context, in *CreateReplayRequest, opts ...grpc.CallOption) (*CreateReplayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateReplayResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_CreateReplay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) GetReplay(ctx context.Context, in *GetReplayRequest, opts ...grpc.CallOption) (*GetReplayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetReplayResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_GetReplay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ListReplays(ctx context.Context, in *ListReplaysRequest, opts ...grpc.CallOption) (*ListReplaysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListReplaysResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListReplays_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) WatchReplay(ctx context.Context, in *WatchReplayRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchReplayResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DeadLetterService_ServiceDesc.Streams[1], DeadLetterService_WatchReplay_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchReplayRequest, WatchReplayResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DeadLetterService_WatchReplayClient = grpc.ServerStreamingClient[WatchReplayResponse]
+
+func (c *deadLetterServiceClient) ListReplayItems(ctx context.Context, in *ListReplayItemsRequest, opts ...grpc.CallOption) (*ListReplayItemsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListReplayItemsResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListReplayItems_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) PauseReplay(ctx context.Context, in *PauseReplayRequest, opts ...grpc.CallOption) (*PauseReplayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseReplayResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_PauseReplay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ResumeReplay(ctx context.Context, in *ResumeReplayRequest, opts ...grpc.CallOption) (*ResumeReplayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeReplayResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ResumeReplay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) CancelReplay(ctx context.Context, in *CancelReplayRequest, opts ...grpc.CallOption) (*CancelReplayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelReplayResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_CancelReplay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) UpdateReplay(ctx context.Context, in *UpdateReplayRequest, opts ...grpc.CallOption) (*UpdateReplayResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateReplayResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_UpdateReplay_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ReopenDeadLetter(ctx context.Context, in *ReopenDeadLetterRequest, opts ...grpc.CallOption) (*ReopenDeadLetterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReopenDeadLetterResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ReopenDeadLetter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ReviseDeadLetter(ctx context.Context, in *ReviseDeadLetterRequest, opts ...grpc.CallOption) (*ReviseDeadLetterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReviseDeadLetterResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ReviseDeadLetter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) DiscardDeadLetters(ctx context.Context, in *DiscardDeadLettersRequest, opts ...grpc.CallOption) (*DiscardDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiscardDeadLettersResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_DiscardDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) RestoreDeadLetters(ctx context.Context, in *RestoreDeadLettersRequest, opts ...grpc.CallOption) (*RestoreDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RestoreDeadLettersResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_RestoreDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) PurgeDeadLetters(ctx context.Context, in *PurgeDeadLettersRequest, opts ...grpc.CallOption) (*PurgeDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeDeadLettersResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_PurgeDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) HoldDeadLetters(ctx context.Context, in *HoldDeadLettersRequest, opts ...grpc.CallOption) (*HoldDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HoldDeadLettersResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_HoldDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) GetDeadLetterPolicy(ctx context.Context, in *GetDeadLetterPolicyRequest, opts ...grpc.CallOption) (*GetDeadLetterPolicyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDeadLetterPolicyResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_GetDeadLetterPolicy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ListDeadLetterPolicies(ctx context.Context, in *ListDeadLetterPoliciesRequest, opts ...grpc.CallOption) (*ListDeadLetterPoliciesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeadLetterPoliciesResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListDeadLetterPolicies_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) UpdateDeadLetterPolicy(ctx context.Context, in *UpdateDeadLetterPolicyRequest, opts ...grpc.CallOption) (*UpdateDeadLetterPolicyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateDeadLetterPolicyResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_UpdateDeadLetterPolicy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) CreateNotificationRule(ctx context.Context, in *CreateNotificationRuleRequest, opts ...grpc.CallOption) (*CreateNotificationRuleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateNotificationRuleResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_CreateNotificationRule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) UpdateNotificationRule(ctx context.Context, in *UpdateNotificationRuleRequest, opts ...grpc.CallOption) (*UpdateNotificationRuleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateNotificationRuleResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_UpdateNotificationRule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) DeleteNotificationRule(ctx context.Context, in *DeleteNotificationRuleRequest, opts ...grpc.CallOption) (*DeleteNotificationRuleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteNotificationRuleResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_DeleteNotificationRule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ListNotificationRules(ctx context.Context, in *ListNotificationRulesRequest, opts ...grpc.CallOption) (*ListNotificationRulesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNotificationRulesResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListNotificationRules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ListNotificationChannels(ctx context.Context, in *ListNotificationChannelsRequest, opts ...grpc.CallOption) (*ListNotificationChannelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNotificationChannelsResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListNotificationChannels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ListNotifications(ctx context.Context, in *ListNotificationsRequest, opts ...grpc.CallOption) (*ListNotificationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNotificationsResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListNotifications_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) TestNotification(ctx context.Context, in *TestNotificationRequest, opts ...grpc.CallOption) (*TestNotificationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestNotificationResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_TestNotification_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ListAuditEvents(ctx context.Context, in *ListAuditEventsRequest, opts ...grpc.CallOption) (*ListAuditEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAuditEventsResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListAuditEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) ListDeadLetterEvents(ctx context.Context, in *ListDeadLetterEventsRequest, opts ...grpc.CallOption) (*ListDeadLetterEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeadLetterEventsResponse)
+	err := c.cc.Invoke(ctx, DeadLetterService_ListDeadLetterEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *deadLetterServiceClient) GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetServerInfoResponse)
@@ -177,15 +698,19 @@ func (c *deadLetterServiceClient) GetServerInfo(ctx context.Context, in *GetServ
 // All implementations must embed UnimplementedDeadLetterServiceServer
 // for forward compatibility.
 //
-// DeadLetterService shows dead letters, and replays or discards them. Every
-// error carries one google.rpc.ErrorInfo with domain `warren` and a reason from
-// warren.task.v1.ErrorReason.
+// DeadLetterService shows dead letters and what they have in common, replays, revises
+// or discards them, governs how long they stay, and tells people of them. Every error
+// carries one google.rpc.ErrorInfo with domain `warren` and a reason from
+// warren.task.v1.ErrorReason. Every call can end with UNAVAILABLE STORE_UNAVAILABLE (call
+// again) and INVALID_ARGUMENT INVALID_REQUEST, which are not named again below. Every call
+// that changes something is audited: see ListAuditEvents.
 //
 // Filters are AIP-160's, e.g. `type = "acme.v1.Images.Resize" AND code =
 // "UNAVAILABLE"`. Fields: `state`, `type`, `cause`, `code` (names), `reason`,
 // `message` and `worker_id` (`:` finds a part of the text), `labels.KEY`,
 // `trace_id`, `task_id`, `run`, `attempt`, `occurrence_count`, `create_time`,
-// `dead_time`, `update_time` (RFC 3339).
+// `dead_time`, `update_time` (RFC 3339), `group_id`, `worker_version`, `queue`,
+// `replay_count`, `held` (`true` or `false`).
 type DeadLetterServiceServer interface {
 	// GetDeadLetter shows a dead letter.
 	//
@@ -211,11 +736,14 @@ type DeadLetterServiceServer interface {
 	// task then, whatever happens to it meanwhile, and the run starts once.
 	//
 	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; FAILED_PRECONDITION
-	// DEAD_LETTER_NOT_OPEN, NOT_REPLAYABLE; ABORTED ETAG_MISMATCH; UNAVAILABLE
-	// STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE (nothing was begun, call again).
+	// DEAD_LETTER_NOT_OPEN, DEAD_LETTER_HELD, NOT_REPLAYABLE; ABORTED ETAG_MISMATCH,
+	// DEAD_LETTER_IN_REPLAY (the metadata's `actor`, `replay_id` and `since` say who holds
+	// it); UNAVAILABLE STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE (nothing was begun, call
+	// again).
 	ReplayDeadLetter(context.Context, *ReplayDeadLetterRequest) (*ReplayDeadLetterResponse, error)
 	// ReplayDeadLetters replays those OPEN ones that match a filter, the oldest
-	// first.
+	// first: it is CreateReplay with a plan that has no bounds, and answers when all of
+	// them were begun.
 	//
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID; UNAVAILABLE
 	// STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE.
@@ -224,6 +752,148 @@ type DeadLetterServiceServer interface {
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(context.Context, *DiscardDeadLetterRequest) (*DiscardDeadLetterResponse, error)
+	// AggregateDeadLetters counts dead letters, exactly.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID; FAILED_PRECONDITION COUNT_EXCEEDED.
+	AggregateDeadLetters(context.Context, *AggregateDeadLettersRequest) (*AggregateDeadLettersResponse, error)
+	// ListFailureGroups lists failure groups.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	ListFailureGroups(context.Context, *ListFailureGroupsRequest) (*ListFailureGroupsResponse, error)
+	// GetFailureGroup shows a failure group, with its course and samples.
+	//
+	// Errors: NOT_FOUND FAILURE_GROUP_NOT_FOUND.
+	GetFailureGroup(context.Context, *GetFailureGroupRequest) (*GetFailureGroupResponse, error)
+	// UpdateFailureGroup says how a failure group stands.
+	//
+	// Errors: NOT_FOUND FAILURE_GROUP_NOT_FOUND; ABORTED ETAG_MISMATCH.
+	UpdateFailureGroup(context.Context, *UpdateFailureGroupRequest) (*UpdateFailureGroupResponse, error)
+	// ExplainFingerprint says how the fingerprint of a failure comes about.
+	//
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND.
+	ExplainFingerprint(context.Context, *ExplainFingerprintRequest) (*ExplainFingerprintResponse, error)
+	// PreviewReplay freezes a set of dead letters and says what would become of it. Nothing
+	// else is changed, and nothing is replayed.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID; NOT_FOUND FAILURE_GROUP_NOT_FOUND,
+	// SELECTION_NOT_FOUND; UNAVAILABLE GATEWAY_UNAVAILABLE.
+	PreviewReplay(context.Context, *PreviewReplayRequest) (*PreviewReplayResponse, error)
+	// CreateReplay replays a set of dead letters as a plan says. It goes on by itself,
+	// whatever happens to the service.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID; NOT_FOUND FAILURE_GROUP_NOT_FOUND,
+	// SELECTION_NOT_FOUND; FAILED_PRECONDITION SELECTION_EMPTY; ALREADY_EXISTS
+	// REQUEST_ID_CONFLICT.
+	CreateReplay(context.Context, *CreateReplayRequest) (*CreateReplayResponse, error)
+	// GetReplay shows a replay.
+	//
+	// Errors: NOT_FOUND REPLAY_NOT_FOUND.
+	GetReplay(context.Context, *GetReplayRequest) (*GetReplayResponse, error)
+	// ListReplays lists replays.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	ListReplays(context.Context, *ListReplaysRequest) (*ListReplaysResponse, error)
+	// WatchReplay streams a replay as it is, and again when it changes, until it has ended:
+	// `end_time` is set in the last message.
+	//
+	// Errors: NOT_FOUND REPLAY_NOT_FOUND; UNAVAILABLE SHUTTING_DOWN (call again).
+	WatchReplay(*WatchReplayRequest, grpc.ServerStreamingServer[WatchReplayResponse]) error
+	// ListReplayItems lists what has become of each dead letter of a replay.
+	//
+	// Errors: NOT_FOUND REPLAY_NOT_FOUND; INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+	ListReplayItems(context.Context, *ListReplayItemsRequest) (*ListReplayItemsResponse, error)
+	// PauseReplay pauses a replay that has not ended; one that is PAUSED stays so.
+	//
+	// Errors: NOT_FOUND REPLAY_NOT_FOUND; FAILED_PRECONDITION REPLAY_ENDED.
+	PauseReplay(context.Context, *PauseReplayRequest) (*PauseReplayResponse, error)
+	// ResumeReplay goes on with a replay that is PAUSED; one that is not stays as it is.
+	//
+	// Errors: as of PauseReplay.
+	ResumeReplay(context.Context, *ResumeReplayRequest) (*ResumeReplayResponse, error)
+	// CancelReplay ends a replay for good; one that is CANCELLED stays so.
+	//
+	// Errors: as of PauseReplay.
+	CancelReplay(context.Context, *CancelReplayRequest) (*CancelReplayResponse, error)
+	// UpdateReplay changes how fast a replay goes.
+	//
+	// Errors: as of PauseReplay; ABORTED ETAG_MISMATCH.
+	UpdateReplay(context.Context, *UpdateReplayRequest) (*UpdateReplayResponse, error)
+	// ReopenDeadLetter makes a dead letter OPEN whose replay's outcome is overdue, since
+	// somebody knows better. Should the outcome come after all, it holds.
+	//
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN (it
+	// is not IN_REPLAY), OUTCOME_NOT_OVERDUE; ABORTED ETAG_MISMATCH.
+	ReopenDeadLetter(context.Context, *ReopenDeadLetterRequest) (*ReopenDeadLetterResponse, error)
+	// ReviseDeadLetter makes a new payload revision, which replays use from then on. The
+	// original is kept as it is.
+	//
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; INVALID_ARGUMENT PAYLOAD_UNDECODABLE,
+	// PAYLOAD_INVALID (the BadRequest names each field), PAYLOAD_TOO_LARGE;
+	// FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN, DEAD_LETTER_HELD, NOT_REPLAYABLE; ABORTED
+	// ETAG_MISMATCH; UNAVAILABLE GATEWAY_UNAVAILABLE.
+	ReviseDeadLetter(context.Context, *ReviseDeadLetterRequest) (*ReviseDeadLetterResponse, error)
+	// DiscardDeadLetters gives dead letters up; RestoreDeadLetters brings them back until
+	// their retention ends. When the caller's deadline comes first, the answer says what
+	// was done until then.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID; NOT_FOUND FAILURE_GROUP_NOT_FOUND,
+	// SELECTION_NOT_FOUND.
+	DiscardDeadLetters(context.Context, *DiscardDeadLettersRequest) (*DiscardDeadLettersResponse, error)
+	// RestoreDeadLetters makes dead letters OPEN again that are DISCARDED or QUARANTINED.
+	//
+	// Errors: as of DiscardDeadLetters.
+	RestoreDeadLetters(context.Context, *RestoreDeadLettersRequest) (*RestoreDeadLettersResponse, error)
+	// PurgeDeadLetters forgets dead letters that are DISCARDED or RESOLVED.
+	//
+	// Errors: as of DiscardDeadLetters; ABORTED COUNT_MISMATCH.
+	PurgeDeadLetters(context.Context, *PurgeDeadLettersRequest) (*PurgeDeadLettersResponse, error)
+	// HoldDeadLetters keeps dead letters as they are, or lets them go.
+	//
+	// Errors: as of DiscardDeadLetters.
+	HoldDeadLetters(context.Context, *HoldDeadLettersRequest) (*HoldDeadLettersResponse, error)
+	// GetDeadLetterPolicy shows what holds for the dead letters of a task type.
+	GetDeadLetterPolicy(context.Context, *GetDeadLetterPolicyRequest) (*GetDeadLetterPolicyResponse, error)
+	// ListDeadLetterPolicies lists the policies that were set.
+	//
+	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+	ListDeadLetterPolicies(context.Context, *ListDeadLetterPoliciesRequest) (*ListDeadLetterPoliciesResponse, error)
+	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type.
+	//
+	// Errors: ABORTED ETAG_MISMATCH.
+	UpdateDeadLetterPolicy(context.Context, *UpdateDeadLetterPolicyRequest) (*UpdateDeadLetterPolicyResponse, error)
+	// CreateNotificationRule makes a rule.
+	//
+	// Errors: ALREADY_EXISTS NOTIFICATION_RULE_EXISTS; FAILED_PRECONDITION COUNT_EXCEEDED.
+	CreateNotificationRule(context.Context, *CreateNotificationRuleRequest) (*CreateNotificationRuleResponse, error)
+	// UpdateNotificationRule changes a rule.
+	//
+	// Errors: NOT_FOUND NOTIFICATION_RULE_NOT_FOUND; ABORTED ETAG_MISMATCH.
+	UpdateNotificationRule(context.Context, *UpdateNotificationRuleRequest) (*UpdateNotificationRuleResponse, error)
+	// DeleteNotificationRule forgets a rule. What it has asked for is sent still.
+	//
+	// Errors: as of UpdateNotificationRule.
+	DeleteNotificationRule(context.Context, *DeleteNotificationRuleRequest) (*DeleteNotificationRuleResponse, error)
+	// ListNotificationRules lists all rules.
+	ListNotificationRules(context.Context, *ListNotificationRulesRequest) (*ListNotificationRulesResponse, error)
+	// ListNotificationChannels lists where people and programs can be told, and how that
+	// goes.
+	ListNotificationChannels(context.Context, *ListNotificationChannelsRequest) (*ListNotificationChannelsResponse, error)
+	// ListNotifications lists what was told, or is to be.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	ListNotifications(context.Context, *ListNotificationsRequest) (*ListNotificationsResponse, error)
+	// TestNotification tells a channel something, at once and once.
+	//
+	// Errors: NOT_FOUND NOTIFICATION_CHANNEL_NOT_FOUND.
+	TestNotification(context.Context, *TestNotificationRequest) (*TestNotificationResponse, error)
+	// ListAuditEvents lists the calls that have changed something.
+	//
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	ListAuditEvents(context.Context, *ListAuditEventsRequest) (*ListAuditEventsResponse, error)
+	// ListDeadLetterEvents lists what has happened to a dead letter.
+	//
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND.
+	ListDeadLetterEvents(context.Context, *ListDeadLetterEventsRequest) (*ListDeadLetterEventsResponse, error)
 	// GetServerInfo says which dead-letter service answers, and what it works with. It
 	// needs neither the broker nor the store.
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
@@ -254,6 +924,105 @@ func (UnimplementedDeadLetterServiceServer) ReplayDeadLetters(context.Context, *
 }
 func (UnimplementedDeadLetterServiceServer) DiscardDeadLetter(context.Context, *DiscardDeadLetterRequest) (*DiscardDeadLetterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DiscardDeadLetter not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) AggregateDeadLetters(context.Context, *AggregateDeadLettersRequest) (*AggregateDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AggregateDeadLetters not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListFailureGroups(context.Context, *ListFailureGroupsRequest) (*ListFailureGroupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListFailureGroups not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) GetFailureGroup(context.Context, *GetFailureGroupRequest) (*GetFailureGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetFailureGroup not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) UpdateFailureGroup(context.Context, *UpdateFailureGroupRequest) (*UpdateFailureGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateFailureGroup not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ExplainFingerprint(context.Context, *ExplainFingerprintRequest) (*ExplainFingerprintResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainFingerprint not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) PreviewReplay(context.Context, *PreviewReplayRequest) (*PreviewReplayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreviewReplay not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) CreateReplay(context.Context, *CreateReplayRequest) (*CreateReplayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateReplay not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) GetReplay(context.Context, *GetReplayRequest) (*GetReplayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetReplay not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListReplays(context.Context, *ListReplaysRequest) (*ListReplaysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListReplays not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) WatchReplay(*WatchReplayRequest, grpc.ServerStreamingServer[WatchReplayResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchReplay not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListReplayItems(context.Context, *ListReplayItemsRequest) (*ListReplayItemsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListReplayItems not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) PauseReplay(context.Context, *PauseReplayRequest) (*PauseReplayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseReplay not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ResumeReplay(context.Context, *ResumeReplayRequest) (*ResumeReplayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeReplay not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) CancelReplay(context.Context, *CancelReplayRequest) (*CancelReplayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelReplay not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) UpdateReplay(context.Context, *UpdateReplayRequest) (*UpdateReplayResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateReplay not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ReopenDeadLetter(context.Context, *ReopenDeadLetterRequest) (*ReopenDeadLetterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReopenDeadLetter not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ReviseDeadLetter(context.Context, *ReviseDeadLetterRequest) (*ReviseDeadLetterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReviseDeadLetter not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) DiscardDeadLetters(context.Context, *DiscardDeadLettersRequest) (*DiscardDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiscardDeadLetters not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) RestoreDeadLetters(context.Context, *RestoreDeadLettersRequest) (*RestoreDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreDeadLetters not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) PurgeDeadLetters(context.Context, *PurgeDeadLettersRequest) (*PurgeDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeDeadLetters not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) HoldDeadLetters(context.Context, *HoldDeadLettersRequest) (*HoldDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HoldDeadLetters not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) GetDeadLetterPolicy(context.Context, *GetDeadLetterPolicyRequest) (*GetDeadLetterPolicyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDeadLetterPolicy not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListDeadLetterPolicies(context.Context, *ListDeadLetterPoliciesRequest) (*ListDeadLetterPoliciesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeadLetterPolicies not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) UpdateDeadLetterPolicy(context.Context, *UpdateDeadLetterPolicyRequest) (*UpdateDeadLetterPolicyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateDeadLetterPolicy not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) CreateNotificationRule(context.Context, *CreateNotificationRuleRequest) (*CreateNotificationRuleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateNotificationRule not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) UpdateNotificationRule(context.Context, *UpdateNotificationRuleRequest) (*UpdateNotificationRuleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateNotificationRule not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) DeleteNotificationRule(context.Context, *DeleteNotificationRuleRequest) (*DeleteNotificationRuleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteNotificationRule not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListNotificationRules(context.Context, *ListNotificationRulesRequest) (*ListNotificationRulesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNotificationRules not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListNotificationChannels(context.Context, *ListNotificationChannelsRequest) (*ListNotificationChannelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNotificationChannels not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListNotifications(context.Context, *ListNotificationsRequest) (*ListNotificationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNotifications not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) TestNotification(context.Context, *TestNotificationRequest) (*TestNotificationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestNotification not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListAuditEvents(context.Context, *ListAuditEventsRequest) (*ListAuditEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAuditEvents not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ListDeadLetterEvents(context.Context, *ListDeadLetterEventsRequest) (*ListDeadLetterEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeadLetterEvents not implemented")
 }
 func (UnimplementedDeadLetterServiceServer) GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetServerInfo not implemented")
@@ -380,6 +1149,593 @@ func _DeadLetterService_DiscardDeadLetter_Handler(srv interface{}, ctx context.C
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeadLetterService_AggregateDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AggregateDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).AggregateDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_AggregateDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).AggregateDeadLetters(ctx, req.(*AggregateDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ListFailureGroups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListFailureGroupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListFailureGroups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListFailureGroups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListFailureGroups(ctx, req.(*ListFailureGroupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_GetFailureGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetFailureGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).GetFailureGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_GetFailureGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).GetFailureGroup(ctx, req.(*GetFailureGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_UpdateFailureGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateFailureGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).UpdateFailureGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_UpdateFailureGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).UpdateFailureGroup(ctx, req.(*UpdateFailureGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ExplainFingerprint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainFingerprintRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ExplainFingerprint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ExplainFingerprint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ExplainFingerprint(ctx, req.(*ExplainFingerprintRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_PreviewReplay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreviewReplayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).PreviewReplay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_PreviewReplay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).PreviewReplay(ctx, req.(*PreviewReplayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_CreateReplay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateReplayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).CreateReplay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_CreateReplay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).CreateReplay(ctx, req.(*CreateReplayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_GetReplay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetReplayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).GetReplay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_GetReplay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).GetReplay(ctx, req.(*GetReplayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ListReplays_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListReplaysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListReplays(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListReplays_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListReplays(ctx, req.(*ListReplaysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_WatchReplay_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchReplayRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DeadLetterServiceServer).WatchReplay(m, &grpc.GenericServerStream[WatchReplayRequest, WatchReplayResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DeadLetterService_WatchReplayServer = grpc.ServerStreamingServer[WatchReplayResponse]
+
+func _DeadLetterService_ListReplayItems_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListReplayItemsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListReplayItems(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListReplayItems_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListReplayItems(ctx, req.(*ListReplayItemsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_PauseReplay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseReplayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).PauseReplay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_PauseReplay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).PauseReplay(ctx, req.(*PauseReplayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ResumeReplay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeReplayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ResumeReplay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ResumeReplay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ResumeReplay(ctx, req.(*ResumeReplayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_CancelReplay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelReplayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).CancelReplay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_CancelReplay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).CancelReplay(ctx, req.(*CancelReplayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_UpdateReplay_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateReplayRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).UpdateReplay(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_UpdateReplay_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).UpdateReplay(ctx, req.(*UpdateReplayRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ReopenDeadLetter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReopenDeadLetterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ReopenDeadLetter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ReopenDeadLetter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ReopenDeadLetter(ctx, req.(*ReopenDeadLetterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ReviseDeadLetter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReviseDeadLetterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ReviseDeadLetter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ReviseDeadLetter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ReviseDeadLetter(ctx, req.(*ReviseDeadLetterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_DiscardDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiscardDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).DiscardDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_DiscardDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).DiscardDeadLetters(ctx, req.(*DiscardDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_RestoreDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).RestoreDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_RestoreDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).RestoreDeadLetters(ctx, req.(*RestoreDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_PurgeDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).PurgeDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_PurgeDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).PurgeDeadLetters(ctx, req.(*PurgeDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_HoldDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HoldDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).HoldDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_HoldDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).HoldDeadLetters(ctx, req.(*HoldDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_GetDeadLetterPolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDeadLetterPolicyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).GetDeadLetterPolicy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_GetDeadLetterPolicy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).GetDeadLetterPolicy(ctx, req.(*GetDeadLetterPolicyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ListDeadLetterPolicies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeadLetterPoliciesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListDeadLetterPolicies(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListDeadLetterPolicies_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListDeadLetterPolicies(ctx, req.(*ListDeadLetterPoliciesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_UpdateDeadLetterPolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateDeadLetterPolicyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).UpdateDeadLetterPolicy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_UpdateDeadLetterPolicy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).UpdateDeadLetterPolicy(ctx, req.(*UpdateDeadLetterPolicyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_CreateNotificationRule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateNotificationRuleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).CreateNotificationRule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_CreateNotificationRule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).CreateNotificationRule(ctx, req.(*CreateNotificationRuleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_UpdateNotificationRule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateNotificationRuleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).UpdateNotificationRule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_UpdateNotificationRule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).UpdateNotificationRule(ctx, req.(*UpdateNotificationRuleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_DeleteNotificationRule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteNotificationRuleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).DeleteNotificationRule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_DeleteNotificationRule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).DeleteNotificationRule(ctx, req.(*DeleteNotificationRuleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ListNotificationRules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNotificationRulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListNotificationRules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListNotificationRules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListNotificationRules(ctx, req.(*ListNotificationRulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ListNotificationChannels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNotificationChannelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListNotificationChannels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListNotificationChannels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListNotificationChannels(ctx, req.(*ListNotificationChannelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ListNotifications_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNotificationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListNotifications(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListNotifications_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListNotifications(ctx, req.(*ListNotificationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_TestNotification_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestNotificationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).TestNotification(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_TestNotification_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).TestNotification(ctx, req.(*TestNotificationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ListAuditEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAuditEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListAuditEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListAuditEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListAuditEvents(ctx, req.(*ListAuditEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_ListDeadLetterEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeadLetterEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ListDeadLetterEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ListDeadLetterEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ListDeadLetterEvents(ctx, req.(*ListDeadLetterEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeadLetterService_GetServerInfo_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetServerInfoRequest)
 	if err := dec(in); err != nil {
@@ -426,6 +1782,134 @@ var DeadLetterService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _DeadLetterService_DiscardDeadLetter_Handler,
 		},
 		{
+			MethodName: "AggregateDeadLetters",
+			Handler:    _DeadLetterService_AggregateDeadLetters_Handler,
+		},
+		{
+			MethodName: "ListFailureGroups",
+			Handler:    _DeadLetterService_ListFailureGroups_Handler,
+		},
+		{
+			MethodName: "GetFailureGroup",
+			Handler:    _DeadLetterService_GetFailureGroup_Handler,
+		},
+		{
+			MethodName: "UpdateFailureGroup",
+			Handler:    _DeadLetterService_UpdateFailureGroup_Handler,
+		},
+		{
+			MethodName: "ExplainFingerprint",
+			Handler:    _DeadLetterService_ExplainFingerprint_Handler,
+		},
+		{
+			MethodName: "PreviewReplay",
+			Handler:    _DeadLetterService_PreviewReplay_Handler,
+		},
+		{
+			MethodName: "CreateReplay",
+			Handler:    _DeadLetterService_CreateReplay_Handler,
+		},
+		{
+			MethodName: "GetReplay",
+			Handler:    _DeadLetterService_GetReplay_Handler,
+		},
+		{
+			MethodName: "ListReplays",
+			Handler:    _DeadLetterService_ListReplays_Handler,
+		},
+		{
+			MethodName: "ListReplayItems",
+			Handler:    _DeadLetterService_ListReplayItems_Handler,
+		},
+		{
+			MethodName: "PauseReplay",
+			Handler:    _DeadLetterService_PauseReplay_Handler,
+		},
+		{
+			MethodName: "ResumeReplay",
+			Handler:    _DeadLetterService_ResumeReplay_Handler,
+		},
+		{
+			MethodName: "CancelReplay",
+			Handler:    _DeadLetterService_CancelReplay_Handler,
+		},
+		{
+			MethodName: "UpdateReplay",
+			Handler:    _DeadLetterService_UpdateReplay_Handler,
+		},
+		{
+			MethodName: "ReopenDeadLetter",
+			Handler:    _DeadLetterService_ReopenDeadLetter_Handler,
+		},
+		{
+			MethodName: "ReviseDeadLetter",
+			Handler:    _DeadLetterService_ReviseDeadLetter_Handler,
+		},
+		{
+			MethodName: "DiscardDeadLetters",
+			Handler:    _DeadLetterService_DiscardDeadLetters_Handler,
+		},
+		{
+			MethodName: "RestoreDeadLetters",
+			Handler:    _DeadLetterService_RestoreDeadLetters_Handler,
+		},
+		{
+			MethodName: "PurgeDeadLetters",
+			Handler:    _DeadLetterService_PurgeDeadLetters_Handler,
+		},
+		{
+			MethodName: "HoldDeadLetters",
+			Handler:    _DeadLetterService_HoldDeadLetters_Handler,
+		},
+		{
+			MethodName: "GetDeadLetterPolicy",
+			Handler:    _DeadLetterService_GetDeadLetterPolicy_Handler,
+		},
+		{
+			MethodName: "ListDeadLetterPolicies",
+			Handler:    _DeadLetterService_ListDeadLetterPolicies_Handler,
+		},
+		{
+			MethodName: "UpdateDeadLetterPolicy",
+			Handler:    _DeadLetterService_UpdateDeadLetterPolicy_Handler,
+		},
+		{
+			MethodName: "CreateNotificationRule",
+			Handler:    _DeadLetterService_CreateNotificationRule_Handler,
+		},
+		{
+			MethodName: "UpdateNotificationRule",
+			Handler:    _DeadLetterService_UpdateNotificationRule_Handler,
+		},
+		{
+			MethodName: "DeleteNotificationRule",
+			Handler:    _DeadLetterService_DeleteNotificationRule_Handler,
+		},
+		{
+			MethodName: "ListNotificationRules",
+			Handler:    _DeadLetterService_ListNotificationRules_Handler,
+		},
+		{
+			MethodName: "ListNotificationChannels",
+			Handler:    _DeadLetterService_ListNotificationChannels_Handler,
+		},
+		{
+			MethodName: "ListNotifications",
+			Handler:    _DeadLetterService_ListNotifications_Handler,
+		},
+		{
+			MethodName: "TestNotification",
+			Handler:    _DeadLetterService_TestNotification_Handler,
+		},
+		{
+			MethodName: "ListAuditEvents",
+			Handler:    _DeadLetterService_ListAuditEvents_Handler,
+		},
+		{
+			MethodName: "ListDeadLetterEvents",
+			Handler:    _DeadLetterService_ListDeadLetterEvents_Handler,
+		},
+		{
 			MethodName: "GetServerInfo",
 			Handler:    _DeadLetterService_GetServerInfo_Handler,
 		},
@@ -434,6 +1918,11 @@ var DeadLetterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchDeadLetters",
 			Handler:       _DeadLetterService_WatchDeadLetters_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchReplay",
+			Handler:       _DeadLetterService_WatchReplay_Handler,
 			ServerStreams: true,
 		},
 	},

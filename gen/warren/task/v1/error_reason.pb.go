@@ -142,6 +142,35 @@ const (
 	ErrorReason_ERROR_REASON_PAYLOAD_INVALID ErrorReason = 51
 	// Something of the task type is left: the metadata has how much of what.
 	ErrorReason_ERROR_REASON_TASK_TYPE_IN_USE ErrorReason = 52
+	// A replay holds the dead letter: the metadata's `actor`, `replay_id` and `since` say
+	// whose.
+	ErrorReason_ERROR_REASON_DEAD_LETTER_IN_REPLAY ErrorReason = 53
+	// A hold keeps the dead letter, or all of its type, as it is.
+	ErrorReason_ERROR_REASON_DEAD_LETTER_HELD ErrorReason = 54
+	// No such failure group.
+	ErrorReason_ERROR_REASON_FAILURE_GROUP_NOT_FOUND ErrorReason = 55
+	// The token selects nothing any more: preview again.
+	ErrorReason_ERROR_REASON_SELECTION_NOT_FOUND ErrorReason = 56
+	// Nothing was selected.
+	ErrorReason_ERROR_REASON_SELECTION_EMPTY ErrorReason = 57
+	// The request id was used for another request: the metadata's `replay_id` has what it
+	// made.
+	ErrorReason_ERROR_REASON_REQUEST_ID_CONFLICT ErrorReason = 58
+	// No such replay.
+	ErrorReason_ERROR_REASON_REPLAY_NOT_FOUND ErrorReason = 59
+	// The replay has ended: its state is in the metadata's `state`.
+	ErrorReason_ERROR_REASON_REPLAY_ENDED ErrorReason = 60
+	// The outcome may still come by itself: the metadata's `overdue_time` says until when
+	// to wait.
+	ErrorReason_ERROR_REASON_OUTCOME_NOT_OVERDUE ErrorReason = 61
+	// Not as many as the call expects: the metadata's `count` says how many.
+	ErrorReason_ERROR_REASON_COUNT_MISMATCH ErrorReason = 62
+	// No such notification rule.
+	ErrorReason_ERROR_REASON_NOTIFICATION_RULE_NOT_FOUND ErrorReason = 63
+	// A notification rule has this id already.
+	ErrorReason_ERROR_REASON_NOTIFICATION_RULE_EXISTS ErrorReason = 64
+	// No such notification channel is configured.
+	ErrorReason_ERROR_REASON_NOTIFICATION_CHANNEL_NOT_FOUND ErrorReason = 65
 )
 
 // Enum value maps for ErrorReason.
@@ -199,60 +228,86 @@ var (
 		50: "ERROR_REASON_STREAM_RESTARTED",
 		51: "ERROR_REASON_PAYLOAD_INVALID",
 		52: "ERROR_REASON_TASK_TYPE_IN_USE",
+		53: "ERROR_REASON_DEAD_LETTER_IN_REPLAY",
+		54: "ERROR_REASON_DEAD_LETTER_HELD",
+		55: "ERROR_REASON_FAILURE_GROUP_NOT_FOUND",
+		56: "ERROR_REASON_SELECTION_NOT_FOUND",
+		57: "ERROR_REASON_SELECTION_EMPTY",
+		58: "ERROR_REASON_REQUEST_ID_CONFLICT",
+		59: "ERROR_REASON_REPLAY_NOT_FOUND",
+		60: "ERROR_REASON_REPLAY_ENDED",
+		61: "ERROR_REASON_OUTCOME_NOT_OVERDUE",
+		62: "ERROR_REASON_COUNT_MISMATCH",
+		63: "ERROR_REASON_NOTIFICATION_RULE_NOT_FOUND",
+		64: "ERROR_REASON_NOTIFICATION_RULE_EXISTS",
+		65: "ERROR_REASON_NOTIFICATION_CHANNEL_NOT_FOUND",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":              0,
-		"ERROR_REASON_INVALID_REQUEST":          1,
-		"ERROR_REASON_TASK_TYPE_NOT_FOUND":      2,
-		"ERROR_REASON_TASK_NOT_FOUND":           3,
-		"ERROR_REASON_PAYLOAD_TYPE_MISMATCH":    4,
-		"ERROR_REASON_PAYLOAD_UNDECODABLE":      5,
-		"ERROR_REASON_PAYLOAD_TOO_LARGE":        6,
-		"ERROR_REASON_NOT_SUBMITTED":            7,
-		"ERROR_REASON_SUBMISSION_UNKNOWN":       8,
-		"ERROR_REASON_PROJECTION_BEHIND":        9,
-		"ERROR_REASON_STORE_UNAVAILABLE":        10,
-		"ERROR_REASON_SHUTTING_DOWN":            11,
-		"ERROR_REASON_RESUME_TOKEN_INVALID":     12,
-		"ERROR_REASON_PAGE_TOKEN_INVALID":       13,
-		"ERROR_REASON_METHOD_NOT_FOUND":         14,
-		"ERROR_REASON_CALL_ENDED":               15,
-		"ERROR_REASON_INTERNAL":                 16,
-		"ERROR_REASON_RESULT_TOO_LARGE":         17,
-		"ERROR_REASON_STREAM_TOO_LARGE":         18,
-		"ERROR_REASON_HANDLER_PANICKED":         19,
-		"ERROR_REASON_HANDLER_NOT_FOUND":        20,
-		"ERROR_REASON_MESSAGE_UNDECODABLE":      21,
-		"ERROR_REASON_ATTEMPT_TIMED_OUT":        22,
-		"ERROR_REASON_HANDLER_STUCK":            23,
-		"ERROR_REASON_WORKER_CRASHED":           24,
-		"ERROR_REASON_AT_MOST_ONCE":             25,
-		"ERROR_REASON_EXPIRED":                  26,
-		"ERROR_REASON_QUEUE_FULL":               27,
-		"ERROR_REASON_TASK_ID_CONFLICT":         28,
-		"ERROR_REASON_ETAG_MISMATCH":            29,
-		"ERROR_REASON_FILTER_INVALID":           30,
-		"ERROR_REASON_DEAD_LETTER_NOT_FOUND":    31,
-		"ERROR_REASON_DEAD_LETTER_NOT_OPEN":     32,
-		"ERROR_REASON_NOT_REPLAYABLE":           33,
-		"ERROR_REASON_GATEWAY_UNAVAILABLE":      34,
-		"ERROR_REASON_BROKER_DEAD_LETTERED":     35,
-		"ERROR_REASON_UNROUTABLE":               36,
-		"ERROR_REASON_RESUME_TOKEN_EXPIRED":     37,
-		"ERROR_REASON_TARGET_UNREACHABLE":       38,
-		"ERROR_REASON_TASK_STATE":               39,
-		"ERROR_REASON_IDEMPOTENCY_KEY_CONFLICT": 40,
-		"ERROR_REASON_IDEMPOTENCY_KEY_BUSY":     41,
-		"ERROR_REASON_SCHEDULE_NOT_FOUND":       42,
-		"ERROR_REASON_SCHEDULE_EXISTS":          43,
-		"ERROR_REASON_WORKER_NOT_FOUND":         44,
-		"ERROR_REASON_COUNT_EXCEEDED":           45,
-		"ERROR_REASON_TOO_MANY_CANCELLATIONS":   46,
-		"ERROR_REASON_QUEUE_UNAVAILABLE":        47,
-		"ERROR_REASON_TASK_CANCELLED":           49,
-		"ERROR_REASON_STREAM_RESTARTED":         50,
-		"ERROR_REASON_PAYLOAD_INVALID":          51,
-		"ERROR_REASON_TASK_TYPE_IN_USE":         52,
+		"ERROR_REASON_UNSPECIFIED":                    0,
+		"ERROR_REASON_INVALID_REQUEST":                1,
+		"ERROR_REASON_TASK_TYPE_NOT_FOUND":            2,
+		"ERROR_REASON_TASK_NOT_FOUND":                 3,
+		"ERROR_REASON_PAYLOAD_TYPE_MISMATCH":          4,
+		"ERROR_REASON_PAYLOAD_UNDECODABLE":            5,
+		"ERROR_REASON_PAYLOAD_TOO_LARGE":              6,
+		"ERROR_REASON_NOT_SUBMITTED":                  7,
+		"ERROR_REASON_SUBMISSION_UNKNOWN":             8,
+		"ERROR_REASON_PROJECTION_BEHIND":              9,
+		"ERROR_REASON_STORE_UNAVAILABLE":              10,
+		"ERROR_REASON_SHUTTING_DOWN":                  11,
+		"ERROR_REASON_RESUME_TOKEN_INVALID":           12,
+		"ERROR_REASON_PAGE_TOKEN_INVALID":             13,
+		"ERROR_REASON_METHOD_NOT_FOUND":               14,
+		"ERROR_REASON_CALL_ENDED":                     15,
+		"ERROR_REASON_INTERNAL":                       16,
+		"ERROR_REASON_RESULT_TOO_LARGE":               17,
+		"ERROR_REASON_STREAM_TOO_LARGE":               18,
+		"ERROR_REASON_HANDLER_PANICKED":               19,
+		"ERROR_REASON_HANDLER_NOT_FOUND":              20,
+		"ERROR_REASON_MESSAGE_UNDECODABLE":            21,
+		"ERROR_REASON_ATTEMPT_TIMED_OUT":              22,
+		"ERROR_REASON_HANDLER_STUCK":                  23,
+		"ERROR_REASON_WORKER_CRASHED":                 24,
+		"ERROR_REASON_AT_MOST_ONCE":                   25,
+		"ERROR_REASON_EXPIRED":                        26,
+		"ERROR_REASON_QUEUE_FULL":                     27,
+		"ERROR_REASON_TASK_ID_CONFLICT":               28,
+		"ERROR_REASON_ETAG_MISMATCH":                  29,
+		"ERROR_REASON_FILTER_INVALID":                 30,
+		"ERROR_REASON_DEAD_LETTER_NOT_FOUND":          31,
+		"ERROR_REASON_DEAD_LETTER_NOT_OPEN":           32,
+		"ERROR_REASON_NOT_REPLAYABLE":                 33,
+		"ERROR_REASON_GATEWAY_UNAVAILABLE":            34,
+		"ERROR_REASON_BROKER_DEAD_LETTERED":           35,
+		"ERROR_REASON_UNROUTABLE":                     36,
+		"ERROR_REASON_RESUME_TOKEN_EXPIRED":           37,
+		"ERROR_REASON_TARGET_UNREACHABLE":             38,
+		"ERROR_REASON_TASK_STATE":                     39,
+		"ERROR_REASON_IDEMPOTENCY_KEY_CONFLICT":       40,
+		"ERROR_REASON_IDEMPOTENCY_KEY_BUSY":           41,
+		"ERROR_REASON_SCHEDULE_NOT_FOUND":             42,
+		"ERROR_REASON_SCHEDULE_EXISTS":                43,
+		"ERROR_REASON_WORKER_NOT_FOUND":               44,
+		"ERROR_REASON_COUNT_EXCEEDED":                 45,
+		"ERROR_REASON_TOO_MANY_CANCELLATIONS":         46,
+		"ERROR_REASON_QUEUE_UNAVAILABLE":              47,
+		"ERROR_REASON_TASK_CANCELLED":                 49,
+		"ERROR_REASON_STREAM_RESTARTED":               50,
+		"ERROR_REASON_PAYLOAD_INVALID":                51,
+		"ERROR_REASON_TASK_TYPE_IN_USE":               52,
+		"ERROR_REASON_DEAD_LETTER_IN_REPLAY":          53,
+		"ERROR_REASON_DEAD_LETTER_HELD":               54,
+		"ERROR_REASON_FAILURE_GROUP_NOT_FOUND":        55,
+		"ERROR_REASON_SELECTION_NOT_FOUND":            56,
+		"ERROR_REASON_SELECTION_EMPTY":                57,
+		"ERROR_REASON_REQUEST_ID_CONFLICT":            58,
+		"ERROR_REASON_REPLAY_NOT_FOUND":               59,
+		"ERROR_REASON_REPLAY_ENDED":                   60,
+		"ERROR_REASON_OUTCOME_NOT_OVERDUE":            61,
+		"ERROR_REASON_COUNT_MISMATCH":                 62,
+		"ERROR_REASON_NOTIFICATION_RULE_NOT_FOUND":    63,
+		"ERROR_REASON_NOTIFICATION_RULE_EXISTS":       64,
+		"ERROR_REASON_NOTIFICATION_CHANNEL_NOT_FOUND": 65,
 	}
 )
 
@@ -287,7 +342,7 @@ var File_warren_task_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\xa2\x0e\n" +
+	"!warren/task/v1/error_reason.proto\x12\x0ewarren.task.v1*\x98\x12\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12$\n" +
@@ -341,7 +396,20 @@ const file_warren_task_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_TASK_CANCELLED\x101\x12!\n" +
 	"\x1dERROR_REASON_STREAM_RESTARTED\x102\x12 \n" +
 	"\x1cERROR_REASON_PAYLOAD_INVALID\x103\x12!\n" +
-	"\x1dERROR_REASON_TASK_TYPE_IN_USE\x104B\xb6\x01\n" +
+	"\x1dERROR_REASON_TASK_TYPE_IN_USE\x104\x12&\n" +
+	"\"ERROR_REASON_DEAD_LETTER_IN_REPLAY\x105\x12!\n" +
+	"\x1dERROR_REASON_DEAD_LETTER_HELD\x106\x12(\n" +
+	"$ERROR_REASON_FAILURE_GROUP_NOT_FOUND\x107\x12$\n" +
+	" ERROR_REASON_SELECTION_NOT_FOUND\x108\x12 \n" +
+	"\x1cERROR_REASON_SELECTION_EMPTY\x109\x12$\n" +
+	" ERROR_REASON_REQUEST_ID_CONFLICT\x10:\x12!\n" +
+	"\x1dERROR_REASON_REPLAY_NOT_FOUND\x10;\x12\x1d\n" +
+	"\x19ERROR_REASON_REPLAY_ENDED\x10<\x12$\n" +
+	" ERROR_REASON_OUTCOME_NOT_OVERDUE\x10=\x12\x1f\n" +
+	"\x1bERROR_REASON_COUNT_MISMATCH\x10>\x12,\n" +
+	"(ERROR_REASON_NOTIFICATION_RULE_NOT_FOUND\x10?\x12)\n" +
+	"%ERROR_REASON_NOTIFICATION_RULE_EXISTS\x10@\x12/\n" +
+	"+ERROR_REASON_NOTIFICATION_CHANNEL_NOT_FOUND\x10AB\xb6\x01\n" +
 	"\x12com.warren.task.v1B\x10ErrorReasonProtoP\x01Z4github.com/warrenmq/warren/gen/warren/task/v1;taskv1\xa2\x02\x03WTX\xaa\x02\x0eWarren.Task.V1\xca\x02\x0eWarren\\Task\\V1\xe2\x02\x1aWarren\\Task\\V1\\GPBMetadata\xea\x02\x10Warren::Task::V1b\x06proto3"
 
 var (

@@ -671,6 +671,107 @@ func (x *GetTaskResponse) GetTask() *Task {
 	return nil
 }
 
+// BatchGetTasksRequest names tasks.
+type BatchGetTasksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tasks; one that is named twice is shown once.
+	TaskIds       []string `protobuf:"bytes,1,rep,name=task_ids,json=taskIds,proto3" json:"task_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetTasksRequest) Reset() {
+	*x = BatchGetTasksRequest{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetTasksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetTasksRequest) ProtoMessage() {}
+
+func (x *BatchGetTasksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetTasksRequest.ProtoReflect.Descriptor instead.
+func (*BatchGetTasksRequest) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BatchGetTasksRequest) GetTaskIds() []string {
+	if x != nil {
+		return x.TaskIds
+	}
+	return nil
+}
+
+// BatchGetTasksResponse shows tasks.
+type BatchGetTasksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In BASIC view, in the order in which they were named.
+	Tasks []*Task `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	// Those that are not known, in the order in which they were named.
+	MissingTaskIds []string `protobuf:"bytes,2,rep,name=missing_task_ids,json=missingTaskIds,proto3" json:"missing_task_ids,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *BatchGetTasksResponse) Reset() {
+	*x = BatchGetTasksResponse{}
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetTasksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetTasksResponse) ProtoMessage() {}
+
+func (x *BatchGetTasksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetTasksResponse.ProtoReflect.Descriptor instead.
+func (*BatchGetTasksResponse) Descriptor() ([]byte, []int) {
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BatchGetTasksResponse) GetTasks() []*Task {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+func (x *BatchGetTasksResponse) GetMissingTaskIds() []string {
+	if x != nil {
+		return x.MissingTaskIds
+	}
+	return nil
+}
+
 // ListTasksRequest selects tasks.
 type ListTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -694,7 +795,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +807,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[9]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +820,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{9}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListTasksRequest) GetFilter() string {
@@ -763,7 +864,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +876,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[10]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +889,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{10}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -824,7 +925,7 @@ type WatchTasksRequest struct {
 
 func (x *WatchTasksRequest) Reset() {
 	*x = WatchTasksRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +937,7 @@ func (x *WatchTasksRequest) String() string {
 func (*WatchTasksRequest) ProtoMessage() {}
 
 func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[11]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +950,7 @@ func (x *WatchTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksRequest.ProtoReflect.Descriptor instead.
 func (*WatchTasksRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{11}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchTasksRequest) GetFilter() string {
@@ -889,7 +990,7 @@ type WatchTasksResponse struct {
 
 func (x *WatchTasksResponse) Reset() {
 	*x = WatchTasksResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1002,7 @@ func (x *WatchTasksResponse) String() string {
 func (*WatchTasksResponse) ProtoMessage() {}
 
 func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[12]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1015,7 @@ func (x *WatchTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTasksResponse.ProtoReflect.Descriptor instead.
 func (*WatchTasksResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{12}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchTasksResponse) GetTask() *Task {
@@ -954,7 +1055,7 @@ type WaitTaskRequest struct {
 
 func (x *WaitTaskRequest) Reset() {
 	*x = WaitTaskRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1067,7 @@ func (x *WaitTaskRequest) String() string {
 func (*WaitTaskRequest) ProtoMessage() {}
 
 func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[13]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1080,7 @@ func (x *WaitTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitTaskRequest.ProtoReflect.Descriptor instead.
 func (*WaitTaskRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{13}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WaitTaskRequest) GetTaskId() string {
@@ -1016,7 +1117,7 @@ type WaitTaskResponse struct {
 
 func (x *WaitTaskResponse) Reset() {
 	*x = WaitTaskResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1129,7 @@ func (x *WaitTaskResponse) String() string {
 func (*WaitTaskResponse) ProtoMessage() {}
 
 func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[14]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1142,7 @@ func (x *WaitTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitTaskResponse.ProtoReflect.Descriptor instead.
 func (*WaitTaskResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{14}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WaitTaskResponse) GetTask() *Task {
@@ -1075,7 +1176,7 @@ type WatchTaskRequest struct {
 
 func (x *WatchTaskRequest) Reset() {
 	*x = WatchTaskRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1188,7 @@ func (x *WatchTaskRequest) String() string {
 func (*WatchTaskRequest) ProtoMessage() {}
 
 func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[15]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1201,7 @@ func (x *WatchTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskRequest.ProtoReflect.Descriptor instead.
 func (*WatchTaskRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{15}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchTaskRequest) GetTaskId() string {
@@ -1143,7 +1244,7 @@ type WatchTaskResponse struct {
 
 func (x *WatchTaskResponse) Reset() {
 	*x = WatchTaskResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1256,7 @@ func (x *WatchTaskResponse) String() string {
 func (*WatchTaskResponse) ProtoMessage() {}
 
 func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[16]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1269,7 @@ func (x *WatchTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchTaskResponse.ProtoReflect.Descriptor instead.
 func (*WatchTaskResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{16}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchTaskResponse) GetUpdate() isWatchTaskResponse_Update {
@@ -1252,7 +1353,7 @@ type ListTaskAttemptsRequest struct {
 
 func (x *ListTaskAttemptsRequest) Reset() {
 	*x = ListTaskAttemptsRequest{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[17]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1365,7 @@ func (x *ListTaskAttemptsRequest) String() string {
 func (*ListTaskAttemptsRequest) ProtoMessage() {}
 
 func (x *ListTaskAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[17]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1378,7 @@ func (x *ListTaskAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTaskAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListTaskAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{17}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListTaskAttemptsRequest) GetTaskId() string {
@@ -1314,7 +1415,7 @@ type ListTaskAttemptsResponse struct {
 
 func (x *ListTaskAttemptsResponse) Reset() {
 	*x = ListTaskAttemptsResponse{}
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[18]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1427,7 @@ func (x *ListTaskAttemptsResponse) String() string {
 func (*ListTaskAttemptsResponse) ProtoMessage() {}
 
 func (x *ListTaskAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_task_v1_task_service_proto_msgTypes[18]
+	mi := &file_warren_task_v1_task_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1440,7 @@ func (x *ListTaskAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTaskAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListTaskAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{18}
+	return file_warren_task_v1_task_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListTaskAttemptsResponse) GetAttempts() []*TaskAttempt {
@@ -1407,7 +1508,12 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\atask_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x06taskId\x12,\n" +
 	"\x04view\x18\x02 \x01(\x0e2\x18.warren.task.v1.TaskViewR\x04view\";\n" +
 	"\x0fGetTaskResponse\x12(\n" +
-	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\"\xb1\x01\n" +
+	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\"E\n" +
+	"\x14BatchGetTasksRequest\x12-\n" +
+	"\btask_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\b\x01\x10\xe8\a\"\x05r\x03\xb0\x01\x01R\ataskIds\"m\n" +
+	"\x15BatchGetTasksResponse\x12*\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x14.warren.task.v1.TaskR\x05tasks\x12(\n" +
+	"\x10missing_task_ids\x18\x02 \x03(\tR\x0emissingTaskIds\"\xb1\x01\n" +
 	"\x10ListTasksRequest\x12 \n" +
 	"\x06filter\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x06filter\x12,\n" +
 	"\x04view\x18\x02 \x01(\x0e2\x18.warren.task.v1.TaskViewR\x04view\x12$\n" +
@@ -1450,12 +1556,14 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"{\n" +
 	"\x18ListTaskAttemptsResponse\x127\n" +
 	"\battempts\x18\x01 \x03(\v2\x1b.warren.task.v1.TaskAttemptR\battempts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd3\t\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb1\n" +
+	"\n" +
 	"\vTaskService\x12S\n" +
 	"\n" +
 	"SubmitTask\x12!.warren.task.v1.SubmitTaskRequest\x1a\".warren.task.v1.SubmitTaskResponse\x12e\n" +
 	"\x10BatchSubmitTasks\x12'.warren.task.v1.BatchSubmitTasksRequest\x1a(.warren.task.v1.BatchSubmitTasksResponse\x12J\n" +
-	"\aGetTask\x12\x1e.warren.task.v1.GetTaskRequest\x1a\x1f.warren.task.v1.GetTaskResponse\x12P\n" +
+	"\aGetTask\x12\x1e.warren.task.v1.GetTaskRequest\x1a\x1f.warren.task.v1.GetTaskResponse\x12\\\n" +
+	"\rBatchGetTasks\x12$.warren.task.v1.BatchGetTasksRequest\x1a%.warren.task.v1.BatchGetTasksResponse\x12P\n" +
 	"\tListTasks\x12 .warren.task.v1.ListTasksRequest\x1a!.warren.task.v1.ListTasksResponse\x12M\n" +
 	"\bWaitTask\x12\x1f.warren.task.v1.WaitTaskRequest\x1a .warren.task.v1.WaitTaskResponse\x12R\n" +
 	"\tWatchTask\x12 .warren.task.v1.WatchTaskRequest\x1a!.warren.task.v1.WatchTaskResponse0\x01\x12U\n" +
@@ -1485,7 +1593,7 @@ func file_warren_task_v1_task_service_proto_rawDescGZIP() []byte {
 	return file_warren_task_v1_task_service_proto_rawDescData
 }
 
-var file_warren_task_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_warren_task_v1_task_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_warren_task_v1_task_service_proto_goTypes = []any{
 	(*SubmitTaskRequest)(nil),        // 0: warren.task.v1.SubmitTaskRequest
 	(*SubmitTaskResponse)(nil),       // 1: warren.task.v1.SubmitTaskResponse
@@ -1496,104 +1604,109 @@ var file_warren_task_v1_task_service_proto_goTypes = []any{
 	(*SubmitTasksResponse)(nil),      // 6: warren.task.v1.SubmitTasksResponse
 	(*GetTaskRequest)(nil),           // 7: warren.task.v1.GetTaskRequest
 	(*GetTaskResponse)(nil),          // 8: warren.task.v1.GetTaskResponse
-	(*ListTasksRequest)(nil),         // 9: warren.task.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),        // 10: warren.task.v1.ListTasksResponse
-	(*WatchTasksRequest)(nil),        // 11: warren.task.v1.WatchTasksRequest
-	(*WatchTasksResponse)(nil),       // 12: warren.task.v1.WatchTasksResponse
-	(*WaitTaskRequest)(nil),          // 13: warren.task.v1.WaitTaskRequest
-	(*WaitTaskResponse)(nil),         // 14: warren.task.v1.WaitTaskResponse
-	(*WatchTaskRequest)(nil),         // 15: warren.task.v1.WatchTaskRequest
-	(*WatchTaskResponse)(nil),        // 16: warren.task.v1.WatchTaskResponse
-	(*ListTaskAttemptsRequest)(nil),  // 17: warren.task.v1.ListTaskAttemptsRequest
-	(*ListTaskAttemptsResponse)(nil), // 18: warren.task.v1.ListTaskAttemptsResponse
-	nil,                              // 19: warren.task.v1.SubmitTaskRequest.LabelsEntry
-	(*anypb.Any)(nil),                // 20: google.protobuf.Any
-	(Priority)(0),                    // 21: warren.task.v1.Priority
-	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 23: google.protobuf.Duration
-	(*RetryPolicy)(nil),              // 24: warren.task.v1.RetryPolicy
-	(*Task)(nil),                     // 25: warren.task.v1.Task
-	(*status.Status)(nil),            // 26: google.rpc.Status
-	(TaskView)(0),                    // 27: warren.task.v1.TaskView
-	(*TaskEvent)(nil),                // 28: warren.task.v1.TaskEvent
-	(*Progress)(nil),                 // 29: warren.task.v1.Progress
-	(*TaskAttempt)(nil),              // 30: warren.task.v1.TaskAttempt
-	(*UpdateTaskRequest)(nil),        // 31: warren.task.v1.UpdateTaskRequest
-	(*RunTaskNowRequest)(nil),        // 32: warren.task.v1.RunTaskNowRequest
-	(*CancelTaskRequest)(nil),        // 33: warren.task.v1.CancelTaskRequest
-	(*CancelTasksRequest)(nil),       // 34: warren.task.v1.CancelTasksRequest
-	(*ExplainTaskRequest)(nil),       // 35: warren.task.v1.ExplainTaskRequest
-	(*UpdateTaskResponse)(nil),       // 36: warren.task.v1.UpdateTaskResponse
-	(*RunTaskNowResponse)(nil),       // 37: warren.task.v1.RunTaskNowResponse
-	(*CancelTaskResponse)(nil),       // 38: warren.task.v1.CancelTaskResponse
-	(*CancelTasksResponse)(nil),      // 39: warren.task.v1.CancelTasksResponse
-	(*ExplainTaskResponse)(nil),      // 40: warren.task.v1.ExplainTaskResponse
+	(*BatchGetTasksRequest)(nil),     // 9: warren.task.v1.BatchGetTasksRequest
+	(*BatchGetTasksResponse)(nil),    // 10: warren.task.v1.BatchGetTasksResponse
+	(*ListTasksRequest)(nil),         // 11: warren.task.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),        // 12: warren.task.v1.ListTasksResponse
+	(*WatchTasksRequest)(nil),        // 13: warren.task.v1.WatchTasksRequest
+	(*WatchTasksResponse)(nil),       // 14: warren.task.v1.WatchTasksResponse
+	(*WaitTaskRequest)(nil),          // 15: warren.task.v1.WaitTaskRequest
+	(*WaitTaskResponse)(nil),         // 16: warren.task.v1.WaitTaskResponse
+	(*WatchTaskRequest)(nil),         // 17: warren.task.v1.WatchTaskRequest
+	(*WatchTaskResponse)(nil),        // 18: warren.task.v1.WatchTaskResponse
+	(*ListTaskAttemptsRequest)(nil),  // 19: warren.task.v1.ListTaskAttemptsRequest
+	(*ListTaskAttemptsResponse)(nil), // 20: warren.task.v1.ListTaskAttemptsResponse
+	nil,                              // 21: warren.task.v1.SubmitTaskRequest.LabelsEntry
+	(*anypb.Any)(nil),                // 22: google.protobuf.Any
+	(Priority)(0),                    // 23: warren.task.v1.Priority
+	(*timestamppb.Timestamp)(nil),    // 24: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 25: google.protobuf.Duration
+	(*RetryPolicy)(nil),              // 26: warren.task.v1.RetryPolicy
+	(*Task)(nil),                     // 27: warren.task.v1.Task
+	(*status.Status)(nil),            // 28: google.rpc.Status
+	(TaskView)(0),                    // 29: warren.task.v1.TaskView
+	(*TaskEvent)(nil),                // 30: warren.task.v1.TaskEvent
+	(*Progress)(nil),                 // 31: warren.task.v1.Progress
+	(*TaskAttempt)(nil),              // 32: warren.task.v1.TaskAttempt
+	(*UpdateTaskRequest)(nil),        // 33: warren.task.v1.UpdateTaskRequest
+	(*RunTaskNowRequest)(nil),        // 34: warren.task.v1.RunTaskNowRequest
+	(*CancelTaskRequest)(nil),        // 35: warren.task.v1.CancelTaskRequest
+	(*CancelTasksRequest)(nil),       // 36: warren.task.v1.CancelTasksRequest
+	(*ExplainTaskRequest)(nil),       // 37: warren.task.v1.ExplainTaskRequest
+	(*UpdateTaskResponse)(nil),       // 38: warren.task.v1.UpdateTaskResponse
+	(*RunTaskNowResponse)(nil),       // 39: warren.task.v1.RunTaskNowResponse
+	(*CancelTaskResponse)(nil),       // 40: warren.task.v1.CancelTaskResponse
+	(*CancelTasksResponse)(nil),      // 41: warren.task.v1.CancelTasksResponse
+	(*ExplainTaskResponse)(nil),      // 42: warren.task.v1.ExplainTaskResponse
 }
 var file_warren_task_v1_task_service_proto_depIdxs = []int32{
-	20, // 0: warren.task.v1.SubmitTaskRequest.payload:type_name -> google.protobuf.Any
-	21, // 1: warren.task.v1.SubmitTaskRequest.priority:type_name -> warren.task.v1.Priority
-	19, // 2: warren.task.v1.SubmitTaskRequest.labels:type_name -> warren.task.v1.SubmitTaskRequest.LabelsEntry
-	22, // 3: warren.task.v1.SubmitTaskRequest.expire_time:type_name -> google.protobuf.Timestamp
-	23, // 4: warren.task.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	24, // 5: warren.task.v1.SubmitTaskRequest.retry:type_name -> warren.task.v1.RetryPolicy
-	23, // 6: warren.task.v1.SubmitTaskRequest.delay:type_name -> google.protobuf.Duration
-	22, // 7: warren.task.v1.SubmitTaskRequest.schedule_time:type_name -> google.protobuf.Timestamp
-	25, // 8: warren.task.v1.SubmitTaskResponse.task:type_name -> warren.task.v1.Task
+	22, // 0: warren.task.v1.SubmitTaskRequest.payload:type_name -> google.protobuf.Any
+	23, // 1: warren.task.v1.SubmitTaskRequest.priority:type_name -> warren.task.v1.Priority
+	21, // 2: warren.task.v1.SubmitTaskRequest.labels:type_name -> warren.task.v1.SubmitTaskRequest.LabelsEntry
+	24, // 3: warren.task.v1.SubmitTaskRequest.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 4: warren.task.v1.SubmitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	26, // 5: warren.task.v1.SubmitTaskRequest.retry:type_name -> warren.task.v1.RetryPolicy
+	25, // 6: warren.task.v1.SubmitTaskRequest.delay:type_name -> google.protobuf.Duration
+	24, // 7: warren.task.v1.SubmitTaskRequest.schedule_time:type_name -> google.protobuf.Timestamp
+	27, // 8: warren.task.v1.SubmitTaskResponse.task:type_name -> warren.task.v1.Task
 	0,  // 9: warren.task.v1.BatchSubmitTasksRequest.requests:type_name -> warren.task.v1.SubmitTaskRequest
 	4,  // 10: warren.task.v1.BatchSubmitTasksResponse.results:type_name -> warren.task.v1.BatchSubmitTasksResult
 	1,  // 11: warren.task.v1.BatchSubmitTasksResult.response:type_name -> warren.task.v1.SubmitTaskResponse
-	26, // 12: warren.task.v1.BatchSubmitTasksResult.error:type_name -> google.rpc.Status
+	28, // 12: warren.task.v1.BatchSubmitTasksResult.error:type_name -> google.rpc.Status
 	0,  // 13: warren.task.v1.SubmitTasksRequest.request:type_name -> warren.task.v1.SubmitTaskRequest
 	1,  // 14: warren.task.v1.SubmitTasksResponse.response:type_name -> warren.task.v1.SubmitTaskResponse
-	26, // 15: warren.task.v1.SubmitTasksResponse.error:type_name -> google.rpc.Status
-	27, // 16: warren.task.v1.GetTaskRequest.view:type_name -> warren.task.v1.TaskView
-	25, // 17: warren.task.v1.GetTaskResponse.task:type_name -> warren.task.v1.Task
-	27, // 18: warren.task.v1.ListTasksRequest.view:type_name -> warren.task.v1.TaskView
-	25, // 19: warren.task.v1.ListTasksResponse.tasks:type_name -> warren.task.v1.Task
-	27, // 20: warren.task.v1.WatchTasksRequest.view:type_name -> warren.task.v1.TaskView
-	25, // 21: warren.task.v1.WatchTasksResponse.task:type_name -> warren.task.v1.Task
-	28, // 22: warren.task.v1.WatchTasksResponse.event:type_name -> warren.task.v1.TaskEvent
-	27, // 23: warren.task.v1.WaitTaskRequest.view:type_name -> warren.task.v1.TaskView
-	23, // 24: warren.task.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
-	25, // 25: warren.task.v1.WaitTaskResponse.task:type_name -> warren.task.v1.Task
-	27, // 26: warren.task.v1.WatchTaskRequest.view:type_name -> warren.task.v1.TaskView
-	25, // 27: warren.task.v1.WatchTaskResponse.snapshot:type_name -> warren.task.v1.Task
-	28, // 28: warren.task.v1.WatchTaskResponse.event:type_name -> warren.task.v1.TaskEvent
-	29, // 29: warren.task.v1.WatchTaskResponse.progress:type_name -> warren.task.v1.Progress
-	30, // 30: warren.task.v1.ListTaskAttemptsResponse.attempts:type_name -> warren.task.v1.TaskAttempt
-	0,  // 31: warren.task.v1.TaskService.SubmitTask:input_type -> warren.task.v1.SubmitTaskRequest
-	2,  // 32: warren.task.v1.TaskService.BatchSubmitTasks:input_type -> warren.task.v1.BatchSubmitTasksRequest
-	7,  // 33: warren.task.v1.TaskService.GetTask:input_type -> warren.task.v1.GetTaskRequest
-	9,  // 34: warren.task.v1.TaskService.ListTasks:input_type -> warren.task.v1.ListTasksRequest
-	13, // 35: warren.task.v1.TaskService.WaitTask:input_type -> warren.task.v1.WaitTaskRequest
-	15, // 36: warren.task.v1.TaskService.WatchTask:input_type -> warren.task.v1.WatchTaskRequest
-	11, // 37: warren.task.v1.TaskService.WatchTasks:input_type -> warren.task.v1.WatchTasksRequest
-	17, // 38: warren.task.v1.TaskService.ListTaskAttempts:input_type -> warren.task.v1.ListTaskAttemptsRequest
-	5,  // 39: warren.task.v1.TaskService.SubmitTasks:input_type -> warren.task.v1.SubmitTasksRequest
-	31, // 40: warren.task.v1.TaskService.UpdateTask:input_type -> warren.task.v1.UpdateTaskRequest
-	32, // 41: warren.task.v1.TaskService.RunTaskNow:input_type -> warren.task.v1.RunTaskNowRequest
-	33, // 42: warren.task.v1.TaskService.CancelTask:input_type -> warren.task.v1.CancelTaskRequest
-	34, // 43: warren.task.v1.TaskService.CancelTasks:input_type -> warren.task.v1.CancelTasksRequest
-	35, // 44: warren.task.v1.TaskService.ExplainTask:input_type -> warren.task.v1.ExplainTaskRequest
-	1,  // 45: warren.task.v1.TaskService.SubmitTask:output_type -> warren.task.v1.SubmitTaskResponse
-	3,  // 46: warren.task.v1.TaskService.BatchSubmitTasks:output_type -> warren.task.v1.BatchSubmitTasksResponse
-	8,  // 47: warren.task.v1.TaskService.GetTask:output_type -> warren.task.v1.GetTaskResponse
-	10, // 48: warren.task.v1.TaskService.ListTasks:output_type -> warren.task.v1.ListTasksResponse
-	14, // 49: warren.task.v1.TaskService.WaitTask:output_type -> warren.task.v1.WaitTaskResponse
-	16, // 50: warren.task.v1.TaskService.WatchTask:output_type -> warren.task.v1.WatchTaskResponse
-	12, // 51: warren.task.v1.TaskService.WatchTasks:output_type -> warren.task.v1.WatchTasksResponse
-	18, // 52: warren.task.v1.TaskService.ListTaskAttempts:output_type -> warren.task.v1.ListTaskAttemptsResponse
-	6,  // 53: warren.task.v1.TaskService.SubmitTasks:output_type -> warren.task.v1.SubmitTasksResponse
-	36, // 54: warren.task.v1.TaskService.UpdateTask:output_type -> warren.task.v1.UpdateTaskResponse
-	37, // 55: warren.task.v1.TaskService.RunTaskNow:output_type -> warren.task.v1.RunTaskNowResponse
-	38, // 56: warren.task.v1.TaskService.CancelTask:output_type -> warren.task.v1.CancelTaskResponse
-	39, // 57: warren.task.v1.TaskService.CancelTasks:output_type -> warren.task.v1.CancelTasksResponse
-	40, // 58: warren.task.v1.TaskService.ExplainTask:output_type -> warren.task.v1.ExplainTaskResponse
-	45, // [45:59] is the sub-list for method output_type
-	31, // [31:45] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	28, // 15: warren.task.v1.SubmitTasksResponse.error:type_name -> google.rpc.Status
+	29, // 16: warren.task.v1.GetTaskRequest.view:type_name -> warren.task.v1.TaskView
+	27, // 17: warren.task.v1.GetTaskResponse.task:type_name -> warren.task.v1.Task
+	27, // 18: warren.task.v1.BatchGetTasksResponse.tasks:type_name -> warren.task.v1.Task
+	29, // 19: warren.task.v1.ListTasksRequest.view:type_name -> warren.task.v1.TaskView
+	27, // 20: warren.task.v1.ListTasksResponse.tasks:type_name -> warren.task.v1.Task
+	29, // 21: warren.task.v1.WatchTasksRequest.view:type_name -> warren.task.v1.TaskView
+	27, // 22: warren.task.v1.WatchTasksResponse.task:type_name -> warren.task.v1.Task
+	30, // 23: warren.task.v1.WatchTasksResponse.event:type_name -> warren.task.v1.TaskEvent
+	29, // 24: warren.task.v1.WaitTaskRequest.view:type_name -> warren.task.v1.TaskView
+	25, // 25: warren.task.v1.WaitTaskRequest.timeout:type_name -> google.protobuf.Duration
+	27, // 26: warren.task.v1.WaitTaskResponse.task:type_name -> warren.task.v1.Task
+	29, // 27: warren.task.v1.WatchTaskRequest.view:type_name -> warren.task.v1.TaskView
+	27, // 28: warren.task.v1.WatchTaskResponse.snapshot:type_name -> warren.task.v1.Task
+	30, // 29: warren.task.v1.WatchTaskResponse.event:type_name -> warren.task.v1.TaskEvent
+	31, // 30: warren.task.v1.WatchTaskResponse.progress:type_name -> warren.task.v1.Progress
+	32, // 31: warren.task.v1.ListTaskAttemptsResponse.attempts:type_name -> warren.task.v1.TaskAttempt
+	0,  // 32: warren.task.v1.TaskService.SubmitTask:input_type -> warren.task.v1.SubmitTaskRequest
+	2,  // 33: warren.task.v1.TaskService.BatchSubmitTasks:input_type -> warren.task.v1.BatchSubmitTasksRequest
+	7,  // 34: warren.task.v1.TaskService.GetTask:input_type -> warren.task.v1.GetTaskRequest
+	9,  // 35: warren.task.v1.TaskService.BatchGetTasks:input_type -> warren.task.v1.BatchGetTasksRequest
+	11, // 36: warren.task.v1.TaskService.ListTasks:input_type -> warren.task.v1.ListTasksRequest
+	15, // 37: warren.task.v1.TaskService.WaitTask:input_type -> warren.task.v1.WaitTaskRequest
+	17, // 38: warren.task.v1.TaskService.WatchTask:input_type -> warren.task.v1.WatchTaskRequest
+	13, // 39: warren.task.v1.TaskService.WatchTasks:input_type -> warren.task.v1.WatchTasksRequest
+	19, // 40: warren.task.v1.TaskService.ListTaskAttempts:input_type -> warren.task.v1.ListTaskAttemptsRequest
+	5,  // 41: warren.task.v1.TaskService.SubmitTasks:input_type -> warren.task.v1.SubmitTasksRequest
+	33, // 42: warren.task.v1.TaskService.UpdateTask:input_type -> warren.task.v1.UpdateTaskRequest
+	34, // 43: warren.task.v1.TaskService.RunTaskNow:input_type -> warren.task.v1.RunTaskNowRequest
+	35, // 44: warren.task.v1.TaskService.CancelTask:input_type -> warren.task.v1.CancelTaskRequest
+	36, // 45: warren.task.v1.TaskService.CancelTasks:input_type -> warren.task.v1.CancelTasksRequest
+	37, // 46: warren.task.v1.TaskService.ExplainTask:input_type -> warren.task.v1.ExplainTaskRequest
+	1,  // 47: warren.task.v1.TaskService.SubmitTask:output_type -> warren.task.v1.SubmitTaskResponse
+	3,  // 48: warren.task.v1.TaskService.BatchSubmitTasks:output_type -> warren.task.v1.BatchSubmitTasksResponse
+	8,  // 49: warren.task.v1.TaskService.GetTask:output_type -> warren.task.v1.GetTaskResponse
+	10, // 50: warren.task.v1.TaskService.BatchGetTasks:output_type -> warren.task.v1.BatchGetTasksResponse
+	12, // 51: warren.task.v1.TaskService.ListTasks:output_type -> warren.task.v1.ListTasksResponse
+	16, // 52: warren.task.v1.TaskService.WaitTask:output_type -> warren.task.v1.WaitTaskResponse
+	18, // 53: warren.task.v1.TaskService.WatchTask:output_type -> warren.task.v1.WatchTaskResponse
+	14, // 54: warren.task.v1.TaskService.WatchTasks:output_type -> warren.task.v1.WatchTasksResponse
+	20, // 55: warren.task.v1.TaskService.ListTaskAttempts:output_type -> warren.task.v1.ListTaskAttemptsResponse
+	6,  // 56: warren.task.v1.TaskService.SubmitTasks:output_type -> warren.task.v1.SubmitTasksResponse
+	38, // 57: warren.task.v1.TaskService.UpdateTask:output_type -> warren.task.v1.UpdateTaskResponse
+	39, // 58: warren.task.v1.TaskService.RunTaskNow:output_type -> warren.task.v1.RunTaskNowResponse
+	40, // 59: warren.task.v1.TaskService.CancelTask:output_type -> warren.task.v1.CancelTaskResponse
+	41, // 60: warren.task.v1.TaskService.CancelTasks:output_type -> warren.task.v1.CancelTasksResponse
+	42, // 61: warren.task.v1.TaskService.ExplainTask:output_type -> warren.task.v1.ExplainTaskResponse
+	47, // [47:62] is the sub-list for method output_type
+	32, // [32:47] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_warren_task_v1_task_service_proto_init() }
@@ -1612,7 +1725,7 @@ func file_warren_task_v1_task_service_proto_init() {
 		(*SubmitTasksResponse_Response)(nil),
 		(*SubmitTasksResponse_Error)(nil),
 	}
-	file_warren_task_v1_task_service_proto_msgTypes[16].OneofWrappers = []any{
+	file_warren_task_v1_task_service_proto_msgTypes[18].OneofWrappers = []any{
 		(*WatchTaskResponse_Snapshot)(nil),
 		(*WatchTaskResponse_Event)(nil),
 		(*WatchTaskResponse_Progress)(nil),
@@ -1623,7 +1736,7 @@ func file_warren_task_v1_task_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_task_v1_task_service_proto_rawDesc), len(file_warren_task_v1_task_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

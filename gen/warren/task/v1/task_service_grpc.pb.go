@@ -24,6 +24,7 @@ const (
 	TaskService_SubmitTask_FullMethodName       = "/warren.task.v1.TaskService/SubmitTask"
 	TaskService_BatchSubmitTasks_FullMethodName = "/warren.task.v1.TaskService/BatchSubmitTasks"
 	TaskService_GetTask_FullMethodName          = "/warren.task.v1.TaskService/GetTask"
+	TaskService_BatchGetTasks_FullMethodName    = "/warren.task.v1.TaskService/BatchGetTasks"
 	TaskService_ListTasks_FullMethodName        = "/warren.task.v1.TaskService/ListTasks"
 	TaskService_WaitTask_FullMethodName         = "/warren.task.v1.TaskService/WaitTask"
 	TaskService_WatchTask_FullMethodName        = "/warren.task.v1.TaskService/WatchTask"
@@ -78,6 +79,12 @@ type TaskServiceClient interface {
 	// Errors: NOT_FOUND TASK_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// UNAVAILABLE PROJECTION_BEHIND, STORE_UNAVAILABLE (call again).
 	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error)
+	// BatchGetTasks shows tasks as of now, as GetTask does each; ids that it would answer
+	// NOT_FOUND for are told apart (AIP-231).
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST; UNAVAILABLE PROJECTION_BEHIND,
+	// STORE_UNAVAILABLE (call again).
+	BatchGetTasks(ctx context.Context, in *BatchGetTasksRequest, opts ...grpc.CallOption) (*BatchGetTasksResponse, error)
 	// ListTasks lists tasks, newest first: by their ids, which are UUIDv7. A task that
 	// is submitted while its pages are read does not move others. Like GetTask it
 	// shows what the store has, and does not wait for what is on its way to it.
@@ -202,6 +209,16 @@ func (c *taskServiceClient) GetTask(ctx context.Context, in *GetTaskRequest, opt
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetTaskResponse)
 	err := c.cc.Invoke(ctx, TaskService_GetTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taskServiceClient) BatchGetTasks(ctx context.Context, in *BatchGetTasksRequest, opts ...grpc.CallOption) (*BatchGetTasksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchGetTasksResponse)
+	err := c.cc.Invoke(ctx, TaskService_BatchGetTasks_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -380,6 +397,12 @@ type TaskServiceServer interface {
 	// Errors: NOT_FOUND TASK_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// UNAVAILABLE PROJECTION_BEHIND, STORE_UNAVAILABLE (call again).
 	GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error)
+	// BatchGetTasks shows tasks as of now, as GetTask does each; ids that it would answer
+	// NOT_FOUND for are told apart (AIP-231).
+	//
+	// Errors: INVALID_ARGUMENT INVALID_REQUEST; UNAVAILABLE PROJECTION_BEHIND,
+	// STORE_UNAVAILABLE (call again).
+	BatchGetTasks(context.Context, *BatchGetTasksRequest) (*BatchGetTasksResponse, error)
 	// ListTasks lists tasks, newest first: by their ids, which are UUIDv7. A task that
 	// is submitted while its pages are read does not move others. Like GetTask it
 	// shows what the store has, and does not wait for what is on its way to it.
@@ -489,6 +512,9 @@ func (UnimplementedTaskServiceServer) BatchSubmitTasks(context.Context, *BatchSu
 func (UnimplementedTaskServiceServer) GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTask not implemented")
 }
+func (UnimplementedTaskServiceServer) BatchGetTasks(context.Context, *BatchGetTasksRequest) (*BatchGetTasksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchGetTasks not implemented")
+}
 func (UnimplementedTaskServiceServer) ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTasks not implemented")
 }
@@ -593,6 +619,24 @@ func _TaskService_GetTask_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TaskServiceServer).GetTask(ctx, req.(*GetTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaskService_BatchGetTasks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchGetTasksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaskServiceServer).BatchGetTasks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaskService_BatchGetTasks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaskServiceServer).BatchGetTasks(ctx, req.(*BatchGetTasksRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -788,6 +832,10 @@ var TaskService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetTask",
 			Handler:    _TaskService_GetTask_Handler,
+		},
+		{
+			MethodName: "BatchGetTasks",
+			Handler:    _TaskService_BatchGetTasks_Handler,
 		},
 		{
 			MethodName: "ListTasks",

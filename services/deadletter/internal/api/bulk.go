@@ -103,7 +103,7 @@ func (b *bulk) replay(ctx context.Context, d *store.DeadLetter) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case !b.validateOnly:
-		begun, err = b.s.cfg.Replayer.Begin(ctx, store.ReplayRequest{ID: d.ID, Reason: b.reason})
+		begun, err = b.s.cfg.Replayer.Begin(ctx, store.ReplayRequest{ID: d.ID, By: callOf(ctx, "ReplayDeadLetters", b.reason)})
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -23,6 +23,8 @@ func deadLetterToProto(d *store.DeadLetter) *deadletterv1.DeadLetter {
 		Run: int32(d.Run), Attempt: int32(d.Attempt), WorkerId: d.WorkerID, Labels: d.Labels, TraceId: d.TraceID,
 		CreateTime: timestamp(d.CreateTime), FirstDeadTime: timestamp(d.FirstDeadTime), DeadTime: timestamp(d.DeadTime), UpdateTime: timestamp(d.UpdateTime),
 		OccurrenceCount: int32(d.OccurrenceCount), PayloadSize: d.PayloadSize, Etag: d.Etag, Queue: d.Queue, OperatorReason: d.OperatorReason,
+		GroupId: d.GroupID, WorkerVersion: d.WorkerVersion, ReplayCount: int32(d.ReplayCount), ReplayId: d.ReplayID, Held: d.OnHold,
+		PayloadRevision: int32(d.Revision),
 	}
 	if m.Failure != nil {
 		m.Failure.Details = nil

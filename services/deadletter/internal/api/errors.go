@@ -21,10 +21,17 @@ func answer(err error) error {
 }
 
 func explain(err error) *rpc.Error {
+	var made *rpc.Error
+	if errors.As(err, &made) {
+		return made
+	}
 	var notOpen *store.NotOpenError
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_FOUND, "no such dead letter is known; check the id")
+	case errors.Is(err, store.ErrNoSelection):
+		return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_SELECTION_NOT_FOUND,
+			"the token selects nothing: it is kept for %s; preview again", store.SelectionTTL)
 	case errors.Is(err, store.ErrUnavailable):
 		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
 			"the dead-letter service's store does not answer; call again").Because(err)

@@ -15,6 +15,8 @@ import (
 
 // Store is what the API needs of the store.
 type Store interface {
+	store.Selections
+
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
 	Count(ctx context.Context, q store.Query) (int64, error)
@@ -74,7 +76,7 @@ func (s *Service) GetDeadLetter(ctx context.Context, r *deadletterv1.GetDeadLett
 
 // ReplayDeadLetter implements warren.deadletter.v1.DeadLetterService.
 func (s *Service) ReplayDeadLetter(ctx context.Context, r *deadletterv1.ReplayDeadLetterRequest) (*deadletterv1.ReplayDeadLetterResponse, error) {
-	b, err := s.cfg.Replayer.Begin(ctx, store.ReplayRequest{ID: r.DeadLetterId, Etag: r.Etag, Reason: r.Reason})
+	b, err := s.cfg.Replayer.Begin(ctx, store.ReplayRequest{ID: r.DeadLetterId, Etag: r.Etag, By: callOf(ctx, "ReplayDeadLetter", r.Reason)})
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -84,7 +86,7 @@ func (s *Service) ReplayDeadLetter(ctx context.Context, r *deadletterv1.ReplayDe
 
 // DiscardDeadLetter implements warren.deadletter.v1.DeadLetterService.
 func (s *Service) DiscardDeadLetter(ctx context.Context, r *deadletterv1.DiscardDeadLetterRequest) (*deadletterv1.DiscardDeadLetterResponse, error) {
-	d, err := s.cfg.Store.Discard(ctx, store.DiscardRequest{ID: r.DeadLetterId, Etag: r.Etag, Reason: r.Reason})
+	d, err := s.cfg.Store.Discard(ctx, store.DiscardRequest{ID: r.DeadLetterId, Etag: r.Etag, By: callOf(ctx, "DiscardDeadLetter", r.Reason)})
 	if err != nil {
 		return nil, answer(err)
 	}

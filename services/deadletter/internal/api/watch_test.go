@@ -42,7 +42,7 @@ func TestWatch(t *testing.T) {
 	created := next(t, s)
 	require.Equal(t, id, created.DeadLetter.DeadLetterId)
 	require.Nil(t, created.DeadLetter.Message, "BASIC")
-	_, err := w.store.Discard(t.Context(), store.DiscardRequest{ID: id, Reason: "r"})
+	_, err := w.store.Discard(t.Context(), store.DiscardRequest{ID: id, By: store.Call{Reason: "r"}})
 	require.NoError(t, err)
 	w.hub.Wake()
 	require.Equal(t, deadletterv1.DeadLetterState_DEAD_LETTER_STATE_DISCARDED, next(t, s).DeadLetter.State)

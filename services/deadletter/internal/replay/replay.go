@@ -159,7 +159,7 @@ func (r *Replayer) begin(ctx context.Context, req store.ReplayRequest) (Begun, e
 	if t != nil && int(t.Run) >= d.Run && endedWell(t) != 0 {
 		d, err := r.cfg.Store.ResolveNow(ctx, store.ResolveRequest{
 			ID: req.ID, Etag: req.Etag, Run: int(t.Run),
-			Reason: "asked for a replay, the gateway said " + stateName(t) + "; the operator's reason: " + req.Reason,
+			Reason: "asked for a replay, the gateway said " + stateName(t) + "; the operator's reason: " + req.By.Reason, By: req.By,
 		})
 		return Begun{DeadLetter: d}, err
 	}
@@ -170,12 +170,14 @@ func (r *Replayer) begin(ctx context.Context, req store.ReplayRequest) (Begun, e
 	if req.Run > math.MaxInt32 {
 		return Begun{}, fmt.Errorf("%w: no run is left", store.ErrNotReplayable)
 	}
-	req.Call = telemetry.Headers(ctx)["traceparent"]
+	if req.By.Trace == "" {
+		req.By.Trace = telemetry.Headers(ctx)["traceparent"]
+	}
 	d, intent, err := r.cfg.Store.BeginReplay(ctx, req)
 	if err != nil {
 		return Begun{}, err
 	}
-	r.logOf(d.ID, d.Type, intent.Run).DebugContext(ctx, "replay begun", "reason", req.Reason)
+	r.logOf(d.ID, d.Type, intent.Run).DebugContext(ctx, "replay begun", "reason", req.By.Reason)
 	r.begun()
 	return Begun{DeadLetter: d, Run: intent.Run}, nil
 }

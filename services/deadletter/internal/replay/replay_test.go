@@ -32,7 +32,7 @@ const deadTrace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 func (w *world) begin(t *testing.T, id string) (replay.Begun, error) {
 	t.Helper()
-	return w.replayer.Begin(t.Context(), store.ReplayRequest{ID: id, Reason: "mended"})
+	return w.replayer.Begin(t.Context(), store.ReplayRequest{ID: id, By: store.Call{Reason: "mended"}})
 }
 
 func headerOf(t *testing.T, m amqp091.Delivery) *brokerv1.TaskHeader {
@@ -55,7 +55,7 @@ func TestReplayRebuildsTheMessage(t *testing.T) {
 	}
 	w.die(t, m)
 	ctx, call := w.tracer.Tracer("test").Start(t.Context(), "operator")
-	b, err := w.replayer.Begin(ctx, store.ReplayRequest{ID: m.ID, Reason: "mended"})
+	b, err := w.replayer.Begin(ctx, store.ReplayRequest{ID: m.ID, By: store.Call{Reason: "mended"}})
 	require.NoError(t, err)
 	require.Equal(t, 2, b.Run)
 	require.Equal(t, store.StateInReplay, b.DeadLetter.State)
@@ -381,7 +381,7 @@ func TestWhatIsConfirmedIsNotPublishedAgain(t *testing.T) {
 		Notify: func(*store.Arrival) bool { return false }, TracerProvider: w.tracer, Logger: slog.New(slog.DiscardHandler),
 	})
 	m := w.newTask(t)
-	_, err := r.Begin(t.Context(), store.ReplayRequest{ID: m.ID, Reason: "mended"})
+	_, err := r.Begin(t.Context(), store.ReplayRequest{ID: m.ID, By: store.Call{Reason: "mended"}})
 	require.NoError(t, err)
 	run(t, r.Run)
 	published := w.awaitIntents(t, store.IntentPublished, 1)

@@ -159,3 +159,28 @@ func (s lazyStore) Held(ctx context.Context, after int64, limit int) ([]store.He
 func (s lazyStore) Unhold(ctx context.Context, keys []string) error {
 	return tell(ctx, s, "Unhold", func(o store.Store) error { return o.Unhold(ctx, keys) })
 }
+
+// AuditEvents implements [store.Store].
+func (s lazyStore) AuditEvents(ctx context.Context, f filter.Expr, before int64, limit int) ([]store.AuditEvent, error) {
+	return ask(ctx, s, "AuditEvents", func(o store.Store) ([]store.AuditEvent, error) { return o.AuditEvents(ctx, f, before, limit) })
+}
+
+// Freeze implements [store.Store].
+func (s lazyStore) Freeze(ctx context.Context, r store.FreezeRequest) (store.Selection, error) {
+	return ask(ctx, s, "Freeze", func(o store.Store) (store.Selection, error) { return o.Freeze(ctx, r) })
+}
+
+// Select implements [store.Store].
+func (s lazyStore) Select(ctx context.Context, r store.FreezeRequest) (store.Selection, error) {
+	return ask(ctx, s, "Select", func(o store.Store) (store.Selection, error) { return o.Select(ctx, r) })
+}
+
+// Selection implements [store.Store].
+func (s lazyStore) Selection(ctx context.Context, token string) (store.Selection, error) {
+	return ask(ctx, s, "Selection", func(o store.Store) (store.Selection, error) { return o.Selection(ctx, token) })
+}
+
+// Selected implements [store.Store].
+func (s lazyStore) Selected(ctx context.Context, sequences []int64, full bool) ([]store.DeadLetter, error) {
+	return ask(ctx, s, "Selected", func(o store.Store) ([]store.DeadLetter, error) { return o.Selected(ctx, sequences, full) })
+}

@@ -85,7 +85,7 @@ func TestMetricsOfReplays(t *testing.T) {
 	_, err := s.Put(t.Context(), []store.Arrival{again, fine})
 	require.NoError(t, err)
 	for _, id := range []string{again.ID, fine.ID} {
-		_, _, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Run: 2, Reason: "a test"})
+		_, _, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Run: 2, By: store.Call{Reason: "a test"}})
 		require.NoError(t, err)
 	}
 	again.Occurrence.Run = 2

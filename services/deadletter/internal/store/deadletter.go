@@ -21,9 +21,13 @@ const (
 	StateResolved
 	// StateDiscarded: an operator gave it up.
 	StateDiscarded
+	// StateQuarantined: it died again after as many replays as its type's policy allows.
+	StateQuarantined
+	// StatePurged: neither message nor occurrences are left.
+	StatePurged
 )
 
-var stateNames = [...]string{"UNSPECIFIED", "OPEN", "IN_REPLAY", "RESOLVED", "DISCARDED"}
+var stateNames = [...]string{"UNSPECIFIED", "OPEN", "IN_REPLAY", "RESOLVED", "DISCARDED", "QUARANTINED", "PURGED"}
 
 // String is the state's name as the API spells it.
 func (s State) String() string {
@@ -83,8 +87,20 @@ type DeadLetter struct {
 	OccurrenceCount int
 	// PayloadSize is the size of the message's body in bytes.
 	PayloadSize int64
-	// OperatorReason is that of the last replay or discard.
+	// OperatorReason is that of the last replay, discard or restore.
 	OperatorReason string
+	// GroupID is the failure group of the highest run; empty if it is not known yet.
+	GroupID string
+	// WorkerVersion is that of the worker that executed the last attempt.
+	WorkerVersion string
+	// ReplayCount is how often it was replayed since it came in, or was restored.
+	ReplayCount int
+	// ReplayID is the replay that holds it; empty if none does, or a single call's.
+	ReplayID string
+	// OnHold: an operator keeps it as it is.
+	OnHold bool
+	// Revision is the last payload revision; 1 is the original.
+	Revision int
 
 	// Occurrences are all runs that died, by run ascending; nil unless full.
 	Occurrences []Occurrence
@@ -127,6 +143,15 @@ type Occurrence struct {
 	Attempts []task.Record
 	// AttemptsOmitted is how many it did not tell.
 	AttemptsOmitted int
+}
+
+// WorkerVersion is that of the worker that executed the last attempt; empty if none was
+// started, or the message does not tell.
+func (o *Occurrence) WorkerVersion() string {
+	if n := len(o.Attempts); n > 0 {
+		return o.Attempts[n-1].Version
+	}
+	return ""
 }
 
 // Message is a message as it arrived.

@@ -19,6 +19,11 @@ const (
 	FieldCreateTime      filter.Field = "create_time"
 	FieldDeadTime        filter.Field = "dead_time"
 	FieldUpdateTime      filter.Field = "update_time"
+	FieldGroupID         filter.Field = "group_id"
+	FieldWorkerVersion   filter.Field = "worker_version"
+	FieldQueue           filter.Field = "queue"
+	FieldReplayCount     filter.Field = "replay_count"
+	FieldHeld            filter.Field = "held"
 )
 
 // Fields is what filters of dead letters may ask for.
@@ -26,10 +31,13 @@ var Fields = filter.Schema{
 	FieldState: filter.Names("DEAD_LETTER_STATE_", map[string]int{
 		StateOpen.String(): int(StateOpen), StateInReplay.String(): int(StateInReplay),
 		StateResolved.String(): int(StateResolved), StateDiscarded.String(): int(StateDiscarded),
+		StateQuarantined.String(): int(StateQuarantined), StatePurged.String(): int(StatePurged),
 	}),
 	FieldCause: filter.Causes(), FieldCode: filter.Codes(),
 	FieldType: filter.Texts(), FieldReason: filter.Texts(), FieldMessage: filter.Texts(),
 	FieldWorkerID: filter.Texts(), FieldTraceID: filter.Texts(), FieldTaskID: filter.IDs(),
 	FieldRun: filter.Numbers(nil), FieldAttempt: filter.Numbers(nil), FieldOccurrenceCount: filter.Numbers(nil),
 	FieldCreateTime: filter.Times(), FieldDeadTime: filter.Times(), FieldUpdateTime: filter.Times(),
+	FieldGroupID: filter.Texts(), FieldWorkerVersion: filter.Texts(), FieldQueue: filter.Texts(),
+	FieldReplayCount: filter.Numbers(nil), FieldHeld: filter.Numbers(map[string]int{"false": 0, "true": 1}),
 }

@@ -13,10 +13,8 @@ type ReplayRequest struct {
 	Etag string
 	// Run is the number that the run gets: above all that are known.
 	Run int
-	// Reason is the operator's.
-	Reason string
-	// Call is the W3C traceparent of the call that asks for it, or empty.
-	Call string
+	// By is the call that asks for it.
+	By Call
 }
 
 // ResolveRequest says that a dead letter's task has ended well.
@@ -28,6 +26,8 @@ type ResolveRequest struct {
 	Run int
 	// Reason says how this is known, for the audit.
 	Reason string
+	// By is the call in which it came to light; the zero value is none.
+	By Call
 }
 
 // DiscardRequest asks to give a dead letter up.
@@ -35,8 +35,8 @@ type DiscardRequest struct {
 	ID string
 	// Etag, if set, must be the dead letter's.
 	Etag string
-	// Reason is the operator's.
-	Reason string
+	// By is the call that asks for it.
+	By Call
 }
 
 // IntentState is how far a replay has come. The zero value is none.

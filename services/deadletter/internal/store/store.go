@@ -75,6 +75,9 @@ const (
 
 // Store keeps dead letters.
 type Store interface {
+	Audits
+	Selections
+
 	// Put takes in messages that died, in the order given and in one transaction:
 	// all of them, durably, or none. For each in turn:
 	//
@@ -167,10 +170,6 @@ type Store interface {
 	// with that run, and that nothing was changed. Errors: ErrNotFound,
 	// ErrUnavailable, the context's.
 	Resolve(ctx context.Context, id string, run int, outcome Outcome) (bool, error)
-
-	// Audit returns all that was done to a dead letter, oldest first. Errors:
-	// ErrNotFound, ErrUnavailable, the context's.
-	Audit(ctx context.Context, id string) ([]AuditEntry, error)
 
 	// DueNotifications returns notifications that are neither sent nor given up,
 	// whose NextTime is not after now: the earliest first, at most limit (bounded

@@ -38,14 +38,14 @@ func (w *writing) intend(ctx context.Context, h head, r store.ReplayRequest) (st
 	if err != nil {
 		return store.Intent{}, err
 	}
-	result, err := w.execute(ctx, insertIntent, id[:], h.sequence, int64(r.Run), w.now, r.Reason, r.Call)
+	result, err := w.execute(ctx, insertIntent, id[:], h.sequence, int64(r.Run), w.now, r.By.Reason, r.By.Trace)
 	if err != nil {
 		return store.Intent{}, err
 	}
 	sequence, err := result.LastInsertId()
 	return store.Intent{
 		ID: id.String(), Sequence: sequence, DeadLetterID: h.id.String(), Run: r.Run, State: store.IntentPending,
-		Time: time.UnixMicro(w.now).UTC(), Reason: r.Reason, Call: r.Call,
+		Time: time.UnixMicro(w.now).UTC(), Reason: r.By.Reason, Call: r.By.Trace,
 	}, err
 }
 

@@ -16,15 +16,15 @@ const (
 	insertDeadLetter = `INSERT INTO dead_letters (id, is_foreign, task_id, state, version, change, reopen_run,
 	first_dead_time, update_time, occurrence_count, operator_reason,
 	type, cause, code, message, stack, kind, reason, decision, run, attempt, worker_id, trace_id,
-	labels, priority, create_time, run_time, dead_time, payload_size, queue)
+	labels, priority, create_time, run_time, dead_time, payload_size, queue, worker_version)
 VALUES (?, ?, ?, ?, 1, ?, 1,
 	?, ?, 1, '',
 	?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-	?, ?, ?, ?, ?, ?, ?)`
+	?, ?, ?, ?, ?, ?, ?, ?)`
 
 	updateLatest = `UPDATE dead_letters SET type = ?, cause = ?, code = ?, message = ?, stack = ?, kind = ?,
 	reason = ?, decision = ?, run = ?, attempt = ?, worker_id = ?, trace_id = ?,
-	labels = ?, priority = ?, create_time = ?, run_time = ?, dead_time = ?, payload_size = ?, queue = ?
+	labels = ?, priority = ?, create_time = ?, run_time = ?, dead_time = ?, payload_size = ?, queue = ?, worker_version = ?
 WHERE sequence = ?`
 
 	updateArrived = `UPDATE dead_letters SET state = ?, version = version + 1, change = ?,
@@ -215,7 +215,7 @@ func (w *writing) showMessage(ctx context.Context, sequence int64, a *store.Arri
 	return nil
 }
 
-// latestArgs are the columns from type to queue.
+// latestArgs are the columns from type to worker_version.
 func latestArgs(a *store.Arrival) ([]any, error) {
 	labels, err := encode(a.Labels, len(a.Labels))
 	if err != nil {
@@ -231,6 +231,7 @@ func latestArgs(a *store.Arrival) ([]any, error) {
 	return []any{
 		a.Type, int64(o.Cause), code, message, stack, kind, o.Reason, o.Decision, int64(o.Run), int64(o.Attempt), o.WorkerID, o.TraceID,
 		labels, int64(a.Priority), micros(a.CreateTime), micros(a.RunTime), micros(o.DeadTime), int64(len(a.Message.Body)), a.Message.Queue,
+		o.WorkerVersion(),
 	}, nil
 }
 

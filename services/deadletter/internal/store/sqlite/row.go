@@ -18,9 +18,11 @@ const (
 	deadLetterColumns = `d.sequence, d.id, d.is_foreign, d.state, d.version, d.change, d.type, d.cause,
 	d.code, d.message, d.stack, d.kind, d.reason, d.decision, d.run, d.attempt, d.worker_id, d.trace_id,
 	d.labels, d.priority, d.create_time, d.run_time, d.dead_time, d.first_dead_time, d.update_time,
-	d.occurrence_count, d.payload_size, d.queue, d.operator_reason`
+	d.occurrence_count, d.payload_size, d.queue, d.operator_reason,
+	d.group_id, d.worker_version, d.replay_count, d.replay_id, d.held, d.payload_revision`
 
 	selectDeadLetter = `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE d.id = ?`
+	selectBySequence = `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE d.sequence = ?`
 
 	selectOccurrences = `SELECT run, attempt, cause, failure, reason, decision, dead_time, worker_id, trace_id,
 	broker_reason, attempts, attempts_omitted FROM occurrences WHERE dead_letter = ? ORDER BY run`
@@ -77,7 +79,8 @@ func scanDeadLetter(row scanner) (store.DeadLetter, error) {
 	err := row.Scan(&d.Sequence, &id, &d.Foreign, &d.State, &version, &d.Change, &d.Type, &d.Cause,
 		&code, &f.Message, &f.Stack, &f.Kind, &d.Reason, &d.Decision, &d.Run, &d.Attempt, &d.WorkerID, &d.TraceID,
 		&labels, &d.Priority, &created, &run, &dead, &firstDead, &updated,
-		&d.OccurrenceCount, &d.PayloadSize, &d.Queue, &d.OperatorReason)
+		&d.OccurrenceCount, &d.PayloadSize, &d.Queue, &d.OperatorReason,
+		&d.GroupID, &d.WorkerVersion, &d.ReplayCount, &d.ReplayID, &d.OnHold, &d.Revision)
 	if err != nil {
 		return d, err
 	}

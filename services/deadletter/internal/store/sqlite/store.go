@@ -138,7 +138,7 @@ func translate(ctx context.Context, what string, err error) error {
 func isAnswer(err error) bool {
 	for _, answer := range []error{
 		store.ErrNotFound, store.ErrBadArrival, store.ErrNotOpen, store.ErrEtag,
-		store.ErrNotReplayable, store.ErrRun, store.ErrNotPending,
+		store.ErrNotReplayable, store.ErrRun, store.ErrNotPending, store.ErrNoSelection,
 	} {
 		if errors.Is(err, answer) {
 			return true

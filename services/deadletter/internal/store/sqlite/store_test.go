@@ -52,7 +52,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 	a, b := dead(task.NewID(), 1), dead(task.NewID(), 1)
 	_, err := s.Put(ctx, []store.Arrival{a, b})
 	require.NoError(t, err)
-	_, intent, err := s.BeginReplay(ctx, store.ReplayRequest{ID: a.ID, Run: 2, Reason: "why"})
+	_, intent, err := s.BeginReplay(ctx, store.ReplayRequest{ID: a.ID, Run: 2, By: store.Call{Reason: "why"}})
 	require.NoError(t, err)
 	intent, err = s.MarkPublishing(ctx, intent.ID)
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -19,18 +20,22 @@ type transition struct {
 	// makes the dead letter OPEN again.
 	run, reopenRun int
 	reason         string
-	// operator: the reason is shown as the operator's.
-	operator bool
+	// by is the call that asks for it; its reason is shown as the operator's.
+	by store.Call
 }
 
 func (w *writing) transit(ctx context.Context, h head, t transition) error {
-	err := w.exec(ctx, updateState, int64(t.to), w.nextChange(), int64(t.reopenRun), w.now, t.operator, t.reason, h.sequence)
+	err := w.exec(ctx, updateState, int64(t.to), w.nextChange(), int64(t.reopenRun), w.now, t.by.Reason != "", t.by.Reason, h.sequence)
 	if err != nil {
 		return err
 	}
-	return w.audit(ctx, h.sequence, store.AuditEntry{
-		Action: t.action, From: h.state, To: t.to, Run: t.run, Reason: t.reason,
-	})
+	if err := w.audit(ctx, h.sequence, store.AuditEntry{
+		Action: t.action, From: h.state, To: t.to, Run: t.run, Reason: cmp.Or(t.reason, t.by.Reason), Actor: t.by.Actor,
+	}); err != nil {
+		return err
+	}
+	return w.record(ctx, t.by, store.ResourceDeadLetter+h.id.String(),
+		store.AuditChange{Field: "state", Before: h.state.String(), After: t.to.String()})
 }
 
 // open reads a dead letter that must be OPEN and have the etag, if there is one.
@@ -65,7 +70,7 @@ func (s *Store) BeginReplay(ctx context.Context, r store.ReplayRequest) (store.D
 			return err
 		}
 		err = w.transit(ctx, h, transition{
-			action: store.ActionReplay, to: store.StateInReplay, run: r.Run, reopenRun: r.Run, reason: r.Reason, operator: true,
+			action: store.ActionReplay, to: store.StateInReplay, run: r.Run, reopenRun: r.Run, by: r.By,
 		})
 		if err != nil {
 			return err
@@ -83,7 +88,7 @@ func (s *Store) BeginReplay(ctx context.Context, r store.ReplayRequest) (store.D
 func (s *Store) ResolveNow(ctx context.Context, r store.ResolveRequest) (store.DeadLetter, error) {
 	return s.transitOpen(ctx, "resolve "+r.ID, r.ID, r.Etag, true, func(h head) transition {
 		run := max(r.Run, h.run)
-		return transition{action: store.ActionResolve, to: store.StateResolved, run: run, reopenRun: run + 1, reason: r.Reason}
+		return transition{action: store.ActionResolve, to: store.StateResolved, run: run, reopenRun: run + 1, reason: r.Reason, by: r.By}
 	})
 }
 
@@ -91,7 +96,7 @@ func (s *Store) ResolveNow(ctx context.Context, r store.ResolveRequest) (store.D
 func (s *Store) Discard(ctx context.Context, r store.DiscardRequest) (store.DeadLetter, error) {
 	return s.transitOpen(ctx, "discard "+r.ID, r.ID, r.Etag, false, func(h head) transition {
 		return transition{
-			action: store.ActionDiscard, to: store.StateDiscarded, run: h.run, reopenRun: h.run + 1, reason: r.Reason, operator: true,
+			action: store.ActionDiscard, to: store.StateDiscarded, run: h.run, reopenRun: h.run + 1, by: r.By,
 		}
 	})
 }

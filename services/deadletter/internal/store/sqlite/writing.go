@@ -15,7 +15,7 @@ const (
 	selectLastChange = `SELECT last FROM changes WHERE id = 1`
 	updateLastChange = `UPDATE changes SET last = ? WHERE id = 1`
 
-	selectHead = `SELECT sequence, is_foreign, state, version, run, reopen_run FROM dead_letters WHERE id = ?`
+	selectHead = `SELECT sequence, is_foreign, state, version, run, reopen_run, held, replay_count FROM dead_letters WHERE id = ?`
 
 	insertAudit = `INSERT INTO audit (dead_letter, time, action, from_state, to_state, run, reason, actor)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
@@ -83,6 +83,8 @@ type head struct {
 	state          store.State
 	version        int64
 	run, reopenRun int
+	held           bool
+	replays        int
 }
 
 // head reads the head of a dead letter. Errors: ErrNotFound.
@@ -96,7 +98,7 @@ func (w *writing) head(ctx context.Context, id string) (head, error) {
 		return h, err
 	}
 	err = w.prepared[selectHead].QueryRowContext(ctx, u[:]).
-		Scan(&h.sequence, &h.foreign, &h.state, &h.version, &h.run, &h.reopenRun)
+		Scan(&h.sequence, &h.foreign, &h.state, &h.version, &h.run, &h.reopenRun, &h.held, &h.replays)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = store.ErrNotFound
 	}

@@ -62,7 +62,7 @@ func foreign(id string) store.Arrival {
 // but for what the store numbers and dates.
 func whole(state store.State, arrivals ...store.Arrival) store.DeadLetter {
 	first := arrivals[0]
-	d := store.DeadLetter{ID: first.ID, Foreign: first.Foreign, State: state, FirstDeadTime: first.Occurrence.DeadTime}
+	d := store.DeadLetter{ID: first.ID, Foreign: first.Foreign, State: state, FirstDeadTime: first.Occurrence.DeadTime, Revision: 1}
 	runs := map[int]store.Occurrence{}
 	highest := 0
 	for i := range arrivals {
@@ -156,14 +156,14 @@ func requireGone(t test, s store.Store, id string) {
 
 func replay(t test, s store.Store, id string, run int) (store.DeadLetter, store.Intent) {
 	t.Helper()
-	d, i, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Run: run, Reason: "mended", Call: "00-a-b-01"})
+	d, i, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Run: run, By: store.Call{Reason: "mended", Trace: "00-a-b-01"}})
 	require.NoError(t, err)
 	return d, i
 }
 
 func discard(t test, s store.Store, id string) store.DeadLetter {
 	t.Helper()
-	d, err := s.Discard(t.Context(), store.DiscardRequest{ID: id, Reason: "hopeless"})
+	d, err := s.Discard(t.Context(), store.DiscardRequest{ID: id, By: store.Call{Reason: "hopeless"}})
 	require.NoError(t, err)
 	return d
 }

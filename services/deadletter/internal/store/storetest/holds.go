@@ -18,14 +18,23 @@ func holds(f filter.Expr, d *store.DeadLetter) bool {
 		Texts: map[filter.Field][]string{
 			store.FieldType: {d.Type}, store.FieldReason: {d.Reason}, store.FieldMessage: {message}, store.FieldWorkerID: {d.WorkerID},
 			store.FieldTraceID: {d.TraceID}, store.FieldTaskID: {d.TaskID()},
+			store.FieldGroupID: {d.GroupID}, store.FieldWorkerVersion: {d.WorkerVersion}, store.FieldQueue: {d.Queue},
 		},
 		Numbers: map[filter.Field][]int64{
 			store.FieldState: {int64(d.State)}, store.FieldCause: {int64(d.Cause)}, store.FieldCode: {code}, store.FieldRun: {int64(d.Run)},
 			store.FieldAttempt: {int64(d.Attempt)}, store.FieldOccurrenceCount: {int64(d.OccurrenceCount)},
+			store.FieldReplayCount: {int64(d.ReplayCount)}, store.FieldHeld: {held(d)},
 		},
 		Times: map[filter.Field]time.Time{
 			store.FieldCreateTime: d.CreateTime, store.FieldDeadTime: d.DeadTime, store.FieldUpdateTime: d.UpdateTime,
 		},
 		Labels: d.Labels,
 	})
+}
+
+func held(d *store.DeadLetter) int64 {
+	if d.OnHold {
+		return 1
+	}
+	return 0
 }

@@ -117,7 +117,7 @@ func (m *model) etag(t *rapid.T) (etag string, right bool) {
 func (m *model) replay(t *rapid.T) {
 	etag, right := m.etag(t)
 	run := rapid.IntRange(m.run-1, m.run+3).Draw(t, "run")
-	d, i, err := m.s.BeginReplay(t.Context(), store.ReplayRequest{ID: m.id, Etag: etag, Run: run, Reason: "why", Call: "00-a-b-01"})
+	d, i, err := m.s.BeginReplay(t.Context(), store.ReplayRequest{ID: m.id, Etag: etag, Run: run, By: store.Call{Reason: "why", Trace: "00-a-b-01"}})
 	if m.state == store.StateOpen && right && run <= m.run {
 		require.ErrorIs(t, err, store.ErrRun)
 		return
@@ -140,7 +140,7 @@ func (m *model) resolveNow(t *rapid.T) {
 
 func (m *model) discard(t *rapid.T) {
 	etag, right := m.etag(t)
-	_, err := m.s.Discard(t.Context(), store.DiscardRequest{ID: m.id, Etag: etag, Reason: "why"})
+	_, err := m.s.Discard(t.Context(), store.DiscardRequest{ID: m.id, Etag: etag, By: store.Call{Reason: "why"}})
 	m.change(t, err, right, store.StateDiscarded, m.run)
 }
 

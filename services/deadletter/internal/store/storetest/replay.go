@@ -35,7 +35,7 @@ func oneWins(t *testing.T, s store.Store) {
 		failures := make(chan error, 8)
 		for range cap(failures) {
 			wg.Go(func() {
-				_, _, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Etag: etag, Run: 2, Reason: "mended"})
+				_, _, err := s.BeginReplay(t.Context(), store.ReplayRequest{ID: id, Etag: etag, Run: 2, By: store.Call{Reason: "mended"}})
 				if err == nil {
 					wins.Add(1)
 					return
