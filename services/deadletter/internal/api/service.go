@@ -16,6 +16,7 @@ import (
 // Store is what the API needs of the store.
 type Store interface {
 	store.Selections
+	store.Groups
 
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)

@@ -1,12 +1,10 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/warrenmq/warren/pkg/filter"
@@ -22,7 +20,7 @@ const (
 
 	selectHours = `SELECT hour, count FROM group_hours WHERE failure_group = ? AND hour >= ? AND count > 0 ORDER BY hour`
 
-	selectSamples = `SELECT sequence, id, trace_id FROM dead_letters WHERE group_id = ? AND state = ? ORDER BY sequence DESC LIMIT ?`
+	selectSamples = `SELECT id, trace_id FROM dead_letters WHERE group_id = ? AND state <> ? ORDER BY sequence DESC LIMIT ?`
 
 	selectVersions = `SELECT worker_version, count(*) AS n FROM dead_letters WHERE group_id = ?
 GROUP BY worker_version ORDER BY n DESC, worker_version LIMIT ?`
@@ -134,38 +132,15 @@ func (s *Store) fillGroup(ctx context.Context, tx *sql.Tx, g *store.Group) (err 
 	if err != nil {
 		return err
 	}
-	g.Samples, err = samples(ctx, tx, g.ID)
-	return err
-}
-
-// samples reads the last dead letters of a group, of each state in the order of the
-// index, since a group may have very many.
-func samples(ctx context.Context, tx *sql.Tx, id string) ([]store.GroupSample, error) {
-	type sample struct {
-		store.GroupSample
-		sequence int64
-	}
-	var all []sample
-	for state := store.StateOpen; state < store.StatePurged; state++ {
-		some, err := collect(ctx, tx, func(row scanner) (x sample, err error) {
-			var id []byte
-			if err := row.Scan(&x.sequence, &id, &x.TraceID); err != nil {
-				return x, err
-			}
-			x.DeadLetterID, err = idOf(id)
+	g.Samples, err = collect(ctx, tx, func(row scanner) (x store.GroupSample, err error) {
+		var id []byte
+		if err := row.Scan(&id, &x.TraceID); err != nil {
 			return x, err
-		}, selectSamples, id, int64(state), store.MaxSamples)
-		if err != nil {
-			return nil, err
 		}
-		all = append(all, some...)
-	}
-	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(b.sequence, a.sequence) })
-	var out []store.GroupSample
-	for _, x := range all[:min(len(all), store.MaxSamples)] {
-		out = append(out, x.GroupSample)
-	}
-	return out, nil
+		x.DeadLetterID, err = idOf(id)
+		return x, err
+	}, selectSamples, g.ID, int64(store.StatePurged), store.MaxSamples)
+	return err
 }
 
 // CountGroups implements [store.Groups].

@@ -42,7 +42,8 @@ CREATE INDEX group_hours_hour ON group_hours (hour);
 ALTER TABLE occurrences ADD COLUMN group_id TEXT NOT NULL DEFAULT '';                  -- empty: not known yet
 ALTER TABLE dead_letters ADD COLUMN fingerprint_version INTEGER NOT NULL DEFAULT 0; -- the least of its runs; 0: not known yet
 
-CREATE INDEX dead_letters_group ON dead_letters (group_id, state, sequence, worker_version);
+-- Pages of a group, and what versions of workers it has.
+CREATE INDEX dead_letters_group ON dead_letters (group_id, sequence, state, worker_version);
 CREATE INDEX dead_letters_fingerprint ON dead_letters (fingerprint_version, sequence);
 
 -- Whoever stores a run without its group has the dead letter looked at again, programs of
