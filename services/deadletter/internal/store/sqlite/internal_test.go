@@ -25,6 +25,11 @@ func TestStatementsUseIndices(t *testing.T) {
 		updateLatest, updateArrived, updateState, deleteLabels,
 		selectIntents, selectIntent, updatePublishing, updatePublished, updateIntentsEnded,
 		selectDue, selectNotification, updateSent, updateFailed,
+		selectGroupHead, updateGroupSeen, updateGroupState, countHour, selectGroup, updateGroup, selectHours, selectSamples, deleteHours,
+		selectUngrouped, selectUngroupedRuns, selectGroupedRuns, updateRunGroup, updateDeadLetterGroup, inheritGroup,
+		uncountDeath, uncountHour, deleteEmptyGroup,
+		list + `d.group_id = ? AND d.sequence < ? ORDER BY d.sequence DESC LIMIT ?`,
+		list + `d.group_id = ? AND d.state = ? AND d.sequence < ? ORDER BY d.sequence DESC LIMIT ?`,
 		list + `d.sequence > ? ORDER BY d.sequence LIMIT ?`,
 		list + `d.sequence < ? ORDER BY d.sequence DESC LIMIT ?`,
 		list + `d.change > ? ORDER BY d.change LIMIT ?`,
@@ -37,6 +42,15 @@ func TestStatementsUseIndices(t *testing.T) {
 		}
 	}
 	require.Contains(t, strings.Join(plan(t, s, countOpen), "\n"), "COVERING INDEX dead_letters_open")
+	require.Contains(t, strings.Join(plan(t, s, countGroups), "\n"), "COVERING INDEX groups_state")
+	require.Contains(t, strings.Join(plan(t, s, selectVersions), "\n"), "SEARCH dead_letters USING COVERING INDEX dead_letters_group")
+	first, _ := groupsQuery(store.GroupQuery{}, 1)
+	next, _ := groupsQuery(store.GroupQuery{After: &store.GroupPlace{}}, 1)
+	for _, query := range []string{first, next} {
+		steps := plan(t, s, query)
+		require.Len(t, steps, 1, query)
+		require.Contains(t, steps[0], "groups_last_seen", query)
+	}
 	for _, step := range plan(t, s, list+filtered+` ORDER BY d.sequence LIMIT ?`) {
 		if strings.Contains(step, "SEARCH d") {
 			require.Contains(t, step, "dead_letters_state")
@@ -60,4 +74,28 @@ func plan(t *testing.T, s *Store, query string) []string {
 	}
 	require.NoError(t, rows.Err())
 	return steps
+}
+
+// A program of an earlier version, which knows no groups, may write to the file: what it
+// stores is grouped later.
+func TestRunsOfEarlierProgramsAreGrouped(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	_, err = s.Put(t.Context(), []store.Arrival{{
+		ID: "0192f00d-0000-7000-8000-00000000000a", Type: "a.v1.A.B", Occurrence: store.Occurrence{Run: 1, Cause: 1},
+		Fingerprint: store.Fingerprint{GroupID: "00000000000000000000000000000001", Version: 1},
+	}})
+	require.NoError(t, err)
+	found, err := s.Ungrouped(t.Context(), 1, 10)
+	require.NoError(t, err)
+	require.Empty(t, found)
+	_, err = s.db.Writer.ExecContext(t.Context(), `INSERT INTO occurrences (dead_letter, run, attempt, cause, reason, decision, dead_time,
+	worker_id, trace_id, broker_reason, attempts_omitted) VALUES (1, 2, 0, 1, '', '', 0, '', '', '', 0)`)
+	require.NoError(t, err)
+	found, err = s.Ungrouped(t.Context(), 1, 10)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Len(t, found[0].Runs, 2)
 }
