@@ -26,6 +26,10 @@ const (
 	OutcomeKey = attribute.Key("warren.outcome")
 	// CauseKey is the name of a dead letter's cause, such as ATTEMPTS_EXHAUSTED.
 	CauseKey = attribute.Key("warren.cause")
+	// ChannelKey is a configured channel of notifications, ChannelKindKey its kind, such as
+	// smtp.
+	ChannelKey     = attribute.Key("warren.channel")
+	ChannelKindKey = attribute.Key("warren.channel.kind")
 	// ConnectionKey is what a connection to the broker is for.
 	ConnectionKey = attribute.Key("warren.connection")
 	// StoreKey is whose store it is: gateway or deadletter.

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"github.com/warrenmq/warren/pkg/buildinfo"
 	"github.com/warrenmq/warren/pkg/cli"
 	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/service"
 )
 
@@ -31,6 +33,7 @@ type flags struct {
 	WebhookSecretFile string        `help:"File with the secret that signs: whsec_ and 24 to 64 bytes in base64." placeholder:"FILE"`
 	WebhookType       []string      `help:"Tell dead letters of task types like this, e.g. acme.v1.*; repeatable. Without any type or code all are told." sep:" " placeholder:"PATTERN"`
 	WebhookCode       []string      `help:"Tell dead letters with this status code too, e.g. UNAVAILABLE; repeatable." sep:" " placeholder:"CODE"`
+	Notify            []string      `help:"Another channel of notifications, for e-mail, chat or on-call: a name and a file with a shoutrrr URL, such as smtp://USER:PASSWORD@HOST:587/?from=A&to=B; repeatable." sep:"none" placeholder:"NAME=FILE"`
 	ShutdownDelay     time.Duration `help:"How long new calls are still taken after readiness has dropped, for load balancers to see that." default:"0s"`
 	Grace             time.Duration `help:"How long calls under way may go on when the service stops." default:"30s"`
 }
@@ -49,6 +52,8 @@ func main() {
 }
 
 func (f *flags) run(ctx context.Context) error {
+	// Chats are sent with it, by a library that takes neither a client nor a context.
+	http.DefaultClient.Timeout = notify.SendTimeout
 	log := f.Logger(os.Stderr)
 	scrape := telemetry.Scrape{Off: f.MetricsListen == ""}
 	flush, err := telemetry.Start(ctx, "warren-deadletter", buildinfo.Version(), log, telemetry.WithScrape(&scrape))
@@ -60,6 +65,7 @@ func (f *flags) run(ctx context.Context) error {
 		Broker: broker.Config{URLs: f.AMQPURL, Namespace: f.Namespace, Name: "warren deadletter", Logger: log},
 		Listen: f.Listen, MetricsListen: f.MetricsListen, Insecure: f.Insecure, StoreURL: f.StoreURL, Gateway: f.Gateway,
 		Webhook: service.WebhookConfig{URL: f.WebhookURL, SecretFile: f.WebhookSecretFile, Types: f.WebhookType, Codes: f.WebhookCode},
+		Notify:  f.Notify,
 		Metrics: scrape.Handler(), Profiling: f.Pprof, ShutdownDelay: f.ShutdownDelay,
 		Grace: f.Grace, Logger: log,
 	})

@@ -160,24 +160,28 @@ func (NotificationState) EnumDescriptor() ([]byte, []int) {
 // NotificationRule says who is told of what.
 type NotificationRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chosen by who creates it: lower-case letters, digits and hyphens.
+	// Chosen by who creates it: lower-case letters, digits and hyphens, at most 63. `webhook`
+	// is the one of the command line.
 	RuleId string `protobuf:"bytes,1,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
 	// What is told of.
 	Trigger NotificationTrigger `protobuf:"varint,2,opt,name=trigger,proto3,enum=warren.deadletter.v1.NotificationTrigger" json:"trigger,omitempty"`
 	// Only of task types like these, e.g. `acme.v1.*`, in which `*` is any text, `?` any
 	// character and `[a-z]` a range; empty is all.
 	Types []string `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`
-	// Only of failures with these codes, e.g. `UNAVAILABLE`; empty is all.
+	// And only of failures with these codes, e.g. `UNAVAILABLE`; empty is all.
 	Codes []string `protobuf:"bytes,4,rep,name=codes,proto3" json:"codes,omitempty"`
-	// RATE and COUNT: how many.
+	// RATE and COUNT: how many; 0 tells of the first.
 	Threshold int64 `protobuf:"varint,5,opt,name=threshold,proto3" json:"threshold,omitempty"`
-	// RATE: within what time, at most a day. OLDEST_AGE: how long.
+	// RATE: within what time, 10 seconds to a day; what came in before the rule was made, or
+	// changed, does not count. OLDEST_AGE: how long, 1 second to 365 days.
 	Window *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
 	// Where it is told: names of ListNotificationChannels.
 	Channels []string `protobuf:"bytes,7,rep,name=channels,proto3" json:"channels,omitempty"`
 	// After it has told of something, the rule tells nothing more of the same (a failure
 	// group; of RATE, COUNT and OLDEST_AGE, anything) for so long; what was held back is
-	// counted in the next one. Default 5 minutes for all but DEAD_LETTER, which has none.
+	// counted in the next one. RATE, COUNT and OLDEST_AGE tell when they come to hold, and not
+	// again while they do. At most 7 days; default 5 minutes for all but DEAD_LETTER, which
+	// has none.
 	Throttle *durationpb.Duration `protobuf:"bytes,8,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	// It tells nothing.
 	Disabled bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
@@ -185,7 +189,8 @@ type NotificationRule struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with every change.
 	Etag string `protobuf:"bytes,11,opt,name=etag,proto3" json:"etag,omitempty"`
-	// It comes from the command line, and can't be changed here.
+	// It comes from the command line, and can't be changed here. Of its types and codes, one
+	// is enough.
 	BuiltIn       bool `protobuf:"varint,12,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -311,7 +316,8 @@ type NotificationChannel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its name.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	// E.g. `webhook`, `smtp`, `slack`.
+	// E.g. `webhook`, `smtp`, `slack`; empty if it is not configured any more and something
+	// waits for it.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// When a notification was sent there last.
 	LastSuccessTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_success_time,json=lastSuccessTime,proto3" json:"last_success_time,omitempty"`
@@ -657,7 +663,7 @@ type UpdateNotificationRuleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new values, and the rule's id.
 	Rule *NotificationRule `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
-	// Which fields to take. Required.
+	// Which fields to take, `*` for all of them. Required.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// If set, the call fails with ABORTED unless it is the rule's own.
 	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`

@@ -23,6 +23,7 @@ import (
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/api"
+	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 	"github.com/warrenmq/warren/services/deadletter/internal/store/sqlite"
@@ -87,7 +88,13 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	w := &world{store: s, hub: api.NewHub(), replayer: &replayer{store: s, script: map[string]error{}}, types: &catalogue{}}
 	log := slog.New(slog.DiscardHandler)
-	w.service = api.NewService(api.Config{Store: s, Replayer: w.replayer, Types: api.NewTypeCache(w.types), Hub: w.hub, Logger: log})
+	chat, err := notify.NewChannel("chat", "generic://127.0.0.1:1/hook?disabletls=yes", false)
+	require.NoError(t, err)
+	w.service = api.NewService(api.Config{
+		Store: s, Replayer: w.replayer, Types: api.NewTypeCache(w.types), Hub: w.hub, Logger: log,
+		Notifier: notify.New(s, []*notify.Channel{chat}, nil, log),
+		BuiltIn:  &store.Rule{ID: store.BuiltInRule, Trigger: store.TriggerDeadLetter, Types: []string{"acme.*"}, Channels: []string{store.BuiltInRule}},
+	})
 	server, err := rpc.NewServer(rpc.ServerConfig{Logger: log, MaxMessageBytes: 32 << 20})
 	require.NoError(t, err)
 	deadletterv1.RegisterDeadLetterServiceServer(server, w.service)

@@ -16,6 +16,7 @@ import (
 // Store is what the API needs of the store.
 type Store interface {
 	store.Selections
+	store.Notifications
 	store.Groups
 
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
@@ -47,6 +48,10 @@ type Config struct {
 	// Info says what this service is.
 	Info   func() *adminv1.ServerInfo
 	Logger *slog.Logger
+	// Notifier knows the channels of notifications.
+	Notifier Notifier
+	// BuiltIn is the rule of the command line; nil for none.
+	BuiltIn *store.Rule
 }
 
 // Service implements warren.deadletter.v1.DeadLetterService.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,9 +26,18 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/store/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// As main does it.
+	http.DefaultClient.Timeout = SendTimeout
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		http.DefaultClient.CloseIdleConnections()
+		os.Exit(code)
+	}))
+}
 
 const patience = 20 * time.Second
+
+var quiet = slog.New(slog.DiscardHandler)
 
 var secret = secretPrefix + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
 
@@ -106,12 +116,25 @@ func put(t *testing.T, s store.Store, a store.Arrival) {
 	require.True(t, changes[0].Notified)
 }
 
-// run runs a notifier until the test ends.
+// run runs a notifier with a webhook until the test ends.
 func run(t *testing.T, s Store, url string) *Notifier {
 	t.Helper()
 	w, err := NewWebhook(url, secret, false)
 	require.NoError(t, err)
-	n := New(s, w, nil, slog.New(slog.DiscardHandler))
+	return serve(t, s, w.Channel())
+}
+
+// serve runs a notifier until the test ends.
+func serve(t *testing.T, s Store, channels ...*Channel) *Notifier {
+	t.Helper()
+	n := New(s, channels, nil, quiet)
+	serving(t, n)
+	return n
+}
+
+// serving runs a notifier until the test ends.
+func serving(t *testing.T, n *Notifier) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -122,7 +145,6 @@ func run(t *testing.T, s Store, url string) *Notifier {
 		cancel()
 		<-done
 	})
-	return n
 }
 
 func TestNotificationIsSignedAndSentOnce(t *testing.T) {
@@ -135,7 +157,10 @@ func TestNotificationIsSignedAndSentOnce(t *testing.T) {
 	got := r.all()[0]
 	require.NoError(t, got.signature)
 	require.NotEmpty(t, got.id)
-	var p payload
+	var p struct {
+		event
+		Data data `json:"data"`
+	}
 	require.NoError(t, json.Unmarshal([]byte(got.body), &p))
 	require.Equal(t, "dead_letter.created", p.Type)
 	require.NotZero(t, p.Timestamp)
@@ -150,7 +175,7 @@ func TestNotificationIsSignedAndSentOnce(t *testing.T) {
 		require.NotContains(t, got.body, `"`+private)
 	}
 	brokertest.Eventually(t, patience, func() bool {
-		due, err := s.DueNotifications(t.Context(), time.Now().Add(2*giveUp), 10)
+		due, err := s.DueNotifications(t.Context(), store.BuiltInRule, time.Now().Add(2*giveUp), 10)
 		return err == nil && len(due) == 0
 	})
 	require.Len(t, r.all(), 1)
@@ -187,8 +212,9 @@ func TestNotificationIsGivenUp(t *testing.T) {
 	defer w.close()
 	for age, want := range map[time.Duration]bool{giveUp - time.Minute: false, giveUp: true} {
 		fake := &fakeStore{}
-		n := New(fake, w, nil, slog.New(slog.DiscardHandler))
-		require.NoError(t, n.deliver(t.Context(), store.Notification{ID: "x", Time: time.Now().Add(-age), Attempts: 40}))
+		c := w.Channel()
+		n := New(fake, []*Channel{c}, nil, quiet)
+		require.NoError(t, n.deliver(t.Context(), c, &store.Notification{ID: "x", Time: time.Now().Add(-age), Attempts: 40}))
 		require.Equal(t, want, fake.failed.GiveUp)
 		require.Contains(t, fake.failed.Error, "410")
 		require.Greater(t, time.Until(fake.failed.NextTime), maxBackoff/3)
@@ -198,26 +224,25 @@ func TestNotificationIsGivenUp(t *testing.T) {
 func TestAnUnavailableStoreIsNoFailedAttempt(t *testing.T) {
 	t.Parallel()
 	fake := &fakeStore{err: store.ErrUnavailable}
-	err := New(fake, nil, nil, slog.New(slog.DiscardHandler)).deliver(t.Context(), store.Notification{})
+	c := newChannel("none", "none", 1, nil)
+	err := New(fake, nil, nil, quiet).deliver(t.Context(), c, &store.Notification{})
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	require.Zero(t, fake.failed)
 	fake.err = errors.New("broken row")
-	require.NoError(t, New(fake, nil, nil, slog.New(slog.DiscardHandler)).deliver(t.Context(), store.Notification{Time: time.Now()}))
+	require.NoError(t, New(fake, nil, nil, quiet).deliver(t.Context(), c, &store.Notification{Time: time.Now()}))
 	require.Contains(t, fake.failed.Error, "broken row")
 }
 
 // fakeStore has one dead letter.
 type fakeStore struct {
+	Store
+
 	err    error
 	failed store.NotificationFailure
 }
 
 func (f *fakeStore) Get(context.Context, string, bool) (store.DeadLetter, error) {
 	return store.DeadLetter{}, f.err
-}
-
-func (f *fakeStore) DueNotifications(context.Context, time.Time, int) ([]store.Notification, error) {
-	return nil, nil
 }
 
 func (f *fakeStore) NotificationSent(context.Context, string) error { return nil }
@@ -291,7 +316,7 @@ func TestErrorsDoNotShowTheURL(t *testing.T) {
 	w, err := NewWebhook("http://127.0.0.1:1/token-in-path", secret, false)
 	require.NoError(t, err)
 	defer w.close()
-	err = w.send(t.Context(), "id", nil, time.Now())
+	err = w.send(t.Context(), &message{id: "id"})
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "token")
 }

@@ -2,7 +2,9 @@ package notify
 
 import (
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
 
@@ -50,4 +52,13 @@ func (r Rules) Match(a *store.Arrival) bool {
 		}
 	}
 	return false
+}
+
+// BuiltIn are the rules as the one that the API shows: of its types and codes, one is
+// enough.
+func (r Rules) BuiltIn() store.Rule {
+	return store.Rule{
+		ID: store.BuiltInRule, Trigger: store.TriggerDeadLetter, Types: r.types,
+		Codes: slices.Sorted(maps.Keys(r.codes)), Channels: []string{store.BuiltInRule},
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,10 +17,11 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/warrenmq/warren/pkg/rpc"
+	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
-// sendTimeout bounds one attempt to send, the receiver's answer included.
-const sendTimeout = 10 * time.Second
+// webhookSenders bounds the requests at one time.
+const webhookSenders = 4
 
 // secretPrefix is that of a secret in text.
 const secretPrefix = "whsec_"
@@ -54,7 +56,7 @@ func NewWebhook(target, secret string, insecure bool) (*Webhook, error) {
 	}
 	return &Webhook{url: target, signer: signer, client: &http.Client{
 		Timeout:   sendTimeout,
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxConnsPerHost: senders, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: sendTimeout},
+		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxConnsPerHost: webhookSenders, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: sendTimeout},
 		// A redirect would lead the notification, and its signature, elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -63,9 +65,22 @@ func NewWebhook(target, secret string, insecure bool) (*Webhook, error) {
 // close gives idle connections up.
 func (w *Webhook) close() { w.client.CloseIdleConnections() }
 
-// send posts a body under an id by which the receiver knows a repeated one. Any
+// Channel is the webhook as a channel.
+func (w *Webhook) Channel() *Channel {
+	return newChannel(store.BuiltInRule, KindWebhook, webhookSenders, w)
+}
+
+func (w *Webhook) send(ctx context.Context, m *message) error {
+	body, err := json.Marshal(m.event)
+	if err != nil {
+		return fmt.Errorf("encode a notification: %w", err)
+	}
+	return w.post(ctx, m.id, body, time.Now())
+}
+
+// post sends a body under an id by which the receiver knows a repeated one. Any
 // status but 2xx is an error.
-func (w *Webhook) send(ctx context.Context, id string, body []byte, now time.Time) error {
+func (w *Webhook) post(ctx context.Context, id string, body []byte, now time.Time) error {
 	signature, err := w.signer.Sign(id, now, body)
 	if err != nil {
 		return fmt.Errorf("sign a notification: %w", err)

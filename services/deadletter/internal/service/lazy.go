@@ -125,21 +125,6 @@ func (s lazyStore) Audit(ctx context.Context, id string) ([]store.AuditEntry, er
 	return ask(ctx, s, "Audit", func(o store.Store) ([]store.AuditEntry, error) { return o.Audit(ctx, id) })
 }
 
-// DueNotifications implements [store.Store].
-func (s lazyStore) DueNotifications(ctx context.Context, now time.Time, limit int) ([]store.Notification, error) {
-	return ask(ctx, s, "DueNotifications", func(o store.Store) ([]store.Notification, error) { return o.DueNotifications(ctx, now, limit) })
-}
-
-// NotificationSent implements [store.Store].
-func (s lazyStore) NotificationSent(ctx context.Context, id string) error {
-	return tell(ctx, s, "NotificationSent", func(o store.Store) error { return o.NotificationSent(ctx, id) })
-}
-
-// NotificationFailed implements [store.Store].
-func (s lazyStore) NotificationFailed(ctx context.Context, id string, f store.NotificationFailure) error {
-	return tell(ctx, s, "NotificationFailed", func(o store.Store) error { return o.NotificationFailed(ctx, id, f) })
-}
-
 // Check implements [store.Store].
 func (s lazyStore) Check(ctx context.Context) error {
 	return tell(ctx, s, "Check", func(o store.Store) error { return o.Check(ctx) })

@@ -40,6 +40,9 @@ type Config struct {
 	Gateway string
 	// Webhook is where new dead letters are told.
 	Webhook WebhookConfig
+	// Notify are further channels, each NAME=FILE; the file holds a URL as
+	// [notify.NewChannel] takes it.
+	Notify []string
 	// ShutdownDelay is how long new calls are taken after readiness has dropped.
 	ShutdownDelay time.Duration
 	// Grace is for calls under way when the service stops.
@@ -115,13 +118,11 @@ type resources struct {
 	// metrics is nil if health is not served over HTTP.
 	metrics net.Listener
 	gateway *grpc.ClientConn
-	// webhook is nil if nobody is told of dead letters.
-	webhook *notify.Webhook
-	rules   notify.Rules
+	told    told
 }
 
 func (r *resources) open(ctx context.Context, cfg Config) (err error) {
-	if r.webhook, r.rules, err = cfg.Webhook.open(cfg.Insecure); err != nil {
+	if r.told, err = openChannels(&cfg); err != nil {
 		return err
 	}
 	if r.gateway, err = dialGateway(cfg.Gateway); err != nil {

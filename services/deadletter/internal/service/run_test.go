@@ -19,6 +19,8 @@ func TestRunRefusesMistakes(t *testing.T) {
 	defer taken.Close()
 	file := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(file, []byte(secret), 0o600))
+	chat := filepath.Join(t.TempDir(), "chat")
+	require.NoError(t, os.WriteFile(chat, []byte("generic://example.com/t0ken?disabletls=yes\n"), 0o600))
 	for name, c := range map[string]struct {
 		edit func(*Config)
 		says string
@@ -36,13 +38,25 @@ func TestRunRefusesMistakes(t *testing.T) {
 		"webhook type":            {func(c *Config) { c.Webhook.Types = []string{"["} }, "--webhook-type"},
 		"webhook code":            {func(c *Config) { c.Webhook.Codes = []string{"NONE"} }, "NONE"},
 		"webhook code for none":   {func(c *Config) { c.Webhook.Codes = []string{"INTERNAL"} }, "--webhook-url"},
+		"notify without file":     {func(c *Config) { c.Notify = []string{"chat"} }, "give NAME=FILE"},
+		"notify with a URL":       {func(c *Config) { c.Notify = []string{"slack://t0ken@x"} }, "put the URL into the file"},
+		"notify with a URL too":   {func(c *Config) { c.Notify = []string{"chat=slack://t0ken@x"} }, "the name of a file"},
+		"notify file is missing":  {func(c *Config) { c.Notify = []string{"chat=" + chat + "x"} }, "--notify"},
+		"notify file is none":     {func(c *Config) { c.Notify = []string{"chat=/dev/null"} }, "smtp://USER:PASSWORD@HOST"},
+		"notify name":             {func(c *Config) { c.Notify = []string{"Chat=" + chat} }, "lower-case"},
+		"notify in plain http":    {func(c *Config) { c.Notify = []string{"chat=" + chat} }, "--insecure"},
+		"notify twice": {func(c *Config) {
+			c.Insecure, c.Notify = true, []string{"chat=" + chat, "chat=" + chat}
+		}, "twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(t, "amqp://127.0.0.1:1/", "127.0.0.1:1", slog.New(slog.DiscardHandler))
 			c.edit(&cfg)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			require.ErrorContains(t, Run(ctx, cfg), c.says)
+			err := Run(ctx, cfg)
+			require.ErrorContains(t, err, c.says)
+			require.NotContains(t, err.Error(), "t0ken")
 		})
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/reflected"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
-	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
 // maxMessageBytes bounds an answer: a dead letter of the largest message that
@@ -35,14 +34,13 @@ const gatewayService = "warren.gateway"
 type service struct {
 	cfg Config
 	resources
-	publish   *broker.Connection
-	consume   *broker.Connection
-	publisher *broker.Publisher
-	status    *broker.StatusWriter
-	intake    *intake.Intake
-	replayer  *replay.Replayer
-	keeper    *groups.Keeper
-	// notifier is nil if nobody is told of dead letters.
+	publish     *broker.Connection
+	consume     *broker.Connection
+	publisher   *broker.Publisher
+	status      *broker.StatusWriter
+	intake      *intake.Intake
+	replayer    *replay.Replayer
+	keeper      *groups.Keeper
 	notifier    *notify.Notifier
 	deadLetters *api.Service
 	measured    *metrics
@@ -64,22 +62,19 @@ func newService(cfg Config, r resources) (*service, error) {
 	s.publish = broker.NewConnection(cfg.Broker, "publish", (*broker.Topology).CheckShared)
 	s.publisher = broker.NewPublisher(s.publish)
 	s.status = broker.NewStatusWriter(s.publisher)
-	told, notified := func(*store.Arrival) bool { return false }, func() {}
-	if r.webhook != nil {
-		s.notifier = notify.New(kept, r.webhook, cfg.MeterProvider, cfg.Logger)
-		told, notified = r.rules.Match, s.notifier.Wake
-	}
+	s.notifier = notify.New(kept, r.told.channels, cfg.MeterProvider, cfg.Logger)
 	s.intake = intake.New(intake.Config{
-		Store: kept, Status: s.status, Tasks: tasks, Claims: admin, Notify: told, Notified: notified, Logger: cfg.Logger,
+		Store: kept, Status: s.status, Tasks: tasks, Claims: admin, Notify: r.told.matches, Notified: s.notifier.Wake, Logger: cfg.Logger,
 	})
 	s.consume.Subscribe(s.intake.Subscription(names))
 	s.replayer = replay.New(replay.Config{
-		Names: names, Store: kept, Publisher: s.publisher, Status: s.status, Tasks: tasks, Claims: admin, Notify: told,
+		Names: names, Store: kept, Publisher: s.publisher, Status: s.status, Tasks: tasks, Claims: admin, Notify: r.told.matches,
 		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.keeper = groups.NewKeeper(kept, cfg.Logger)
 	s.deadLetters = api.NewService(api.Config{
 		Store: kept, Replayer: s.replayer, Types: types, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
+		Notifier: s.notifier, BuiltIn: r.told.builtIn,
 	})
 	return s, s.newServer()
 }
@@ -118,10 +113,8 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel()
 	runs := []func(context.Context){
 		s.storeMetrics.Run, s.measured.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.keeper.Run, s.health.Run,
+		s.notifier.Run,
 		func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) },
-	}
-	if s.notifier != nil {
-		runs = append(runs, s.notifier.Run)
 	}
 	var below errgroup.Group
 	for _, run := range runs {

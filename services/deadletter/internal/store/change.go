@@ -1,7 +1,5 @@
 package store
 
-import "time"
-
 // ChangeKind is what an arrival did. The zero value is nothing: its run had
 // died already.
 type ChangeKind int
@@ -37,31 +35,4 @@ type Change struct {
 	Notified bool
 	// ReplaysEnded is how many replays the arrival has ended.
 	ReplaysEnded int
-}
-
-// Notification is a message about a dead letter that is to be sent.
-type Notification struct {
-	// ID is a UUID, the same in each attempt to send it.
-	ID string
-	// DeadLetterID and Run say what died; there is one notification for both.
-	DeadLetterID string
-	Run          int
-	// Time is when it was enqueued, by the store's clock.
-	Time time.Time
-	// Attempts is how often sending failed.
-	Attempts int
-	// NextTime is when it is due.
-	NextTime time.Time
-	// LastError is that of the last failed attempt.
-	LastError string
-}
-
-// NotificationFailure is a failed attempt to send a notification.
-type NotificationFailure struct {
-	// Error says what went wrong, for people.
-	Error string
-	// NextTime is when to try again.
-	NextTime time.Time
-	// GiveUp: never try again.
-	GiveUp bool
 }

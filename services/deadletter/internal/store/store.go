@@ -76,6 +76,7 @@ const (
 // Store keeps dead letters.
 type Store interface {
 	Audits
+	Notifications
 	Selections
 	Groups
 
@@ -93,8 +94,9 @@ type Store interface {
 	//     earlier ones;
 	//   - one of a lower run just enters the history.
 	//
-	// One that makes a dead letter OPEN, or finds it so, and has Notify set
-	// enqueues a notification with it.
+	// With it, notifications are enqueued: for the built-in rule if the arrival makes a
+	// dead letter OPEN, or finds it so, and has Notify set; and for the rules of what has
+	// happened, as [Notifications] says.
 	//
 	// It returns one change for each arrival, at the same index. Errors:
 	// ErrUnavailable, ErrBadArrival, the context's.
@@ -171,20 +173,6 @@ type Store interface {
 	// with that run, and that nothing was changed. Errors: ErrNotFound,
 	// ErrUnavailable, the context's.
 	Resolve(ctx context.Context, id string, run int, outcome Outcome) (bool, error)
-
-	// DueNotifications returns notifications that are neither sent nor given up,
-	// whose NextTime is not after now: the earliest first, at most limit (bounded
-	// by MaxPage). Errors: ErrUnavailable, the context's.
-	DueNotifications(ctx context.Context, now time.Time, limit int) ([]Notification, error)
-
-	// NotificationSent ends a notification. It does nothing for one that has ended.
-	// Errors: ErrNotFound, ErrUnavailable, the context's.
-	NotificationSent(ctx context.Context, id string) error
-
-	// NotificationFailed counts a failed attempt to send a notification and
-	// says when the next is due, or that there will be none. It does nothing for
-	// one that has ended. Errors: ErrNotFound, ErrUnavailable, the context's.
-	NotificationFailed(ctx context.Context, id string, f NotificationFailure) error
 
 	// Hold keeps what waits to be judged, all of it durably or none. One whose key
 	// is there already changes nothing. Errors: ErrUnavailable, the context's.

@@ -24,7 +24,8 @@ func TestStatementsUseIndices(t *testing.T) {
 		selectLastChange, selectHead, selectDeadLetter, selectOccurrences, selectMessage, selectAudit,
 		updateLatest, updateArrived, updateState, deleteLabels,
 		selectIntents, selectIntent, updatePublishing, updatePublished, updateIntentsEnded,
-		selectDue, selectNotification, updateSent, updateFailed,
+		selectDue, selectNotification, updateSent, updateFailed, selectRule, selectMark, upsertCount, deleteOldCounts, sumCounts,
+		deleteEnded, deleteOldMarks, deleteMarks, deleteCounts,
 		selectGroupHead, updateGroupSeen, updateGroupState, countHour, selectGroup, updateGroup, selectHours, selectSamples, deleteHours,
 		selectUngrouped, selectUngroupedRuns, selectGroupedRuns, updateRunGroup, updateDeadLetterGroup, inheritGroup,
 		uncountDeath, uncountHour, deleteEmptyGroup,
@@ -41,7 +42,11 @@ func TestStatementsUseIndices(t *testing.T) {
 			require.NotContains(t, step, "TEMP B-TREE", query)
 		}
 	}
-	require.Contains(t, strings.Join(plan(t, s, countOpen), "\n"), "COVERING INDEX dead_letters_open")
+	for _, count := range []string{countOpen, openByCode} {
+		require.Contains(t, strings.Join(plan(t, s, count), "\n"), "COVERING INDEX dead_letters_open", count)
+	}
+	require.NotContains(t, strings.Join(plan(t, s, openByCode), "\n"), "TEMP B-TREE")
+	require.Contains(t, strings.Join(plan(t, s, selectChannels), "\n"), "COVERING INDEX notifications_due")
 	require.Contains(t, strings.Join(plan(t, s, countGroups), "\n"), "COVERING INDEX groups_state")
 	require.Contains(t, strings.Join(plan(t, s, selectVersions), "\n"), "SEARCH dead_letters USING COVERING INDEX dead_letters_group")
 	first, _ := groupsQuery(store.GroupQuery{}, 1)

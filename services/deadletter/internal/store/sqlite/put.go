@@ -70,7 +70,7 @@ func (s *Store) Put(ctx context.Context, arrivals []store.Arrival) ([]store.Chan
 				return fmt.Errorf("%d, %s: %w", i, a.ID, err)
 			}
 		}
-		return nil
+		return w.keepArrivals(ctx)
 	})
 	if err != nil {
 		return nil, err
@@ -161,11 +161,9 @@ func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Chan
 
 // arrived stores what goes with each new occurrence.
 func (w *writing) arrived(ctx context.Context, sequence int64, a *store.Arrival, change store.Change, from store.State) (store.Change, error) {
-	if a.Notify && change.Kind != store.ChangeHistory {
-		change.Notified = true
-		if err := w.notify(ctx, sequence, change.Run); err != nil {
-			return change, err
-		}
+	var err error
+	if change.Notified, err = w.tell(ctx, sequence, a, change); err != nil {
+		return change, err
 	}
 	return change, w.audit(ctx, sequence, store.AuditEntry{
 		Action: store.ActionArrive, From: from, To: change.State, Run: change.Run,

@@ -30,6 +30,7 @@ type Options struct {
 type Store struct {
 	db    *sqldb.DB
 	clock func() time.Time
+	rules ruleCache
 
 	// closing is held for reading by calls under way.
 	closing sync.RWMutex
@@ -88,7 +89,7 @@ func (s *Store) write(ctx context.Context, what string, f func(context.Context, 
 	}
 	defer s.leave()
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		w := &writing{tx: tx, now: s.clock().UnixMicro(), stopped: ctx.Err, prepared: map[string]*sql.Stmt{}}
+		w := &writing{tx: tx, now: s.clock().UnixMicro(), stopped: ctx.Err, prepared: map[string]*sql.Stmt{}, cache: &s.rules, arrivals: map[int]int64{}}
 		stmtCtx := context.WithoutCancel(ctx)
 		if err := w.begin(stmtCtx); err != nil {
 			return err
@@ -139,6 +140,7 @@ func isAnswer(err error) bool {
 	for _, answer := range []error{
 		store.ErrNotFound, store.ErrBadArrival, store.ErrNotOpen, store.ErrEtag,
 		store.ErrNotReplayable, store.ErrRun, store.ErrNotPending, store.ErrNoSelection,
+		store.ErrNoRule, store.ErrRuleExists, store.ErrTooManyRules,
 		store.ErrNoGroup, store.ErrTooMany,
 	} {
 		if errors.Is(err, answer) {

@@ -69,7 +69,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 		e.changes, errs[1] = s.Changes(ctx, 0, nil, 10, true)
 		e.audit, errs[2] = s.Audit(ctx, a.ID)
 		e.intents, errs[3] = s.Intents(ctx, store.IntentPending, 0, 10)
-		e.notifications, errs[4] = s.DueNotifications(ctx, time.Now(), 10)
+		e.notifications, errs[4] = s.DueNotifications(ctx, store.BuiltInRule, time.Now(), 10)
 		require.Equal(t, [5]error{}, errs)
 		return e
 	}

@@ -33,6 +33,12 @@ type writing struct {
 	stopped func() error
 	// prepared are statements by their queries; the transaction closes them.
 	prepared map[string]*sql.Stmt
+	// rules are the notification rules, once they were asked for; arrivals is what those
+	// of TriggerRate are to count, by their places.
+	cache    *ruleCache
+	rules    []store.Rule
+	loaded   bool
+	arrivals map[int]int64
 }
 
 func (w *writing) begin(ctx context.Context) error {

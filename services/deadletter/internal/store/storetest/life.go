@@ -43,13 +43,18 @@ func Calls(ctx context.Context, s store.Store, id string) map[string]func() erro
 	calls["Intents"] = func() error { _, err := s.Intents(ctx, store.IntentPending, 0, 1); return err }
 	calls["Held"] = func() error { _, err := s.Held(ctx, 0, 1); return err }
 	calls["Audit"] = func() error { _, err := s.Audit(ctx, id); return err }
+	calls["DueNotifications"] = func() error { _, err := s.DueNotifications(ctx, "c", epoch, 1); return err }
+	calls["NotificationLog"] = func() error { _, err := s.NotificationLog(ctx, nil, 0, 1); return err }
+	calls["ChannelStates"] = func() error { _, err := s.ChannelStates(ctx); return err }
+	calls["Rules"] = func() error { _, err := s.Rules(ctx); return err }
+	calls["CountArrivals"] = func() error { _, err := s.CountArrivals(ctx, "r", epoch); return err }
+	calls["OpenByCode"] = func() error { _, err := s.OpenByCode(ctx); return err }
 	calls["Groups"] = func() error { _, err := s.Groups(ctx, store.GroupQuery{Limit: 1}); return err }
 	calls["Group"] = func() error { _, err := s.Group(ctx, id); return err }
 	calls["HasGroup"] = func() error { _, err := s.HasGroup(ctx, id); return err }
 	calls["CountGroups"] = func() error { _, err := s.CountGroups(ctx); return err }
 	calls["Aggregate"] = func() error { _, err := s.Aggregate(ctx, store.AggregateQuery{}); return err }
 	calls["Ungrouped"] = func() error { _, err := s.Ungrouped(ctx, 1, 1); return err }
-	calls["DueNotifications"] = func() error { _, err := s.DueNotifications(ctx, epoch, 1); return err }
 	return calls
 }
 
@@ -66,11 +71,21 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"Resolve":            func() error { _, err := s.Resolve(ctx, id, 2, store.OutcomeSucceeded); return err },
 		"NotificationSent":   func() error { return s.NotificationSent(ctx, id) },
 		"NotificationFailed": func() error { return s.NotificationFailed(ctx, id, store.NotificationFailure{NextTime: epoch}) },
-		"Hold":               func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
-		"Unhold":             func() error { return s.Unhold(ctx, []string{id}) },
-		"UpdateGroup":        func() error { _, err := s.UpdateGroup(ctx, store.GroupUpdate{ID: id}); return err },
-		"Regroup":            func() error { return s.Regroup(ctx, nil) },
-		"ForgetHours":        func() error { _, err := s.ForgetHours(ctx, 1); return err },
-		"Check":              func() error { return s.Check(ctx) },
+		"NotificationTested": func() error { return s.NotificationTested(ctx, "c", "", store.Call{Method: "TestNotification"}) },
+		"CreateRule":         func() error { _, err := s.CreateRule(ctx, rule(id), store.Call{}); return err },
+		"UpdateRule": func() error {
+			_, err := s.UpdateRule(ctx, id, "", func(r store.Rule) (store.Rule, error) { return r, nil }, store.Call{})
+			return err
+		},
+		"DeleteRule":          func() error { return s.DeleteRule(ctx, id, "", store.Call{}) },
+		"Measure":             func() error { _, err := s.Measure(ctx, id, "1", true, store.Measured{}); return err },
+		"GiveUpNotifications": func() error { _, err := s.GiveUpNotifications(ctx, []string{"c"}, epoch, 1); return err },
+		"ForgetNotifications": func() error { _, err := s.ForgetNotifications(ctx, epoch, 1); return err },
+		"Hold":                func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
+		"Unhold":              func() error { return s.Unhold(ctx, []string{id}) },
+		"Check":               func() error { return s.Check(ctx) },
+		"UpdateGroup":         func() error { _, err := s.UpdateGroup(ctx, store.GroupUpdate{ID: id}); return err },
+		"Regroup":             func() error { return s.Regroup(ctx, nil) },
+		"ForgetHours":         func() error { _, err := s.ForgetHours(ctx, 1); return err },
 	}
 }

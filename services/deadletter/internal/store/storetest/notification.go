@@ -26,7 +26,7 @@ func notifying(id string, run int) store.Arrival {
 
 func due(t *testing.T, s store.Store, now time.Time) []store.Notification {
 	t.Helper()
-	notifications, err := s.DueNotifications(t.Context(), now, store.MaxPage)
+	notifications, err := s.DueNotifications(t.Context(), store.BuiltInRule, now, store.MaxPage)
 	require.NoError(t, err)
 	return notifications
 }
@@ -44,7 +44,11 @@ func notifiesOnce(t *testing.T, s store.Store) {
 	require.Len(t, all, 1)
 	n := all[0]
 	require.Equal(t, get(t, s, id).UpdateTime, n.Time)
-	require.Equal(t, store.Notification{ID: n.ID, DeadLetterID: id, Run: 1, Time: n.Time, NextTime: n.Time}, n)
+	require.Equal(t, store.Notification{
+		Sequence: n.Sequence, ID: n.ID, State: store.NotificationWaiting, RuleID: store.BuiltInRule, Channel: store.BuiltInRule,
+		Trigger: store.TriggerDeadLetter, DeadLetterID: id, Run: 1, Type: taskType, Cause: task.CauseAttemptsExhausted, Code: 13,
+		Time: n.Time, NextTime: n.Time,
+	}, n)
 	require.NoError(t, uuid.Validate(n.ID))
 	require.Empty(t, due(t, s, n.NextTime.Add(-time.Microsecond)))
 
@@ -98,7 +102,7 @@ func ordersNotifications(t *testing.T, s store.Store) {
 		order = append(order, n.DeadLetterID)
 	}
 	require.Equal(t, []string{b, c, a}, order)
-	first, err := s.DueNotifications(t.Context(), soon(), 1)
+	first, err := s.DueNotifications(t.Context(), store.BuiltInRule, soon(), 1)
 	require.NoError(t, err)
 	require.Len(t, first, 1)
 	require.Equal(t, b, first[0].DeadLetterID)

@@ -87,7 +87,7 @@ func dropsKnown(t *testing.T, s store.Store) {
 	entries, err := s.Audit(t.Context(), a.ID)
 	require.NoError(t, err)
 	require.Len(t, entries, 2)
-	due, err := s.DueNotifications(t.Context(), time.Now().Add(time.Hour), 10)
+	due, err := s.DueNotifications(t.Context(), store.BuiltInRule, time.Now().Add(time.Hour), 10)
 	require.NoError(t, err)
 	require.Empty(t, due)
 }

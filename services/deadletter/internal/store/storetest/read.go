@@ -168,7 +168,7 @@ func listsNothing(t *testing.T, s store.Store) {
 	intents, err := s.Intents(t.Context(), store.IntentPending, 0, 10)
 	require.NoError(t, err)
 	require.Empty(t, intents)
-	due, err := s.DueNotifications(t.Context(), time.Now(), 10)
+	due, err := s.DueNotifications(t.Context(), store.BuiltInRule, time.Now(), 10)
 	require.NoError(t, err)
 	require.Empty(t, due)
 }
