@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	replayColumns = `r.sequence, r.id, r.state, r.paused_from, r.state_reason, r.version, r.selector, r.digest, r.missing, r.plan,
+	replayColumns = `r.sequence, r.id, r.state, r.paused_from, r.state_reason, r.version, r.digest, r.missing, r.plan,
 	r.method, r.actor, r.reason, r.call, r.total, r.handled, r.in_flight, r.succeeded, r.failed_again, r.cancelled, r.skipped, r.unknown,
 	r.taken_back, r.create_time, r.due_time, r.start_time, r.update_time, r.end_time`
 
@@ -30,12 +30,13 @@ const (
 	// What was begun so long ago that its outcome is overdue.
 	countOverdue = `SELECT count(*) FROM replay_items WHERE replay = ? AND state = 2 AND begin_time <= ?`
 
-	insertReplay = `INSERT INTO replays (id, request_id, request_hash, state, paused_from, state_reason, version, selector, digest, missing, plan,
+	insertReplay = `INSERT INTO replays (id, request_id, request_hash, state, paused_from, state_reason, version, digest, missing, plan,
 	method, actor, reason, call, total, handled, in_flight, succeeded, failed_again, cancelled, skipped, unknown, taken_back,
 	create_time, due_time, update_time)
-VALUES (?, nullif(?, ''), ?, ?, 0, '', 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?)`
+VALUES (?, nullif(?, ''), ?, ?, 0, '', 1, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?)`
 
-	insertReplayMembers = `INSERT INTO replay_members (replay, members) VALUES (?, ?)`
+	insertReplayMembers = `INSERT INTO replay_members (replay, selector, members) VALUES (?, ?, ?)`
+	selectSelector      = `SELECT selector FROM replay_members WHERE replay = ?`
 )
 
 // replayFilters are what filters compare, of the replay r.
@@ -65,7 +66,7 @@ func scanReplay(row scanner) (*replayRow, error) {
 	var created, due, updated int64
 	var started, ended sql.Null[int64]
 	c := &r.Counts
-	err := row.Scan(&r.Sequence, &id, &r.State, &r.pausedFrom, &r.StateReason, &r.version, &r.Selector, &r.Digest, &missing, &plan,
+	err := row.Scan(&r.Sequence, &id, &r.State, &r.pausedFrom, &r.StateReason, &r.version, &r.Digest, &missing, &plan,
 		&r.By.Method, &r.By.Actor, &r.By.Reason, &r.By.Trace, &c.Total, &r.Handled, &c.InFlight, &c.Succeeded, &c.FailedAgain, &c.Cancelled,
 		&c.Skipped, &c.Unknown, &r.takenBack, &created, &due, &started, &updated, &ended)
 	if err != nil {
@@ -86,6 +87,9 @@ func (r *replayRow) pending() int64 { return r.Counts.Total - int64(r.Handled) +
 
 // shown is the replay with what is overdue counted as unknown.
 func (r *replayRow) shown(ctx context.Context, tx *sql.Tx, now int64) (store.Replay, error) {
+	if err := tx.QueryRowContext(ctx, selectSelector, r.Sequence).Scan(&r.Selector); err != nil {
+		return r.Replay, err
+	}
 	overdue := time.UnixMicro(now).Add(-store.OverdueAfter)
 	if r.Counts.InFlight == 0 || r.StartTime.IsZero() || r.StartTime.After(overdue) {
 		return r.Replay, nil
@@ -135,7 +139,9 @@ func (s *Store) CreateReplay(ctx context.Context, n store.NewReplay) (store.Repl
 		if err != nil {
 			return err
 		}
-		out = r.Replay
+		if out, err = r.shown(ctx, w.tx, w.now); err != nil {
+			return err
+		}
 		return w.record(ctx, n.By, store.ResourceReplay+id.String(), store.AuditChange{Field: "state", After: r.State.String()})
 	})
 	return out, err
@@ -154,7 +160,7 @@ func (w *writing) insertReplay(ctx context.Context, id uuid.UUID, n *store.NewRe
 	if n.Plan.Delay > 0 {
 		state = store.ReplayPending
 	}
-	result, err := w.execute(ctx, insertReplay, id[:], n.RequestID, n.RequestHash, int64(state), orEmpty(n.Selector), orEmpty(n.Selection.Digest), missing,
+	result, err := w.execute(ctx, insertReplay, id[:], n.RequestID, n.RequestHash, int64(state), orEmpty(n.Selection.Digest), missing,
 		string(plan), n.By.Method, n.By.Actor, n.By.Reason, n.By.Trace, int64(len(n.Selection.Members)),
 		w.now, w.now+n.Plan.Delay.Microseconds(), w.now)
 	if err != nil {
@@ -164,7 +170,7 @@ func (w *writing) insertReplay(ctx context.Context, id uuid.UUID, n *store.NewRe
 	if err != nil {
 		return err
 	}
-	return w.exec(ctx, insertReplayMembers, sequence, encodeMembers(n.Selection.Members))
+	return w.exec(ctx, insertReplayMembers, sequence, orEmpty(n.Selector), encodeMembers(n.Selection.Members))
 }
 
 // orEmpty is a column that is never NULL.

@@ -10,7 +10,6 @@ CREATE TABLE replays (
     paused_from  INTEGER NOT NULL,         -- the state before PAUSED; 0: it is not paused
     state_reason TEXT    NOT NULL,
     version      INTEGER NOT NULL,         -- grows with the operators' part: the etag
-    selector     BLOB    NOT NULL,         -- the caller's encoding
     digest       BLOB    NOT NULL,
     missing      TEXT,                     -- JSON
     plan         TEXT    NOT NULL,         -- JSON
@@ -38,10 +37,11 @@ CREATE TABLE replays (
 
 CREATE INDEX replays_active ON replays (sequence) WHERE end_time IS NULL;
 
--- Apart, so that they are not written again with each change.
+-- What is large and stays, apart, so that it is not written again with each change.
 CREATE TABLE replay_members (
-    replay  INTEGER PRIMARY KEY REFERENCES replays (sequence),
-    members BLOB    NOT NULL               -- as of selections
+    replay   INTEGER PRIMARY KEY REFERENCES replays (sequence),
+    selector BLOB    NOT NULL,             -- the caller's encoding
+    members  BLOB    NOT NULL              -- as of selections
 ) STRICT;
 
 -- The members that were begun or skipped.
