@@ -19,7 +19,11 @@ const (
 	minAsk = 50 * time.Millisecond
 	maxAsk = 15 * time.Second
 	// askShare is that of a replay's age which passes between two questions.
-	askShare = 8
+	askShare = 4
+	// restShare times as long as an answer took nothing is asked, so that a gateway which
+	// has much to do is left to do it; at most maxRest.
+	restShare = 3
+	maxRest   = time.Second
 	// askAgain is the wait after a question that was not answered.
 	askAgain = time.Second
 	// A sweep reads from the store what is to be followed, in pages, for what this
@@ -97,11 +101,13 @@ func (f *follower) run(ctx context.Context) {
 			await(ctx, f.news, wait)
 			continue
 		}
+		began := time.Now()
 		err := f.learn(ctx, due)
 		if err != nil && ctx.Err() == nil && time.Since(logged) >= logPeriod {
 			f.r.log.WarnContext(ctx, "the outcome of replays can't be learned now", "error", err)
 			logged = time.Now()
 		}
+		pause(ctx, min(restShare*time.Since(began), maxRest))
 	}
 }
 

@@ -54,6 +54,9 @@ func (w *writing) keep(r *replayRow) {
 	w.replays[r.Sequence] = r
 }
 
+// leaveAs has a replay not written after all.
+func (w *writing) leaveAs(r *replayRow) { delete(w.replays, r.Sequence) }
+
 // itemEnded ends an item that is in flight.
 func (w *writing) itemEnded(ctx context.Context, replay, position int64, to store.ItemState) error {
 	r, err := w.touch(ctx, replay)
@@ -204,10 +207,12 @@ func (w *writing) takeBackOne(ctx context.Context, r *replayRow, u unsent) error
 
 // StartReplay implements [store.Replays].
 func (s *Store) StartReplay(ctx context.Context, id string) (store.Replay, error) {
-	return s.changeReplay(ctx, "start replay "+id, id, func(_ context.Context, _ *writing, r *replayRow) error {
-		if r.State == store.ReplayPending {
-			r.move(started(&r.Plan), "")
+	return s.changeReplay(ctx, "start replay "+id, id, func(_ context.Context, w *writing, r *replayRow) error {
+		if r.State != store.ReplayPending {
+			w.leaveAs(r)
+			return nil
 		}
+		r.move(started(&r.Plan), "")
 		return nil
 	})
 }
@@ -227,7 +232,7 @@ func (s *Store) changeReplay(ctx context.Context, what, id string, change func(c
 		if err := w.settle(ctx); err != nil {
 			return err
 		}
-		delete(w.replays, r.Sequence)
+		w.leaveAs(r)
 		out, err = r.shown(ctx, w.tx, w.now)
 		return err
 	})
@@ -241,6 +246,7 @@ func (s *Store) SteerReplay(ctx context.Context, x store.Steering) (store.Replay
 			return fmt.Errorf("%w: its etag is %s", store.ErrEtag, etagOf(r.version))
 		}
 		if r.State == store.ReplayCancelled && x.Action == store.SteerCancel {
+			w.leaveAs(r)
 			return nil
 		}
 		if r.State.Over() {
@@ -248,6 +254,7 @@ func (s *Store) SteerReplay(ctx context.Context, x store.Steering) (store.Replay
 		}
 		changes := r.steer(&x)
 		if len(changes) == 0 {
+			w.leaveAs(r)
 			return nil
 		}
 		return w.record(ctx, x.By, store.ResourceReplay+r.ID, changes...)
