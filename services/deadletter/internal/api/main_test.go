@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -39,6 +41,8 @@ type replayer struct {
 	mu     sync.Mutex
 	script map[string]error
 	begun  int
+	// byHand leaves what is created to the test.
+	byHand bool
 }
 
 func (r *replayer) Begin(ctx context.Context, q store.ReplayRequest) (replay.Begun, error) {
@@ -52,6 +56,81 @@ func (r *replayer) Begin(ctx context.Context, q store.ReplayRequest) (replay.Beg
 	q.Run = 2
 	d, i, err := r.store.BeginReplay(ctx, q)
 	return replay.Begun{DeadLetter: d, Run: i.Run}, err
+}
+
+func (r *replayer) scripted(id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.script[id]
+}
+
+// Reach implements [api.Replayer].
+func (r *replayer) Reach(_ context.Context, id string) error {
+	if err := r.scripted(id); errors.Is(err, replay.ErrGateway) {
+		return err
+	}
+	return nil
+}
+
+// Preview implements [api.Replayer].
+func (r *replayer) Preview(ctx context.Context, members []store.Member, _ store.Plan) ([]replay.Preview, error) {
+	all, err := r.store.Candidates(ctx, members)
+	var out []replay.Preview
+	for i := range all {
+		verdict, why := r.verdict(&all[i])
+		out = append(out, replay.Preview{DeadLetterID: all[i].DeadLetter.ID, Verdict: verdict, Message: why})
+	}
+	return out, err
+}
+
+func (r *replayer) verdict(c *store.Candidate) (store.Verdict, string) {
+	if c.DeadLetter.Foreign {
+		return store.VerdictNoTask, "no task"
+	}
+	if err := r.scripted(c.DeadLetter.ID); err != nil {
+		return store.VerdictInReplay, err.Error()
+	}
+	return store.VerdictReady, ""
+}
+
+// drive begins the items of a replay, at most n.
+func (r *replayer) drive(ctx context.Context, made store.Replay, n int) error {
+	members, err := r.store.ReplayMembers(ctx, made.ID)
+	if err != nil {
+		return err
+	}
+	all, err := r.store.Candidates(ctx, members[made.Handled:min(made.Handled+n, len(members))])
+	if err != nil {
+		return err
+	}
+	b := store.Begin{ReplayID: made.ID, Handled: made.Handled}
+	for i := range all {
+		d := &all[i].DeadLetter
+		verdict, why := r.verdict(&all[i])
+		b.Items = append(b.Items, store.BeginItem{
+			Sequence: d.Sequence, DeadLetterID: d.ID, Etag: d.Etag, Verdict: verdict, Message: why, IntentID: uuid.NewString(), Run: d.Run + 1, Revision: 1,
+		})
+	}
+	_, _, err = r.store.BeginItems(ctx, b)
+	return err
+}
+
+// drivenStore begins all items of a replay as soon as it is created, unless that is to be
+// done by the test.
+type drivenStore struct {
+	store.Store
+
+	replayer *replayer
+	hub      *api.Hub
+}
+
+func (s drivenStore) CreateReplay(ctx context.Context, n store.NewReplay) (store.Replay, error) {
+	made, err := s.Store.CreateReplay(ctx, n)
+	if err == nil && !s.replayer.byHand {
+		err = s.replayer.drive(ctx, made, store.MaxPage)
+	}
+	s.hub.Wake()
+	return made, err
 }
 
 // catalogue knows one task type.
@@ -87,7 +166,7 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, err)
 	w := &world{store: s, hub: api.NewHub(), replayer: &replayer{store: s, script: map[string]error{}}, types: &catalogue{}}
 	log := slog.New(slog.DiscardHandler)
-	w.service = api.NewService(api.Config{Store: s, Replayer: w.replayer, Types: api.NewTypeCache(w.types), Hub: w.hub, Logger: log})
+	w.service = api.NewService(api.Config{Store: drivenStore{s, w.replayer, w.hub}, Replayer: w.replayer, Types: api.NewTypeCache(w.types), Hub: w.hub, Logger: log})
 	server, err := rpc.NewServer(rpc.ServerConfig{Logger: log, MaxMessageBytes: 32 << 20})
 	require.NoError(t, err)
 	deadletterv1.RegisterDeadLetterServiceServer(server, w.service)

@@ -16,6 +16,7 @@ import (
 // Store is what the API needs of the store.
 type Store interface {
 	store.Selections
+	store.Replays
 
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
@@ -25,9 +26,14 @@ type Store interface {
 	Discard(ctx context.Context, r store.DiscardRequest) (store.DeadLetter, error)
 }
 
-// Replayer begins replays.
+// Replayer begins replays. Those that are in the store it drives by itself.
 type Replayer interface {
+	// Begin begins the next run of one dead letter's task.
 	Begin(ctx context.Context, r store.ReplayRequest) (replay.Begun, error)
+	// Preview is the verdict on each member in a replay with a plan.
+	Preview(ctx context.Context, members []store.Member, p store.Plan) ([]replay.Preview, error)
+	// Reach says whether the gateway answers now, for a task.
+	Reach(ctx context.Context, id string) error
 }
 
 // Types knows what the payloads of task types are.

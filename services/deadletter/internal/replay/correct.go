@@ -57,7 +57,7 @@ func (r *Replayer) Correct(ctx context.Context, last, now time.Time) error {
 			return err
 		}
 		var group errgroup.Group
-		group.SetLimit(followers)
+		group.SetLimit(askers)
 		for i := range page.DeadLetters {
 			d := &page.DeadLetters[i]
 			if q.After = d.Sequence; !d.Foreign {
@@ -73,14 +73,14 @@ func (r *Replayer) Correct(ctx context.Context, last, now time.Time) error {
 	}
 }
 
-// dueBetween selects those whose age in periods has come to a power of two between
-// two times.
+// dueBetween selects those whose age in periods, since they were made OPEN, has come to a
+// power of two between two times.
 func dueBetween(last, now time.Time) filter.Expr {
 	var windows []filter.Expr
 	for age := correctPeriod; age <= 2*maxCorrection; age *= 2 {
 		windows = append(windows, filter.And{Terms: []filter.Expr{
-			filter.Time{Field: store.FieldDeadTime, Order: filter.Greater, Value: last.Add(-age)},
-			filter.Time{Field: store.FieldDeadTime, Order: filter.LessOrEqual, Value: now.Add(-age)},
+			filter.Time{Field: store.FieldUpdateTime, Order: filter.Greater, Value: last.Add(-age)},
+			filter.Time{Field: store.FieldUpdateTime, Order: filter.LessOrEqual, Value: now.Add(-age)},
 		}})
 	}
 	return filter.Or{Terms: windows}

@@ -64,6 +64,24 @@ func (g *gateway) GetTask(_ context.Context, r *taskv1.GetTaskRequest, _ ...grpc
 	return nil, status.Error(codes.NotFound, "none")
 }
 
+func (g *gateway) BatchGetTasks(_ context.Context, r *taskv1.BatchGetTasksRequest, _ ...grpc.CallOption) (*taskv1.BatchGetTasksResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked++
+	if g.away {
+		return nil, status.Error(codes.Unavailable, "away")
+	}
+	answer := &taskv1.BatchGetTasksResponse{}
+	for _, id := range r.TaskIds {
+		if t := g.tasks[id]; t != nil {
+			answer.Tasks = append(answer.Tasks, t)
+			continue
+		}
+		answer.MissingTaskIds = append(answer.MissingTaskIds, id)
+	}
+	return answer, nil
+}
+
 func (g *gateway) ClaimTaskRun(_ context.Context, r *adminv1.ClaimTaskRunRequest, _ ...grpc.CallOption) (*adminv1.ClaimTaskRunResponse, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -84,7 +102,7 @@ func (g *gateway) ClaimTaskRun(_ context.Context, r *adminv1.ClaimTaskRunRequest
 func (g *gateway) know(id string, run int, state taskv1.TaskState) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.tasks[id] = &taskv1.Task{TaskId: id, Run: int32(run), State: state}
+	g.tasks[id] = &taskv1.Task{TaskId: id, Type: taskType, Run: int32(run), State: state}
 }
 
 func (g *gateway) set(edit func(*gateway)) {

@@ -57,7 +57,11 @@ func newService(cfg Config, r resources) (*service, error) {
 	tasks, admin := taskv1.NewTaskServiceClient(r.gateway), adminv1.NewAdminServiceClient(r.gateway)
 	types := api.NewTypeCache(admin)
 	s.measured = newMetrics(cfg.MeterProvider, r.store, func(ctx context.Context, taskType string) bool { return types.Input(ctx, taskType) != "" })
-	kept := signalStore{r.store, hub.Wake, s.measured}
+	changed := func() {
+		hub.Wake()
+		s.replayer.Wake()
+	}
+	kept := signalStore{r.store, changed, s.measured}
 	s.consume = broker.NewConnection(cfg.Broker, "consume", nil)
 	s.publish = broker.NewConnection(cfg.Broker, "publish", (*broker.Topology).CheckShared)
 	s.publisher = broker.NewPublisher(s.publish)
@@ -73,7 +77,7 @@ func newService(cfg Config, r resources) (*service, error) {
 	s.consume.Subscribe(s.intake.Subscription(names))
 	s.replayer = replay.New(replay.Config{
 		Names: names, Store: kept, Publisher: s.publisher, Status: s.status, Tasks: tasks, Claims: admin, Notify: told,
-		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
+		Workers: admin, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.deadLetters = api.NewService(api.Config{
 		Store: kept, Replayer: s.replayer, Types: types, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,

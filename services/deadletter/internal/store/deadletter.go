@@ -180,6 +180,8 @@ const (
 	ActionResolve AuditAction = "RESOLVE"
 	// ActionDiscard: an operator gave it up.
 	ActionDiscard AuditAction = "DISCARD"
+	// ActionReopen: a replay was given up, or not published.
+	ActionReopen AuditAction = "REOPEN"
 )
 
 // AuditEntry is one thing that was done to a dead letter.

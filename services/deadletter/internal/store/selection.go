@@ -50,6 +50,8 @@ type FreezeRequest struct {
 	Filter filter.Expr
 	// States are those that count, unless IDs are given; empty is all.
 	States []State
+	// Limit is how many of those that match, the first ones; 0 is all.
+	Limit int
 }
 
 // Selection is a set of dead letters.

@@ -54,6 +54,8 @@ var (
 type NotOpenError struct {
 	ID    string
 	State State
+	// Holder is who replays it if it is IN_REPLAY.
+	Holder Holder
 }
 
 // Error implements error.
@@ -77,6 +79,7 @@ const (
 type Store interface {
 	Audits
 	Selections
+	Replays
 
 	// Put takes in messages that died, in the order given and in one transaction:
 	// all of them, durably, or none. For each in turn:
@@ -128,7 +131,8 @@ type Store interface {
 	LatestChange(ctx context.Context) (int64, error)
 
 	// BeginReplay makes an OPEN dead letter IN_REPLAY and stores the intent to
-	// publish the given run. Of those who race, one wins. Errors, the first that
+	// publish the given run, or the next one above those that were begun, if that is
+	// higher. Of those who race, one wins. Errors, the first that
 	// applies: ErrNotFound, ErrNotReplayable, ErrNotOpen, ErrEtag, ErrRun; and
 	// ErrUnavailable, the context's.
 	BeginReplay(ctx context.Context, r ReplayRequest) (DeadLetter, Intent, error)
@@ -145,13 +149,13 @@ type Store interface {
 
 	// Intents returns the intents that are in a state, in the order in which they
 	// were stored: those whose Sequence is above after, at most limit (bounded by
-	// MaxPage). Errors: ErrUnavailable, the context's.
+	// MaxPage). PENDING ones of a PAUSED replay are left out. Errors: ErrUnavailable, the context's.
 	Intents(ctx context.Context, state IntentState, after int64, limit int) ([]Intent, error)
 
 	// MarkPublishing counts a publish of a PENDING intent's message, which must
 	// follow; call it before each. If Publishes of the intent that it returns is
-	// above 1, another message of the run may exist. Errors: ErrNotFound,
-	// ErrNotPending, ErrUnavailable, the context's.
+	// above 1, another message of the run may exist. One of a PAUSED replay is not to be
+	// published now. Errors: ErrNotFound, ErrNotPending, ErrUnavailable, the context's.
 	MarkPublishing(ctx context.Context, intentID string) (Intent, error)
 
 	// MarkPublished makes a PENDING intent PUBLISHED: its message and QUEUED event

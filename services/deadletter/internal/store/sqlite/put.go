@@ -28,7 +28,7 @@ VALUES (?, ?, ?, ?, 1, ?, 1,
 WHERE sequence = ?`
 
 	updateArrived = `UPDATE dead_letters SET state = ?, version = version + 1, change = ?,
-	first_dead_time = min(first_dead_time, ?), update_time = iif(?, ?, update_time),
+	first_dead_time = min(first_dead_time, ?), update_time = iif(?, ?, update_time), replay_id = iif(state = ?, replay_id, ''),
 	occurrence_count = occurrence_count + 1
 WHERE sequence = ?`
 
@@ -145,7 +145,7 @@ func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Chan
 			return change, err
 		}
 	}
-	err = w.exec(ctx, updateArrived, int64(change.State), w.nextChange(), micros(a.Occurrence.DeadTime), died, w.now, h.sequence)
+	err = w.exec(ctx, updateArrived, int64(change.State), w.nextChange(), micros(a.Occurrence.DeadTime), died, w.now, int64(change.State), h.sequence)
 	if err != nil {
 		return change, err
 	}

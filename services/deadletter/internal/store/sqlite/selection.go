@@ -156,7 +156,11 @@ func (g *gathering) byFilter(ctx context.Context, tx *sql.Tx, r store.FreezeRequ
 		c.And("d.state IN (?"+strings.Repeat(", ?", len(states)-1)+")", states...)
 	}
 	c.Filter(r.Filter, columns)
-	rows, err := tx.QueryContext(ctx, selectMember+c.SQL()+" ORDER BY d.sequence", c.Args()...)
+	limit := -1 // none
+	if r.Limit > 0 {
+		limit = r.Limit
+	}
+	rows, err := tx.QueryContext(ctx, selectMember+c.SQL()+" ORDER BY d.sequence LIMIT ?", c.Args(limit)...)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 const updateState = `UPDATE dead_letters SET state = ?, version = version + 1, change = ?, reopen_run = ?, update_time = ?,
-	operator_reason = iif(?, ?, operator_reason)
+	operator_reason = iif(?, ?, operator_reason), replay_id = '', replay_count = replay_count + ?
 WHERE sequence = ?`
 
 // transition is a change of a dead letter's state that is not an arrival.
@@ -25,7 +25,8 @@ type transition struct {
 }
 
 func (w *writing) transit(ctx context.Context, h head, t transition) error {
-	err := w.exec(ctx, updateState, int64(t.to), w.nextChange(), int64(t.reopenRun), w.now, t.by.Reason != "", t.by.Reason, h.sequence)
+	err := w.exec(ctx, updateState, int64(t.to), w.nextChange(), int64(t.reopenRun), w.now, t.by.Reason != "", t.by.Reason,
+		t.to == store.StateInReplay, h.sequence)
 	if err != nil {
 		return err
 	}
@@ -47,11 +48,20 @@ func (w *writing) open(ctx context.Context, id, etag string, replayable bool) (h
 	case replayable && h.foreign:
 		return h, store.ErrNotReplayable
 	case h.state != store.StateOpen:
-		return h, &store.NotOpenError{ID: h.id.String(), State: h.state}
+		return h, w.notOpen(ctx, h)
 	case etag != "" && etag != etagOf(h.version):
 		return h, fmt.Errorf("%w: its etag is %s", store.ErrEtag, etagOf(h.version))
 	}
 	return h, nil
+}
+
+// notOpen is the error about a dead letter that is not OPEN.
+func (w *writing) notOpen(ctx context.Context, h head) error {
+	holder, err := holderOf(ctx, w.tx, h.sequence)
+	if err != nil {
+		return err
+	}
+	return &store.NotOpenError{ID: h.id.String(), State: h.state, Holder: holder}
 }
 
 // BeginReplay implements [store.Store].
@@ -65,6 +75,10 @@ func (s *Store) BeginReplay(ctx context.Context, r store.ReplayRequest) (store.D
 		}
 		if !nextRun(r.Run, h.run) {
 			return fmt.Errorf("%w: run %d, %d has died", store.ErrRun, r.Run, h.run)
+		}
+		// A run that was begun and given up is not begun again.
+		if err := w.tx.QueryRowContext(ctx, selectNextRun, r.Run, h.sequence).Scan(&r.Run); err != nil {
+			return err
 		}
 		if intent, err = w.intend(ctx, h, r); err != nil {
 			return err
@@ -123,23 +137,23 @@ func (s *Store) transitOpen(
 // Resolve implements [store.Store].
 func (s *Store) Resolve(ctx context.Context, id string, run int, outcome store.Outcome) (bool, error) {
 	resolved := false
-	err := s.write(ctx, "resolve "+id, func(ctx context.Context, w *writing) error {
-		resolved = false
-		h, err := w.head(ctx, id)
-		if err != nil {
-			return err
-		}
-		// An IN_REPLAY dead letter's next death that counts is that of the replay.
-		if h.state != store.StateInReplay || h.reopenRun != run {
-			return nil
-		}
-		resolved = true
-		if _, err := w.endIntents(ctx, h.sequence, run, outcome); err != nil {
-			return err
-		}
-		return w.transit(ctx, h, transition{
-			action: store.ActionResolve, to: store.StateResolved, run: run, reopenRun: run + 1, reason: outcome.String(),
-		})
+	err := s.write(ctx, "resolve "+id, func(ctx context.Context, w *writing) (err error) {
+		resolved, err = w.resolve(ctx, store.Ended{DeadLetterID: id, Run: run, Outcome: outcome})
+		return err
 	})
 	return resolved && err == nil, err
+}
+
+func (w *writing) resolve(ctx context.Context, e store.Ended) (bool, error) {
+	h, err := w.head(ctx, e.DeadLetterID)
+	// An IN_REPLAY dead letter's next death that counts is that of the replay.
+	if err != nil || h.state != store.StateInReplay || h.reopenRun != e.Run {
+		return false, err
+	}
+	if _, err := w.endIntents(ctx, h.sequence, e.Run, e.Outcome); err != nil {
+		return false, err
+	}
+	return true, w.transit(ctx, h, transition{
+		action: store.ActionResolve, to: store.StateResolved, run: e.Run, reopenRun: e.Run + 1, reason: e.Outcome.String(),
+	})
 }

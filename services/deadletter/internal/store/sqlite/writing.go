@@ -33,6 +33,8 @@ type writing struct {
 	stopped func() error
 	// prepared are statements by their queries; the transaction closes them.
 	prepared map[string]*sql.Stmt
+	// replays are those that the transaction changes, by their places.
+	replays map[int64]*replayRow
 }
 
 func (w *writing) begin(ctx context.Context) error {
@@ -42,6 +44,9 @@ func (w *writing) begin(ctx context.Context) error {
 }
 
 func (w *writing) end(ctx context.Context) error {
+	if err := w.settle(ctx); err != nil {
+		return err
+	}
 	if w.change == w.began {
 		return nil
 	}

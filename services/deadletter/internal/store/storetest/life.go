@@ -44,6 +44,13 @@ func Calls(ctx context.Context, s store.Store, id string) map[string]func() erro
 	calls["Held"] = func() error { _, err := s.Held(ctx, 0, 1); return err }
 	calls["Audit"] = func() error { _, err := s.Audit(ctx, id); return err }
 	calls["DueNotifications"] = func() error { _, err := s.DueNotifications(ctx, epoch, 1); return err }
+	calls["Replay"] = func() error { _, err := s.Replay(ctx, id); return err }
+	calls["ReplayOf"] = func() error { _, err := s.ReplayOf(ctx, "none", nil); return err }
+	calls["Replays"] = func() error { _, err := s.Replays(ctx, store.ReplayQuery{Limit: 1}); return err }
+	calls["ReplayMembers"] = func() error { _, err := s.ReplayMembers(ctx, id); return err }
+	calls["ReplayItems"] = func() error { _, err := s.ReplayItems(ctx, store.ItemQuery{ReplayID: id, Limit: 1}); return err }
+	calls["Candidates"] = func() error { _, err := s.Candidates(ctx, []store.Member{{Sequence: 1}}); return err }
+	calls["Holder"] = func() error { _, err := s.Holder(ctx, id); return err }
 	return calls
 }
 
@@ -63,5 +70,12 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"Hold":               func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
 		"Unhold":             func() error { return s.Unhold(ctx, []string{id}) },
 		"Check":              func() error { return s.Check(ctx) },
+		"CreateReplay":       func() error { _, err := s.CreateReplay(ctx, store.NewReplay{}); return err },
+		"SteerReplay":        func() error { _, err := s.SteerReplay(ctx, store.Steering{ReplayID: id}); return err },
+		"StartReplay":        func() error { _, err := s.StartReplay(ctx, id); return err },
+		"BeginItems":         func() error { _, _, err := s.BeginItems(ctx, store.Begin{ReplayID: id}); return err },
+		"MarkSent":           func() error { return s.MarkSent(ctx, []store.Sent{{IntentID: id}}) },
+		"ResolveAll":         func() error { _, err := s.ResolveAll(ctx, []store.Ended{{DeadLetterID: id, Run: 2}}); return err },
+		"Reopen":             func() error { _, err := s.Reopen(ctx, store.ReopenRequest{ID: id}); return err },
 	}
 }

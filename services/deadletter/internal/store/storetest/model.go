@@ -125,7 +125,7 @@ func (m *model) replay(t *rapid.T) {
 	if m.change(t, err, right, store.StateInReplay, run) {
 		require.Equal(t, basic(get(t, m.s, m.id)), d)
 		require.Equal(t, store.Intent{
-			ID: i.ID, Sequence: i.Sequence, DeadLetterID: m.id, Run: run, State: store.IntentPending, Time: d.UpdateTime, Reason: "why", Call: "00-a-b-01",
+			ID: i.ID, Sequence: i.Sequence, DeadLetterID: m.id, Run: run, State: store.IntentPending, Time: d.UpdateTime, Reason: "why", Call: "00-a-b-01", Revision: 1,
 		}, i)
 		m.intent = &i
 	}
