@@ -37,6 +37,19 @@ var schema = filter.Schema{
 	fieldRun: filter.Numbers(nil), fieldAttempt: filter.Numbers(nil), fieldOccurrenceCount: filter.Numbers(nil),
 	fieldPriority:   filter.Numbers(map[string]int{"LOW": 2, "HIGH": 6}),
 	fieldCreateTime: filter.Times(), fieldDeadTime: filter.Times(),
+	filter.FieldLabels: filter.Labels(),
+}
+
+func TestLabelsOfASchemaWithoutAny(t *testing.T) {
+	t.Parallel()
+	bare := filter.Schema{fieldType: filter.Texts(), fieldState: filter.Names("", map[string]int{"OPEN": 1})}
+	for _, text := range []string{`labels.a = "x"`, `labels:a`, `labels."b c":*`, `type = "x" AND -labels.a:*`} {
+		_, err := bare.Parse(text)
+		require.ErrorIs(t, err, filter.ErrInvalid, text)
+		require.ErrorContains(t, err, "fields are state, type", text)
+	}
+	require.NotContains(t, bare.Fields(), "labels.KEY")
+	require.Contains(t, schema.Fields(), "labels.KEY")
 }
 
 var (

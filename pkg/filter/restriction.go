@@ -45,7 +45,7 @@ func (s Schema) convertRestriction(operator string, left, right *expr.Expr) (Exp
 }
 
 func (r restriction) convert(names []string) (Expr, error) {
-	if names[0] == labelsField {
+	if r.schema[Field(names[0])].kind == kindLabels {
 		return r.label(names[1:])
 	}
 	values, ok := r.schema[r.field]

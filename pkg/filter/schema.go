@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// labelsField is the name before the dot of a label.
-const labelsField = "labels"
+// FieldLabels is the field of a schema whose filters may name labels.KEY; its values are
+// [Labels].
+const FieldLabels Field = "labels"
 
-// Schema is the fields that filters may name, besides labels.KEY, and what their
-// values are.
+// Schema is the fields that filters may name, and what their values are.
 type Schema map[Field]Values
 
 // Values are what a field can be compared with. Those of one field are of one
@@ -32,6 +32,7 @@ const (
 	kindEnum
 	kindNumber
 	kindTime
+	kindLabels
 )
 
 // Texts are the values of a field that becomes [Text].
@@ -55,10 +56,16 @@ func Numbers(named map[string]int) Values { return Values{kind: kindNumber, name
 // Times are the values of a field that becomes [Time].
 func Times() Values { return Values{kind: kindTime} }
 
+// Labels are the values of [FieldLabels], which becomes [Label].
+func Labels() Values { return Values{kind: kindLabels} }
+
 // Fields are the names of the fields, sorted, with labels.KEY for labels.
 func (s Schema) Fields() []string {
-	names := []string{labelsField + ".KEY"}
-	for field := range s {
+	var names []string
+	for field, values := range s {
+		if values.kind == kindLabels {
+			field += ".KEY"
+		}
 		names = append(names, string(field))
 	}
 	slices.Sort(names)

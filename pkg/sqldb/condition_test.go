@@ -24,6 +24,7 @@ func TestConditionOfAFilter(t *testing.T) {
 	states := map[string]int{"OPEN": 1, "CLOSED": 2}
 	schema := filter.Schema{
 		"state": filter.Names("", states), "queue": filter.Texts(), "end_time": filter.Times(), "attempt.code": filter.Names("", states),
+		filter.FieldLabels: filter.Labels(),
 	}
 	noon := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]struct {

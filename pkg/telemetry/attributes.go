@@ -20,7 +20,7 @@ const (
 	DecisionKey   = attribute.Key("warren.task.decision")
 	// ScheduleKey is a schedule's id; of spans only.
 	ScheduleKey = attribute.Key("warren.schedule.id")
-	// StateKey is the name of a task's state, such as SUCCEEDED.
+	// StateKey is the name of a state, of a task such as SUCCEEDED.
 	StateKey = attribute.Key("warren.state")
 	// OutcomeKey is how something ended, in one lower-case word.
 	OutcomeKey = attribute.Key("warren.outcome")

@@ -121,13 +121,15 @@ type DeadLetterServiceClient interface {
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(ctx context.Context, in *DiscardDeadLetterRequest, opts ...grpc.CallOption) (*DiscardDeadLetterResponse, error)
-	// AggregateDeadLetters counts dead letters, exactly.
+	// AggregateDeadLetters counts dead letters, exactly. It reads all that match.
 	//
-	// Errors: INVALID_ARGUMENT FILTER_INVALID; FAILED_PRECONDITION COUNT_EXCEEDED.
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, INVALID_REQUEST (an unknown field in
+	// `group_by`); FAILED_PRECONDITION COUNT_EXCEEDED.
 	AggregateDeadLetters(ctx context.Context, in *AggregateDeadLettersRequest, opts ...grpc.CallOption) (*AggregateDeadLettersResponse, error)
 	// ListFailureGroups lists failure groups.
 	//
-	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID, INVALID_REQUEST (an
+	// unknown `order_by`).
 	ListFailureGroups(ctx context.Context, in *ListFailureGroupsRequest, opts ...grpc.CallOption) (*ListFailureGroupsResponse, error)
 	// GetFailureGroup shows a failure group, with its course and samples.
 	//
@@ -135,7 +137,8 @@ type DeadLetterServiceClient interface {
 	GetFailureGroup(ctx context.Context, in *GetFailureGroupRequest, opts ...grpc.CallOption) (*GetFailureGroupResponse, error)
 	// UpdateFailureGroup says how a failure group stands.
 	//
-	// Errors: NOT_FOUND FAILURE_GROUP_NOT_FOUND; ABORTED ETAG_MISMATCH.
+	// Errors: NOT_FOUND FAILURE_GROUP_NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT
+	// INVALID_REQUEST (an unknown path in `update_mask`, or a state that is not to be set).
 	UpdateFailureGroup(ctx context.Context, in *UpdateFailureGroupRequest, opts ...grpc.CallOption) (*UpdateFailureGroupResponse, error)
 	// ExplainFingerprint says how the fingerprint of a failure comes about.
 	//
@@ -752,13 +755,15 @@ type DeadLetterServiceServer interface {
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(context.Context, *DiscardDeadLetterRequest) (*DiscardDeadLetterResponse, error)
-	// AggregateDeadLetters counts dead letters, exactly.
+	// AggregateDeadLetters counts dead letters, exactly. It reads all that match.
 	//
-	// Errors: INVALID_ARGUMENT FILTER_INVALID; FAILED_PRECONDITION COUNT_EXCEEDED.
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, INVALID_REQUEST (an unknown field in
+	// `group_by`); FAILED_PRECONDITION COUNT_EXCEEDED.
 	AggregateDeadLetters(context.Context, *AggregateDeadLettersRequest) (*AggregateDeadLettersResponse, error)
 	// ListFailureGroups lists failure groups.
 	//
-	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID.
+	// Errors: INVALID_ARGUMENT FILTER_INVALID, PAGE_TOKEN_INVALID, INVALID_REQUEST (an
+	// unknown `order_by`).
 	ListFailureGroups(context.Context, *ListFailureGroupsRequest) (*ListFailureGroupsResponse, error)
 	// GetFailureGroup shows a failure group, with its course and samples.
 	//
@@ -766,7 +771,8 @@ type DeadLetterServiceServer interface {
 	GetFailureGroup(context.Context, *GetFailureGroupRequest) (*GetFailureGroupResponse, error)
 	// UpdateFailureGroup says how a failure group stands.
 	//
-	// Errors: NOT_FOUND FAILURE_GROUP_NOT_FOUND; ABORTED ETAG_MISMATCH.
+	// Errors: NOT_FOUND FAILURE_GROUP_NOT_FOUND; ABORTED ETAG_MISMATCH; INVALID_ARGUMENT
+	// INVALID_REQUEST (an unknown path in `update_mask`, or a state that is not to be set).
 	UpdateFailureGroup(context.Context, *UpdateFailureGroupRequest) (*UpdateFailureGroupResponse, error)
 	// ExplainFingerprint says how the fingerprint of a failure comes about.
 	//

@@ -108,7 +108,8 @@ type FailureGroup struct {
 	// The reason of the failures' google.rpc.ErrorInfo.
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What the failures' messages have in common: numbers, ids and the like are
-	// placeholders. Of a handler's own fingerprint: the first message.
+	// placeholders, as ExplainFingerprint shows. Of a handler's own fingerprint: that of
+	// the first message. At most 4 KiB.
 	Message string `protobuf:"bytes,8,opt,name=message,proto3" json:"message,omitempty"`
 	// The handler's own fingerprint (ErrorInfo metadata `fingerprint`), if it gave one.
 	CustomFingerprint string `protobuf:"bytes,9,opt,name=custom_fingerprint,json=customFingerprint,proto3" json:"custom_fingerprint,omitempty"`
@@ -458,7 +459,8 @@ type ListFailureGroupsRequest struct {
 	// The `next_page_token` of the page before.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// `last_seen_time desc` (the default), `open_count desc`, `count desc` or
-	// `first_seen_time desc` (AIP-132).
+	// `first_seen_time desc` (AIP-132). Pages go on after the last group of the page before:
+	// a group whose place changes meanwhile may be missed, or shown again.
 	OrderBy       string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -672,7 +674,7 @@ func (x *GetFailureGroupResponse) GetGroup() *FailureGroup {
 // FailureGroupUpdate has the fields of a group that operators change.
 type FailureGroupUpdate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// OPEN, ACKNOWLEDGED or RESOLVED.
+	// OPEN, ACKNOWLEDGED or RESOLVED. A failure after RESOLVED makes it REGRESSED.
 	State FailureGroupState `protobuf:"varint,1,opt,name=state,proto3,enum=warren.deadletter.v1.FailureGroupState" json:"state,omitempty"`
 	// What to note; empty is nothing.
 	Note string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
@@ -1190,7 +1192,7 @@ type FingerprintReplacement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The text that was replaced.
 	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
-	// Where it begins in the message, in bytes.
+	// Where it begins in the message, in bytes; a NUL counts as U+FFFD, as it is stored.
 	Offset int32 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
 	// What stands for it, e.g. `<uuid>`.
 	Placeholder   string `protobuf:"bytes,3,opt,name=placeholder,proto3" json:"placeholder,omitempty"`
@@ -1317,8 +1319,8 @@ func (x *AggregateDeadLettersRequest) GetInterval() *durationpb.Duration {
 // AggregateDeadLettersResponse has exact counts.
 type AggregateDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By interval, the first one first; then the largest count first. At most 10,000: of
-	// more the call fails with COUNT_EXCEEDED.
+	// By interval, the first one first; then the largest count first. At most 10,000, and
+	// 4 MiB: of more the call fails with COUNT_EXCEEDED.
 	Aggregates []*DeadLetterAggregate `protobuf:"bytes,1,rep,name=aggregates,proto3" json:"aggregates,omitempty"`
 	// How many dead letters were counted.
 	Total         int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`

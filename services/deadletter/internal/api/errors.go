@@ -35,6 +35,8 @@ func explain(err error) *rpc.Error {
 	case errors.Is(err, store.ErrNoSelection):
 		return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_SELECTION_NOT_FOUND,
 			"the token selects nothing: it is kept for %s; preview again", store.SelectionTTL)
+	case errors.Is(err, store.ErrNoGroup):
+		return rpc.Errorf(codes.NotFound, taskv1.ErrorReason_ERROR_REASON_FAILURE_GROUP_NOT_FOUND, "no such failure group is known; check the id")
 	case errors.Is(err, store.ErrUnavailable):
 		return rpc.Errorf(codes.Unavailable, taskv1.ErrorReason_ERROR_REASON_STORE_UNAVAILABLE,
 			"the dead-letter service's store does not answer; call again").Because(err)

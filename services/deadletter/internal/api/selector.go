@@ -36,6 +36,9 @@ func (s *Service) chosen(
 	case *deadletterv1.DeadLetterSelector_Ids:
 		r.IDs = by.Ids.GetDeadLetterIds()
 	case *deadletterv1.DeadLetterSelector_GroupId:
+		if err := s.knowGroup(ctx, by.GroupId); err != nil {
+			return store.Selection{}, err
+		}
 		r.Filter = filter.Text{Field: store.FieldGroupID, Match: filter.Match{Kind: filter.MatchEqual, Value: by.GroupId}}
 	case *deadletterv1.DeadLetterSelector_Filter:
 		f, err := store.Fields.Parse(by.Filter)

@@ -17,6 +17,7 @@ import (
 type Store interface {
 	store.Selections
 	store.Replays
+	store.Groups
 
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)

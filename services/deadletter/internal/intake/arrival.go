@@ -9,6 +9,7 @@ import (
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/deadletter/internal/groups"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -31,6 +32,7 @@ func (i *Intake) arrivalOf(x *broker.DeadLetter) store.Arrival {
 		asTask(&a, x)
 	}
 	a.Occurrence.Reason = policy.Reason(a.Occurrence.Failure)
+	groups.Identify(&a)
 	a.Notify = i.cfg.Notify(&a)
 	return a
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/deadletter/internal/groups"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -85,6 +86,7 @@ func (i *Intake) putBare(ctx context.Context, a *store.Arrival, problem error) e
 				"the message could not be stored with its properties: %.500q", problem.Error()).Failure(),
 		},
 	}
+	groups.Identify(&bare)
 	changes, problem, err := i.putOnce(ctx, []store.Arrival{bare})
 	if err == nil && problem != nil {
 		err = fmt.Errorf("store the body of a dead letter: %w", problem)

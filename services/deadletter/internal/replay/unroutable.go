@@ -14,6 +14,7 @@ import (
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry"
+	"github.com/warrenmq/warren/services/deadletter/internal/groups"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -58,6 +59,7 @@ func (r *Replayer) bury(ctx context.Context, d *store.DeadLetter, m *broker.Task
 			Reason: rpc.ReasonName(taskv1.ErrorReason_ERROR_REASON_UNROUTABLE), TraceID: telemetry.TraceIDOf(m.Trace),
 		},
 	}
+	groups.Identify(&a)
 	a.Notify = r.cfg.Notify(&a)
 	if _, err := r.cfg.Store.Put(ctx, []store.Arrival{a}); err != nil {
 		return fmt.Errorf("store that no queue took it: %w", err)

@@ -24,9 +24,10 @@ const (
 	countTimeout = time.Second
 )
 
-// openCounter counts what is OPEN, as store.Store says.
+// openCounter counts what is OPEN, and failure groups, as store.Store says.
 type openCounter interface {
 	CountOpen(ctx context.Context) ([]store.OpenCount, error)
+	CountGroups(ctx context.Context) (map[store.GroupState]int64, error)
 }
 
 // metrics count dead letters and replays, once they are in the store.
@@ -34,6 +35,7 @@ type metrics struct {
 	captured, replays metric.Int64Counter
 	open              metric.Int64ObservableGauge
 	oldest            metric.Float64ObservableGauge
+	groups            metric.Int64ObservableGauge
 
 	store openCounter
 	// known says whether a task type is in the catalogue, for which it may ask the
@@ -41,9 +43,11 @@ type metrics struct {
 	known   func(ctx context.Context, taskType string) bool
 	arrive  chan captured
 	sampler *telemetry.Sampler[[]store.OpenCount]
+	grouped *telemetry.Sampler[map[store.GroupState]int64]
 	letters *telemetry.Labels[captured]
 	types   *telemetry.Labels[string]
 	ends    *telemetry.Labels[store.Outcome]
+	states  *telemetry.Labels[store.GroupState]
 	observe func(metric.Callback) (stop func())
 }
 
@@ -61,6 +65,7 @@ func newMetrics(provider metric.MeterProvider, s openCounter, known func(ctx con
 		replays:  meter.Counter("warren.dead_letter.replays", "{replay}", "Replays whose outcome is known."),
 		open:     meter.ObservedGauge("warren.dead_letter.open", "{dead_letter}", "Dead letters that are OPEN."),
 		oldest:   meter.ObservedSeconds("warren.dead_letter.oldest.age", "For how long the oldest OPEN dead letter has been dead."),
+		groups:   meter.ObservedGauge("warren.dead_letter.groups", "{group}", "Failure groups, by what operators have said of them."),
 		store:    s, known: known, arrive: make(chan captured, maxUncounted),
 		letters: telemetry.NewLabels(func(c captured) []attribute.KeyValue {
 			return []attribute.KeyValue{telemetry.TaskTypeKey.String(c.taskType), telemetry.CauseKey.String(c.cause.String())}
@@ -72,8 +77,12 @@ func newMetrics(provider metric.MeterProvider, s openCounter, known func(ctx con
 			return []attribute.KeyValue{telemetry.OutcomeKey.String(replayOutcome(o))}
 		}),
 	}
+	m.states = telemetry.NewLabels(func(s store.GroupState) []attribute.KeyValue {
+		return []attribute.KeyValue{telemetry.StateKey.String(s.String())}
+	})
 	m.sampler = telemetry.NewSampler(openPeriod, m.countOpen)
-	m.observe = func(f metric.Callback) (stop func()) { return meter.Observe(f, m.open, m.oldest) }
+	m.grouped = telemetry.NewSampler(openPeriod, s.CountGroups)
+	m.observe = func(f metric.Callback) (stop func()) { return meter.Observe(f, m.open, m.oldest, m.groups) }
 	return m
 }
 
@@ -94,6 +103,7 @@ func (m *metrics) Run(ctx context.Context) {
 	var sampling sync.WaitGroup
 	defer sampling.Wait()
 	sampling.Go(func() { m.sampler.Run(ctx) })
+	sampling.Go(func() { m.grouped.Run(ctx) })
 	for {
 		select {
 		case c := <-m.arrive:
@@ -182,6 +192,10 @@ func (m *metrics) countOpen(ctx context.Context) ([]store.OpenCount, error) {
 }
 
 func (m *metrics) observed(o metric.Observer, now time.Time) {
+	groups, _ := m.grouped.Last()
+	for state, n := range groups {
+		o.ObserveInt64(m.groups, n, m.states.Of(state).Observe...)
+	}
 	counts, _ := m.sampler.Last()
 	oldest := map[string]time.Time{}
 	for _, c := range counts {

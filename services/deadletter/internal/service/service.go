@@ -16,6 +16,7 @@ import (
 	"github.com/warrenmq/warren/pkg/health"
 	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/services/deadletter/internal/api"
+	"github.com/warrenmq/warren/services/deadletter/internal/groups"
 	"github.com/warrenmq/warren/services/deadletter/internal/intake"
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/reflected"
@@ -40,6 +41,7 @@ type service struct {
 	status    *broker.StatusWriter
 	intake    *intake.Intake
 	replayer  *replay.Replayer
+	keeper    *groups.Keeper
 	// notifier is nil if nobody is told of dead letters.
 	notifier    *notify.Notifier
 	deadLetters *api.Service
@@ -79,6 +81,7 @@ func newService(cfg Config, r resources) (*service, error) {
 		Names: names, Store: kept, Publisher: s.publisher, Status: s.status, Tasks: tasks, Claims: admin, Notify: told,
 		Workers: admin, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
+	s.keeper = groups.NewKeeper(kept, cfg.Logger)
 	s.deadLetters = api.NewService(api.Config{
 		Store: kept, Replayer: s.replayer, Types: types, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 	})
@@ -118,7 +121,7 @@ func (s *service) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	runs := []func(context.Context){
-		s.storeMetrics.Run, s.measured.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.health.Run,
+		s.storeMetrics.Run, s.measured.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.keeper.Run, s.health.Run,
 		func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) },
 	}
 	if s.notifier != nil {

@@ -28,6 +28,7 @@ func openStore(ctx context.Context, url string, metrics *sqldb.Metrics, log *slo
 var answers = []error{
 	store.ErrNotFound, store.ErrNotOpen, store.ErrEtag, store.ErrNotReplayable, store.ErrRun, store.ErrNotPending,
 	store.ErrNoSelection, store.ErrNoReplay, store.ErrReplayEnded, store.ErrRequestID, store.ErrMoved, store.ErrNotOverdue,
+	store.ErrNoGroup, store.ErrTooMany,
 }
 
 // storeProblem names what keeps the store from answering.

@@ -37,6 +37,8 @@ type Arrival struct {
 	// Template is what a replay needs besides body, type and labels, in an
 	// encoding of the caller's.
 	Template []byte
+	// Fingerprint says which failure group the run belongs to.
+	Fingerprint Fingerprint
 	// Notify asks for a notification.
 	Notify bool
 }
@@ -60,6 +62,9 @@ func (a *Arrival) Validate() error {
 	if o.Cause <= 0 {
 		return fmt.Errorf("no cause")
 	}
+	if f := &a.Fingerprint; (f.GroupID == "") != (f.Version == 0) || f.Version < 0 {
+		return fmt.Errorf("group %q of fingerprint version %d", f.GroupID, f.Version)
+	}
 	return nil
 }
 
@@ -73,7 +78,7 @@ func (a Arrival) Normalize(now time.Time) Arrival {
 	a.Type = cleanText(a.Type)
 	a.Labels = cleanMap(a.Labels)
 	a.CreateTime, a.RunTime = cleanTime(a.CreateTime), cleanTime(a.RunTime)
-	a.Occurrence = a.Occurrence.normalize(now)
+	a.Occurrence, a.Fingerprint = a.Occurrence.normalize(now), a.Fingerprint.Normalize()
 	m := &a.Message
 	m.Properties, m.Headers = cleanMap(m.Properties), cleanMap(m.Headers)
 	m.Queue, m.Exchange = cleanText(m.Queue), cleanText(m.Exchange)

@@ -27,6 +27,12 @@ type Change struct {
 	State State
 	// Run is the arrival's.
 	Run int
+	// GroupID is the group of the arrival's run; empty if that is not known yet, or the
+	// arrival was there already.
+	GroupID string
+	// GroupCreated: it is the first of its group. GroupRegressed: it has made the group
+	// REGRESSED, which was RESOLVED.
+	GroupCreated, GroupRegressed bool
 	// Notified: a notification was enqueued.
 	Notified bool
 	// ReplaysEnded is how many replays the arrival has ended.

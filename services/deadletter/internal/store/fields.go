@@ -40,4 +40,5 @@ var Fields = filter.Schema{
 	FieldCreateTime: filter.Times(), FieldDeadTime: filter.Times(), FieldUpdateTime: filter.Times(),
 	FieldGroupID: filter.Texts(), FieldWorkerVersion: filter.Texts(), FieldQueue: filter.Texts(),
 	FieldReplayCount: filter.Numbers(nil), FieldHeld: filter.Numbers(map[string]int{"false": 0, "true": 1}),
+	filter.FieldLabels: filter.Labels(),
 }

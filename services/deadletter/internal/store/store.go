@@ -80,6 +80,7 @@ type Store interface {
 	Audits
 	Selections
 	Replays
+	Groups
 
 	// Put takes in messages that died, in the order given and in one transaction:
 	// all of them, durably, or none. For each in turn:

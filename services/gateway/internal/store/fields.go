@@ -46,6 +46,7 @@ var Fields = filter.Schema{
 	FieldUpdateTime: filter.Times(), FieldExpireTime: filter.Times(), FieldNextAttemptTime: filter.Times(),
 	FieldScheduleTime: filter.Times(),
 	FieldAttemptCode:  filter.Codes(), FieldAttemptWorkerID: filter.Texts(), FieldAttemptTraceID: filter.Texts(),
+	filter.FieldLabels: filter.Labels(),
 }
 
 func stateNames() filter.Values {

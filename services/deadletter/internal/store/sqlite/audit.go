@@ -27,7 +27,6 @@ var auditColumns = &sqldb.Columns{
 		store.FieldPeer: {SQL: "e.peer"}, store.FieldReason: {SQL: "e.reason"}, store.FieldResource: {SQL: "e.resource"},
 		store.FieldTraceID: {SQL: "e.trace_id"},
 	},
-	Labels: sqldb.Column{SQL: "''", Rows: "(SELECT 1) WHERE FALSE"}, LabelKey: "''",
 }
 
 // record keeps who has changed something. What the service does by itself is no event.

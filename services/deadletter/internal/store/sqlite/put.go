@@ -14,27 +14,27 @@ import (
 
 const (
 	insertDeadLetter = `INSERT INTO dead_letters (id, is_foreign, task_id, state, version, change, reopen_run,
-	first_dead_time, update_time, occurrence_count, operator_reason,
+	first_dead_time, update_time, fingerprint_version, occurrence_count, operator_reason,
 	type, cause, code, message, stack, kind, reason, decision, run, attempt, worker_id, trace_id,
-	labels, priority, create_time, run_time, dead_time, payload_size, queue, worker_version)
+	labels, priority, create_time, run_time, dead_time, payload_size, queue, worker_version, group_id)
 VALUES (?, ?, ?, ?, 1, ?, 1,
-	?, ?, 1, '',
+	?, ?, ?, 1, '',
 	?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-	?, ?, ?, ?, ?, ?, ?, ?)`
+	?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 	updateLatest = `UPDATE dead_letters SET type = ?, cause = ?, code = ?, message = ?, stack = ?, kind = ?,
 	reason = ?, decision = ?, run = ?, attempt = ?, worker_id = ?, trace_id = ?,
-	labels = ?, priority = ?, create_time = ?, run_time = ?, dead_time = ?, payload_size = ?, queue = ?, worker_version = ?
+	labels = ?, priority = ?, create_time = ?, run_time = ?, dead_time = ?, payload_size = ?, queue = ?, worker_version = ?, group_id = ?
 WHERE sequence = ?`
 
 	updateArrived = `UPDATE dead_letters SET state = ?, version = version + 1, change = ?,
 	first_dead_time = min(first_dead_time, ?), update_time = iif(?, ?, update_time), replay_id = iif(state = ?, replay_id, ''),
-	occurrence_count = occurrence_count + 1
+	occurrence_count = occurrence_count + 1, fingerprint_version = min(fingerprint_version, ?)
 WHERE sequence = ?`
 
 	insertOccurrence = `INSERT INTO occurrences (dead_letter, run, attempt, cause, failure, reason, decision,
-	dead_time, worker_id, trace_id, broker_reason, attempts, attempts_omitted)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	dead_time, worker_id, trace_id, broker_reason, attempts, attempts_omitted, group_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (dead_letter, run) DO NOTHING`
 
 	replaceMessage = `REPLACE INTO messages (dead_letter, body, properties, headers, queue, exchange, routing_keys, template)
@@ -101,8 +101,12 @@ func (w *writing) create(ctx context.Context, a *store.Arrival) (store.Change, e
 	if err != nil {
 		return change, err
 	}
+	// A group is there before its dead letters, which are counted as they come.
+	if err := w.groupArrival(ctx, a, &change); err != nil {
+		return change, err
+	}
 	args := append([]any{
-		id[:], a.Foreign, taskID, int64(store.StateOpen), w.nextChange(), micros(a.Occurrence.DeadTime), w.now,
+		id[:], a.Foreign, taskID, int64(store.StateOpen), w.nextChange(), micros(a.Occurrence.DeadTime), w.now, int64(a.Fingerprint.Version),
 	}, latest...)
 	result, err := w.execute(ctx, insertDeadLetter, args...)
 	if err != nil {
@@ -112,7 +116,7 @@ func (w *writing) create(ctx context.Context, a *store.Arrival) (store.Change, e
 	if err != nil {
 		return change, err
 	}
-	if _, err := w.addOccurrence(ctx, sequence, &a.Occurrence); err != nil {
+	if _, err := w.addOccurrence(ctx, sequence, a); err != nil {
 		return change, err
 	}
 	if err := w.showMessage(ctx, sequence, a); err != nil {
@@ -125,7 +129,7 @@ func (w *writing) create(ctx context.Context, a *store.Arrival) (store.Change, e
 func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Change, error) {
 	run := a.Occurrence.Run
 	change := store.Change{ID: a.ID, Kind: store.ChangeHistory, State: h.state, Run: run}
-	fresh, err := w.addOccurrence(ctx, h.sequence, &a.Occurrence)
+	fresh, err := w.addOccurrence(ctx, h.sequence, a)
 	if err != nil {
 		return change, err
 	}
@@ -140,12 +144,16 @@ func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Chan
 			return change, err
 		}
 	}
+	if err := w.groupArrival(ctx, a, &change); err != nil {
+		return change, err
+	}
 	if run > h.run {
 		if err := w.showLatest(ctx, h.sequence, a); err != nil {
 			return change, err
 		}
 	}
-	err = w.exec(ctx, updateArrived, int64(change.State), w.nextChange(), micros(a.Occurrence.DeadTime), died, w.now, int64(change.State), h.sequence)
+	err = w.exec(ctx, updateArrived, int64(change.State), w.nextChange(), micros(a.Occurrence.DeadTime), died, w.now,
+		int64(change.State), int64(a.Fingerprint.Version), h.sequence)
 	if err != nil {
 		return change, err
 	}
@@ -166,7 +174,8 @@ func (w *writing) arrived(ctx context.Context, sequence int64, a *store.Arrival,
 }
 
 // addOccurrence is false when the run is there already.
-func (w *writing) addOccurrence(ctx context.Context, sequence int64, o *store.Occurrence) (bool, error) {
+func (w *writing) addOccurrence(ctx context.Context, sequence int64, a *store.Arrival) (bool, error) {
+	o := &a.Occurrence
 	failure, err := encodeFailure(o.Failure)
 	if err != nil {
 		return false, err
@@ -176,7 +185,7 @@ func (w *writing) addOccurrence(ctx context.Context, sequence int64, o *store.Oc
 		return false, err
 	}
 	result, err := w.execute(ctx, insertOccurrence, sequence, int64(o.Run), int64(o.Attempt), int64(o.Cause),
-		failure, o.Reason, o.Decision, micros(o.DeadTime), o.WorkerID, o.TraceID, o.BrokerReason, attempts, int64(o.AttemptsOmitted))
+		failure, o.Reason, o.Decision, micros(o.DeadTime), o.WorkerID, o.TraceID, o.BrokerReason, attempts, int64(o.AttemptsOmitted), a.Fingerprint.GroupID)
 	if err != nil {
 		return false, err
 	}
@@ -215,7 +224,7 @@ func (w *writing) showMessage(ctx context.Context, sequence int64, a *store.Arri
 	return nil
 }
 
-// latestArgs are the columns from type to worker_version.
+// latestArgs are the columns from type to group_id.
 func latestArgs(a *store.Arrival) ([]any, error) {
 	labels, err := encode(a.Labels, len(a.Labels))
 	if err != nil {
@@ -231,7 +240,7 @@ func latestArgs(a *store.Arrival) ([]any, error) {
 	return []any{
 		a.Type, int64(o.Cause), code, message, stack, kind, o.Reason, o.Decision, int64(o.Run), int64(o.Attempt), o.WorkerID, o.TraceID,
 		labels, int64(a.Priority), micros(a.CreateTime), micros(a.RunTime), micros(o.DeadTime), int64(len(a.Message.Body)), a.Message.Queue,
-		o.WorkerVersion(),
+		o.WorkerVersion(), a.Fingerprint.GroupID,
 	}, nil
 }
 

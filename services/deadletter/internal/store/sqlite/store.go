@@ -140,6 +140,7 @@ func isAnswer(err error) bool {
 		store.ErrNotFound, store.ErrBadArrival, store.ErrNotOpen, store.ErrEtag,
 		store.ErrNotReplayable, store.ErrRun, store.ErrNotPending, store.ErrNoSelection,
 		store.ErrNoReplay, store.ErrReplayEnded, store.ErrRequestID, store.ErrMoved, store.ErrNotOverdue,
+		store.ErrNoGroup, store.ErrTooMany,
 	} {
 		if errors.Is(err, answer) {
 			return true

@@ -43,6 +43,12 @@ func Calls(ctx context.Context, s store.Store, id string) map[string]func() erro
 	calls["Intents"] = func() error { _, err := s.Intents(ctx, store.IntentPending, 0, 1); return err }
 	calls["Held"] = func() error { _, err := s.Held(ctx, 0, 1); return err }
 	calls["Audit"] = func() error { _, err := s.Audit(ctx, id); return err }
+	calls["Groups"] = func() error { _, err := s.Groups(ctx, store.GroupQuery{Limit: 1}); return err }
+	calls["Group"] = func() error { _, err := s.Group(ctx, id); return err }
+	calls["HasGroup"] = func() error { _, err := s.HasGroup(ctx, id); return err }
+	calls["CountGroups"] = func() error { _, err := s.CountGroups(ctx); return err }
+	calls["Aggregate"] = func() error { _, err := s.Aggregate(ctx, store.AggregateQuery{}); return err }
+	calls["Ungrouped"] = func() error { _, err := s.Ungrouped(ctx, 1, 1); return err }
 	calls["DueNotifications"] = func() error { _, err := s.DueNotifications(ctx, epoch, 1); return err }
 	calls["Replay"] = func() error { _, err := s.Replay(ctx, id); return err }
 	calls["ReplayOf"] = func() error { _, err := s.ReplayOf(ctx, "none", nil); return err }
@@ -69,6 +75,9 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"NotificationFailed": func() error { return s.NotificationFailed(ctx, id, store.NotificationFailure{NextTime: epoch}) },
 		"Hold":               func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
 		"Unhold":             func() error { return s.Unhold(ctx, []string{id}) },
+		"UpdateGroup":        func() error { _, err := s.UpdateGroup(ctx, store.GroupUpdate{ID: id}); return err },
+		"Regroup":            func() error { return s.Regroup(ctx, nil) },
+		"ForgetHours":        func() error { _, err := s.ForgetHours(ctx, 1); return err },
 		"Check":              func() error { return s.Check(ctx) },
 		"CreateReplay":       func() error { _, err := s.CreateReplay(ctx, store.NewReplay{}); return err },
 		"SteerReplay":        func() error { _, err := s.SteerReplay(ctx, store.Steering{ReplayID: id}); return err },
