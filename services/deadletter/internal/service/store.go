@@ -27,6 +27,7 @@ func openStore(ctx context.Context, url string, metrics *sqldb.Metrics, log *slo
 // answers are errors of the store that say how something is, and not that it fails.
 var answers = []error{
 	store.ErrNotFound, store.ErrNotOpen, store.ErrEtag, store.ErrNotReplayable, store.ErrRun, store.ErrNotPending,
+	store.ErrHeld, store.ErrManyPolicies,
 }
 
 // storeProblem names what keeps the store from answering.

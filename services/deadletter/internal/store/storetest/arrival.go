@@ -143,7 +143,7 @@ func requireSame(t test, want, got store.DeadLetter) {
 	require.NotZero(t, got.Change)
 	require.False(t, got.UpdateTime.IsZero())
 	want.Etag, want.Sequence, want.Change, want.UpdateTime = got.Etag, got.Sequence, got.Change, got.UpdateTime
-	want.OperatorReason = got.OperatorReason
+	want.OperatorReason, want.ReplayCount = got.OperatorReason, got.ReplayCount
 	require.Equal(t, want, got)
 }
 

@@ -44,6 +44,13 @@ func Calls(ctx context.Context, s store.Store, id string) map[string]func() erro
 	calls["Held"] = func() error { _, err := s.Held(ctx, 0, 1); return err }
 	calls["Audit"] = func() error { _, err := s.Audit(ctx, id); return err }
 	calls["DueNotifications"] = func() error { _, err := s.DueNotifications(ctx, epoch, 1); return err }
+	calls["JudgeMembers"] = func() error {
+		_, err := s.JudgeMembers(ctx, store.BulkRequest{Members: []store.Member{{Sequence: 1}}})
+		return err
+	}
+	calls["Policy"] = func() error { _, _, err := s.Policy(ctx, taskType); return err }
+	calls["Policies"] = func() error { _, err := s.Policies(ctx, "", 1); return err }
+	calls["CountResidence"] = func() error { _, err := s.CountResidence(ctx); return err }
 	return calls
 }
 
@@ -63,5 +70,12 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"Hold":               func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
 		"Unhold":             func() error { return s.Unhold(ctx, []string{id}) },
 		"Check":              func() error { return s.Check(ctx) },
+		"ChangeMembers": func() error {
+			_, err := s.ChangeMembers(ctx, store.BulkRequest{Action: store.BulkHold, Members: []store.Member{{Sequence: 1}}})
+			return err
+		},
+		"UpdatePolicy": func() error { _, _, err := s.UpdatePolicy(ctx, store.PolicyRequest{TaskType: taskType}); return err },
+		"Expire":       func() error { _, _, err := s.Expire(ctx, store.ExpirePlace{}); return err },
+		"Forget":       func() error { _, err := s.Forget(ctx); return err },
 	}
 }
