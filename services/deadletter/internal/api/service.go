@@ -16,6 +16,8 @@ import (
 // Store is what the API needs of the store.
 type Store interface {
 	store.Selections
+	store.Bulk
+	store.Policies
 
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
@@ -52,14 +54,15 @@ type Config struct {
 type Service struct {
 	deadletterv1.UnimplementedDeadLetterServiceServer
 
-	cfg Config
+	cfg      Config
+	policies *policyCache
 	// stopping is closed when watches are to end.
 	stopping chan struct{}
 }
 
 // NewService makes the service.
 func NewService(cfg Config) *Service {
-	return &Service{cfg: cfg, stopping: make(chan struct{})}
+	return &Service{cfg: cfg, policies: &policyCache{store: cfg.Store}, stopping: make(chan struct{})}
 }
 
 // Stop ends watches, which callers resume elsewhere. Call it once.
@@ -97,6 +100,7 @@ func (s *Service) DiscardDeadLetter(ctx context.Context, r *deadletterv1.Discard
 // show renders a dead letter as the view asks.
 func (s *Service) show(ctx context.Context, d *store.DeadLetter, full bool) *deadletterv1.DeadLetter {
 	m := deadLetterToProto(d)
+	s.govern(ctx, m, d)
 	if !full || d.Message == nil {
 		return m
 	}
