@@ -26,6 +26,7 @@ const (
 
 // openCounter counts what is OPEN, as store.Store says.
 type openCounter interface {
+	residenceCounter
 	CountOpen(ctx context.Context) ([]store.OpenCount, error)
 }
 
@@ -45,6 +46,8 @@ type metrics struct {
 	types   *telemetry.Labels[string]
 	ends    *telemetry.Labels[store.Outcome]
 	observe func(metric.Callback) (stop func())
+	// governed measures what policies say.
+	governed *governance
 }
 
 // captured is what a dead letter is counted under. The type is empty for a message
@@ -73,7 +76,8 @@ func newMetrics(provider metric.MeterProvider, s openCounter, known func(ctx con
 		}),
 	}
 	m.sampler = telemetry.NewSampler(openPeriod, m.countOpen)
-	m.observe = func(f metric.Callback) (stop func()) { return meter.Observe(f, m.open, m.oldest) }
+	m.governed = newGovernance(meter, s, m.label)
+	m.observe = func(f metric.Callback) (stop func()) { return meter.Observe(f, m.open, m.oldest, m.governed.residence) }
 	return m
 }
 
@@ -89,11 +93,13 @@ func replayOutcome(o store.Outcome) string {
 func (m *metrics) Run(ctx context.Context) {
 	defer m.observe(func(_ context.Context, o metric.Observer) error {
 		m.observed(o, time.Now())
+		m.governed.observed(o)
 		return nil
 	})()
 	var sampling sync.WaitGroup
 	defer sampling.Wait()
 	sampling.Go(func() { m.sampler.Run(ctx) })
+	sampling.Go(func() { m.governed.sampler.Run(ctx) })
 	for {
 		select {
 		case c := <-m.arrive:
