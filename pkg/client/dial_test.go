@@ -81,7 +81,7 @@ func TestServiceConfigCallsAgainWhatReads(t *testing.T) {
 }
 
 func reads(method string) bool {
-	for _, verb := range []string{"Get", "List", "Wait", "Explain", "Check"} {
+	for _, verb := range []string{"Get", "BatchGet", "List", "Aggregate", "Wait", "Explain", "Check"} {
 		if strings.HasPrefix(method, verb) {
 			return true
 		}

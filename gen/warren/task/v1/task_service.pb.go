@@ -722,10 +722,16 @@ type BatchGetTasksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In BASIC view, in the order in which they were named.
 	Tasks []*Task `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
-	// Those that are not known, in the order in which they were named.
+	// Those that are not known, in the order in which they were named and as they were
+	// spelled.
 	MissingTaskIds []string `protobuf:"bytes,2,rep,name=missing_task_ids,json=missingTaskIds,proto3" json:"missing_task_ids,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Those that were left out since the answer would be larger than the 4 MiB that gRPC's
+	// clients receive unless told otherwise, which takes hundreds of tasks with large
+	// labels or failures; ask for them with another call. At least one task is shown
+	// before any is left out.
+	UnreadTaskIds []string `protobuf:"bytes,3,rep,name=unread_task_ids,json=unreadTaskIds,proto3" json:"unread_task_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchGetTasksResponse) Reset() {
@@ -768,6 +774,13 @@ func (x *BatchGetTasksResponse) GetTasks() []*Task {
 func (x *BatchGetTasksResponse) GetMissingTaskIds() []string {
 	if x != nil {
 		return x.MissingTaskIds
+	}
+	return nil
+}
+
+func (x *BatchGetTasksResponse) GetUnreadTaskIds() []string {
+	if x != nil {
+		return x.UnreadTaskIds
 	}
 	return nil
 }
@@ -1510,10 +1523,11 @@ const file_warren_task_v1_task_service_proto_rawDesc = "" +
 	"\x0fGetTaskResponse\x12(\n" +
 	"\x04task\x18\x01 \x01(\v2\x14.warren.task.v1.TaskR\x04task\"E\n" +
 	"\x14BatchGetTasksRequest\x12-\n" +
-	"\btask_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\b\x01\x10\xe8\a\"\x05r\x03\xb0\x01\x01R\ataskIds\"m\n" +
+	"\btask_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\b\x01\x10\xe8\a\"\x05r\x03\xb0\x01\x01R\ataskIds\"\x95\x01\n" +
 	"\x15BatchGetTasksResponse\x12*\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x14.warren.task.v1.TaskR\x05tasks\x12(\n" +
-	"\x10missing_task_ids\x18\x02 \x03(\tR\x0emissingTaskIds\"\xb1\x01\n" +
+	"\x10missing_task_ids\x18\x02 \x03(\tR\x0emissingTaskIds\x12&\n" +
+	"\x0funread_task_ids\x18\x03 \x03(\tR\runreadTaskIds\"\xb1\x01\n" +
 	"\x10ListTasksRequest\x12 \n" +
 	"\x06filter\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x06filter\x12,\n" +
 	"\x04view\x18\x02 \x01(\x0e2\x18.warren.task.v1.TaskViewR\x04view\x12$\n" +

@@ -79,8 +79,9 @@ type TaskServiceClient interface {
 	// Errors: NOT_FOUND TASK_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// UNAVAILABLE PROJECTION_BEHIND, STORE_UNAVAILABLE (call again).
 	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error)
-	// BatchGetTasks shows tasks as of now, as GetTask does each; ids that it would answer
-	// NOT_FOUND for are told apart (AIP-231).
+	// BatchGetTasks shows tasks as GetTask does each, all as of one moment but for those
+	// that are still on their way to the store; ids that it would answer NOT_FOUND for are
+	// told apart (AIP-231).
 	//
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST; UNAVAILABLE PROJECTION_BEHIND,
 	// STORE_UNAVAILABLE (call again).
@@ -397,8 +398,9 @@ type TaskServiceServer interface {
 	// Errors: NOT_FOUND TASK_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
 	// UNAVAILABLE PROJECTION_BEHIND, STORE_UNAVAILABLE (call again).
 	GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error)
-	// BatchGetTasks shows tasks as of now, as GetTask does each; ids that it would answer
-	// NOT_FOUND for are told apart (AIP-231).
+	// BatchGetTasks shows tasks as GetTask does each, all as of one moment but for those
+	// that are still on their way to the store; ids that it would answer NOT_FOUND for are
+	// told apart (AIP-231).
 	//
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST; UNAVAILABLE PROJECTION_BEHIND,
 	// STORE_UNAVAILABLE (call again).

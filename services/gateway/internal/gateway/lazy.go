@@ -50,6 +50,11 @@ func (l lazyStore) Task(ctx context.Context, id string) (task.Task, error) {
 	return ask(ctx, l, "Task", func(s store.Store) (task.Task, error) { return s.Task(ctx, id) })
 }
 
+// Tasks implements [store.Store].
+func (l lazyStore) Tasks(ctx context.Context, ids []string) ([]task.Task, error) {
+	return ask(ctx, l, "Tasks", func(s store.Store) ([]task.Task, error) { return s.Tasks(ctx, ids) })
+}
+
 // List implements [store.Store].
 func (l lazyStore) List(ctx context.Context, q store.Query) (store.Page, error) {
 	return ask(ctx, l, "List", func(s store.Store) (store.Page, error) { return s.List(ctx, q) })

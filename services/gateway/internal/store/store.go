@@ -87,6 +87,11 @@ type Store interface {
 	// result. Errors: ErrNotFound, ErrUnavailable, the context's.
 	Task(ctx context.Context, id string) (task.Task, error)
 
+	// Tasks returns those of the tasks that there are, each as Task does: all as of one
+	// moment, in the order in which they are first named, and once if named again. One
+	// transaction reads them: ask for 1,000 at most. Errors: ErrUnavailable, the context's.
+	Tasks(ctx context.Context, ids []string) ([]task.Task, error)
+
 	// List returns a page of tasks by their ids, which are UUIDv7, descending: the
 	// newest first. Whatever else happens to the store, a task that is there all the
 	// time is on exactly one page. Errors: ErrUnavailable, the context's.

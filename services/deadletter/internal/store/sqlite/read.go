@@ -39,18 +39,49 @@ func get(ctx context.Context, tx *sql.Tx, id string) (store.DeadLetter, error) {
 func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 	var page store.Page
 	c := selection(q)
-	order := "d.sequence DESC"
+	from := arrivalOrder
+	if label, ok := labelOf(q.Filter); ok {
+		from = labelOrder
+		c.And("x.key = ?", label.Key)
+		c.And("x.value = ?", label.Match.Value)
+	}
+	order := from.place + " DESC"
 	if q.OldestFirst {
-		order = "d.sequence"
-		c.And("d.sequence > ?", q.After)
+		order = from.place
+		c.And(from.place+" > ?", q.After)
 	} else if q.After != 0 {
-		c.And("d.sequence < ?", q.After)
+		c.And(from.place+" < ?", q.After)
 	}
 	err := s.read(ctx, "list dead letters", func(tx *sql.Tx) (err error) {
-		page.DeadLetters, page.More, err = load(ctx, tx, c, order, q.Limit, q.Full)
+		page.DeadLetters, page.More, err = load(ctx, tx, from.tables, c, order, q.Limit, q.Full)
 		return err
 	})
 	return page, err
+}
+
+// source is where dead letters are read from in the order in which they first came in.
+type source struct{ tables, place string }
+
+var (
+	arrivalOrder = source{"dead_letters d", "d.sequence"}
+	// labelOrder reads those with a label, which is bound to x. It is left as it is
+	// written: SQLite does not know how few they are.
+	labelOrder = source{"labels x CROSS JOIN dead_letters d ON d.sequence = x.dead_letter", "x.dead_letter"}
+)
+
+// labelOf is a label that a filter demands in any case; false for none.
+func labelOf(f filter.Expr) (filter.Label, bool) {
+	switch f := f.(type) {
+	case filter.Label:
+		return f, f.Match.Kind == filter.MatchEqual
+	case filter.And:
+		for _, term := range f.Terms {
+			if label, ok := labelOf(term); ok {
+				return label, true
+			}
+		}
+	}
+	return filter.Label{}, false
 }
 
 // Count implements [store.Store].
@@ -88,7 +119,7 @@ func (s *Store) Changes(ctx context.Context, after int64, f filter.Expr, limit i
 		if err != nil {
 			return err
 		}
-		page.DeadLetters, page.More, err = load(ctx, tx, c, "d.change", limit, full)
+		page.DeadLetters, page.More, err = load(ctx, tx, arrivalOrder.tables, c, "d.change", limit, full)
 		if err != nil {
 			return err
 		}
@@ -110,13 +141,15 @@ func (s *Store) LatestChange(ctx context.Context) (int64, error) {
 	return last, err
 }
 
-// load reads a page of dead letters, and whether others follow.
-func load(ctx context.Context, tx *sql.Tx, c *sqldb.Condition, order string, limit int, full bool) ([]store.DeadLetter, bool, error) {
+// load reads a page of dead letters d, and whether others follow.
+func load(
+	ctx context.Context, tx *sql.Tx, tables string, c *sqldb.Condition, order string, limit int, full bool,
+) ([]store.DeadLetter, bool, error) {
 	limit = bounded(limit)
 	if limit == 0 {
 		return nil, false, nil
 	}
-	query := `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE ` + c.SQL() + ` ORDER BY ` + order + ` LIMIT ?`
+	query := `SELECT ` + deadLetterColumns + ` FROM ` + tables + ` WHERE ` + c.SQL() + ` ORDER BY ` + order + ` LIMIT ?`
 	page, err := collect(ctx, tx, scanDeadLetter, query, c.Args(limit+1)...)
 	if err != nil {
 		return nil, false, err

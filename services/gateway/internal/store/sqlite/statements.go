@@ -23,8 +23,8 @@ type statements struct {
 	deleteClaims, loosenClaims, deleteScheduled               *sql.Stmt
 	unseen, markSeen                                          *sql.Stmt
 	// On the reader.
-	task, exists, body, event, events, eventsWithBodies, history, readCheck *sql.Stmt
-	feedBounds, feedRows                                                    *sql.Stmt
+	task, tasks, exists, body, event, events, eventsWithBodies, history, readCheck *sql.Stmt
+	feedBounds, feedRows                                                           *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
@@ -58,6 +58,7 @@ func (s *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 		{&s.unseen, db.Writer, selectUnseen},
 		{&s.markSeen, db.Writer, markSeen},
 		{&s.task, db.Reader, selectTask},
+		{&s.tasks, db.Reader, selectNamed},
 		{&s.exists, db.Reader, selectExists},
 		{&s.body, db.Reader, selectBody},
 		{&s.event, db.Reader, selectEvent},
@@ -88,7 +89,7 @@ func (s *statements) close() error {
 		s.insertFeed, s.knownKey, s.dataVersion, s.newestID, s.deleteScheduled,
 		s.loadHistory, s.loadClaims, s.saveClaim, s.nextType, s.oldestEnded,
 		s.saveTombstone, s.deleteTask, s.deleteEvents, s.deleteBodies, s.deleteClaims, s.loosenClaims, s.unseen, s.markSeen,
-		s.task, s.exists, s.body, s.event, s.events, s.eventsWithBodies, s.history, s.feedBounds, s.feedRows, s.readCheck,
+		s.task, s.tasks, s.exists, s.body, s.event, s.events, s.eventsWithBodies, s.history, s.feedBounds, s.feedRows, s.readCheck,
 	}
 	for _, t := range []tableStmts{s.insertTasks, s.insertEvents, s.insertBodies} {
 		stmts = slices.Concat(stmts, t.one, t.many)

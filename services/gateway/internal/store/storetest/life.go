@@ -34,6 +34,7 @@ func closeMakesCallsFail(t *testing.T, s store.Store) {
 	for name, call := range map[string]func() error{
 		"Apply":            func() error { _, err := s.Apply(ctx, []task.Event{queued(id)}); return err },
 		"Task":             func() error { _, err := s.Task(ctx, id); return err },
+		"Tasks":            func() error { _, err := s.Tasks(ctx, []string{id}); return err },
 		"List":             func() error { _, err := s.List(ctx, store.Query{Limit: 1}); return err },
 		"Feed":             func() error { _, err := s.Feed(ctx, store.FeedQuery{Limit: 1}); return err },
 		"FeedEnd":          func() error { _, err := s.FeedEnd(ctx); return err },

@@ -17,7 +17,7 @@ import (
 func Run(t *testing.T, open func(t *testing.T) store.Store, subjects ...string) {
 	t.Helper()
 	for _, rules := range []map[string]func(*testing.T, store.Store){
-		applyRules, progressRules, readRules, listRules, filterRules, feedRules, followRules, trimRules, startRules, claimRules, overrideRules, purgeRules, endedRules, bundleRules, lifeRules,
+		applyRules, progressRules, readRules, tasksRules, listRules, filterRules, feedRules, followRules, trimRules, startRules, claimRules, overrideRules, purgeRules, endedRules, bundleRules, lifeRules,
 		controlRules, cancelRules, cancellationRules, keyRules, scheduleRules, takeRules, takeTypesRules, updateRules, schedulesRules, fireRules, firingRules, runningRules, retireRules, nextQueuedRules,
 	} {
 		for name, rule := range rules {
