@@ -400,7 +400,7 @@ type DiscardDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With `validate_only`: the set.
 	Selection *Selection `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
-	// How many were selected.
+	// How many were selected, ids that belong to nothing included.
 	Matched int64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are DISCARDED by this call.
 	Discarded int64 `protobuf:"varint,3,opt,name=discarded,proto3" json:"discarded,omitempty"`
@@ -555,7 +555,7 @@ type RestoreDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With `validate_only`: the set.
 	Selection *Selection `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
-	// How many were selected.
+	// How many were selected, ids that belong to nothing included.
 	Matched int64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are OPEN by this call.
 	Restored int64 `protobuf:"varint,3,opt,name=restored,proto3" json:"restored,omitempty"`
@@ -637,8 +637,9 @@ type PurgeDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which; those of a group or filter that are DISCARDED or RESOLVED.
 	Selector *DeadLetterSelector `protobuf:"bytes,1,opt,name=selector,proto3" json:"selector,omitempty"`
-	// How many it will be: the count that a preview has told. The call fails with ABORTED,
-	// and nothing is purged, if it is another number now.
+	// How many it will be: the count that a preview has told, less those that a hold keeps.
+	// The call fails with ABORTED, and nothing is purged, if it is another number now; the
+	// error's metadata `count` says which.
 	ExpectedCount int64 `protobuf:"varint,2,opt,name=expected_count,json=expectedCount,proto3" json:"expected_count,omitempty"`
 	// Why, for the record. Required.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -720,7 +721,7 @@ type PurgeDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With `validate_only`: the set.
 	Selection *Selection `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
-	// How many were selected.
+	// How many were selected, ids that belong to nothing included.
 	Matched int64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are PURGED by this call: a tombstone is left of each.
 	Purged int64 `protobuf:"varint,3,opt,name=purged,proto3" json:"purged,omitempty"`
@@ -864,7 +865,7 @@ func (x *HoldDeadLettersRequest) GetReason() string {
 // HoldDeadLettersResponse says what became of them.
 type HoldDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many were selected.
+	// How many were selected, ids that belong to nothing included.
 	Matched int64 `protobuf:"varint,1,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are changed by this call.
 	Changed int64 `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`

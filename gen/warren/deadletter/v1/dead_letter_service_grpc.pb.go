@@ -117,7 +117,7 @@ type DeadLetterServiceClient interface {
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID; UNAVAILABLE
 	// STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE.
 	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
-	// DiscardDeadLetter gives an OPEN dead letter up.
+	// DiscardDeadLetter gives an OPEN or QUARANTINED dead letter up.
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(ctx context.Context, in *DiscardDeadLetterRequest, opts ...grpc.CallOption) (*DiscardDeadLetterResponse, error)
@@ -229,9 +229,11 @@ type DeadLetterServiceClient interface {
 	//
 	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
 	ListDeadLetterPolicies(ctx context.Context, in *ListDeadLetterPoliciesRequest, opts ...grpc.CallOption) (*ListDeadLetterPoliciesResponse, error)
-	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type.
+	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type, from then
+	// on also for those that there are.
 	//
-	// Errors: ABORTED ETAG_MISMATCH.
+	// Errors: ABORTED ETAG_MISMATCH; FAILED_PRECONDITION COUNT_EXCEEDED (there are 10,000
+	// policies).
 	UpdateDeadLetterPolicy(ctx context.Context, in *UpdateDeadLetterPolicyRequest, opts ...grpc.CallOption) (*UpdateDeadLetterPolicyResponse, error)
 	// CreateNotificationRule makes a rule.
 	//
@@ -751,7 +753,7 @@ type DeadLetterServiceServer interface {
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID; UNAVAILABLE
 	// STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE.
 	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
-	// DiscardDeadLetter gives an OPEN dead letter up.
+	// DiscardDeadLetter gives an OPEN or QUARANTINED dead letter up.
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(context.Context, *DiscardDeadLetterRequest) (*DiscardDeadLetterResponse, error)
@@ -863,9 +865,11 @@ type DeadLetterServiceServer interface {
 	//
 	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
 	ListDeadLetterPolicies(context.Context, *ListDeadLetterPoliciesRequest) (*ListDeadLetterPoliciesResponse, error)
-	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type.
+	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type, from then
+	// on also for those that there are.
 	//
-	// Errors: ABORTED ETAG_MISMATCH.
+	// Errors: ABORTED ETAG_MISMATCH; FAILED_PRECONDITION COUNT_EXCEEDED (there are 10,000
+	// policies).
 	UpdateDeadLetterPolicy(context.Context, *UpdateDeadLetterPolicyRequest) (*UpdateDeadLetterPolicyResponse, error)
 	// CreateNotificationRule makes a rule.
 	//

@@ -46,7 +46,10 @@ func explain(err error) *rpc.Error {
 			With("since", notOpen.Holder.Since.Format(time.RFC3339Nano)).With("state", notOpen.State.String())
 	case errors.As(err, &notOpen):
 		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_OPEN,
-			"the dead letter is %s; only one that is OPEN can be replayed or discarded", notOpen.State).With("state", notOpen.State.String())
+			"the dead letter is %s; %s", notOpen.State, remedy(notOpen.State)).With("state", notOpen.State.String())
+	case errors.Is(err, store.ErrHeld):
+		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_DEAD_LETTER_HELD,
+			"a hold keeps the dead letter, or all of its type, as it is; let it go with HoldDeadLetters or UpdateDeadLetterPolicy")
 	case errors.Is(err, replay.ErrAlive):
 		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_OPEN,
 			"%s; wait for its end", err).With("state", store.StateInReplay.String())
@@ -61,6 +64,19 @@ func explain(err error) *rpc.Error {
 			"the gateway does not answer, so that it is not known how the task stands; nothing was begun, call again").Because(err)
 	}
 	return rpc.Internal(err)
+}
+
+// remedy says what to do with a dead letter of a state that does not fit.
+func remedy(state store.State) string {
+	switch state {
+	case store.StateQuarantined:
+		return "it was replayed as often as its type's policy allows: restore it first"
+	case store.StateDiscarded:
+		return "restore it first"
+	case store.StatePurged:
+		return "nothing is left of it"
+	}
+	return "only one that is OPEN can be replayed, and one that is OPEN or QUARANTINED discarded"
 }
 
 func shuttingDown() error {

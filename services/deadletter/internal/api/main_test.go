@@ -162,11 +162,19 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, func(s store.Store) api.Store { return s })
+}
+
+// newWorldWith has the API see the store through something.
+func newWorldWith(t *testing.T, through func(store.Store) api.Store) *world {
+	t.Helper()
 	s, err := sqlite.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
 	require.NoError(t, err)
 	w := &world{store: s, hub: api.NewHub(), replayer: &replayer{store: s, script: map[string]error{}}, types: &catalogue{}}
 	log := slog.New(slog.DiscardHandler)
-	w.service = api.NewService(api.Config{Store: drivenStore{s, w.replayer, w.hub}, Replayer: w.replayer, Types: api.NewTypeCache(w.types), Hub: w.hub, Logger: log})
+	w.service = api.NewService(api.Config{
+		Store: through(drivenStore{s, w.replayer, w.hub}), Replayer: w.replayer, Types: api.NewTypeCache(w.types), Hub: w.hub, Logger: log,
+	})
 	server, err := rpc.NewServer(rpc.ServerConfig{Logger: log, MaxMessageBytes: 32 << 20})
 	require.NoError(t, err)
 	deadletterv1.RegisterDeadLetterServiceServer(server, w.service)

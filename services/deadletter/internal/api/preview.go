@@ -7,9 +7,6 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
-// defaultSample is how many verdicts a preview gives.
-const defaultSample = 20
-
 // PreviewReplay implements warren.deadletter.v1.DeadLetterService.
 func (s *Service) PreviewReplay(ctx context.Context, r *deadletterv1.PreviewReplayRequest) (*deadletterv1.PreviewReplayResponse, error) {
 	set, err := s.frozen(ctx, r.Selector, store.StateOpen)
@@ -17,11 +14,7 @@ func (s *Service) PreviewReplay(ctx context.Context, r *deadletterv1.PreviewRepl
 		return nil, answer(err)
 	}
 	out := selectionToProto(&set)
-	size := int(r.SampleSize)
-	if size == 0 {
-		size = defaultSample
-	}
-	verdicts, err := s.cfg.Replayer.Preview(ctx, evenly(set.Members, size), planOf(r.Plan))
+	verdicts, err := s.cfg.Replayer.Preview(ctx, sampleOf(set.Members, r.SampleSize), planOf(r.Plan))
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -31,16 +24,4 @@ func (s *Service) PreviewReplay(ctx context.Context, r *deadletterv1.PreviewRepl
 		})
 	}
 	return &deadletterv1.PreviewReplayResponse{Selection: out}, nil
-}
-
-// evenly takes at most n members, with equal distances between them.
-func evenly(members []store.Member, n int) []store.Member {
-	if len(members) <= n {
-		return members
-	}
-	sample := make([]store.Member, n)
-	for i := range sample {
-		sample[i] = members[i*len(members)/n]
-	}
-	return sample
 }

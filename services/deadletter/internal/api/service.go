@@ -18,6 +18,8 @@ type Store interface {
 	store.Selections
 	store.Replays
 	store.Groups
+	store.Bulk
+	store.Policies
 
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
@@ -59,14 +61,15 @@ type Config struct {
 type Service struct {
 	deadletterv1.UnimplementedDeadLetterServiceServer
 
-	cfg Config
+	cfg      Config
+	policies *policyCache
 	// stopping is closed when watches are to end.
 	stopping chan struct{}
 }
 
 // NewService makes the service.
 func NewService(cfg Config) *Service {
-	return &Service{cfg: cfg, stopping: make(chan struct{})}
+	return &Service{cfg: cfg, policies: &policyCache{store: cfg.Store}, stopping: make(chan struct{})}
 }
 
 // Stop ends watches, which callers resume elsewhere. Call it once.
@@ -104,6 +107,7 @@ func (s *Service) DiscardDeadLetter(ctx context.Context, r *deadletterv1.Discard
 // show renders a dead letter as the view asks.
 func (s *Service) show(ctx context.Context, d *store.DeadLetter, full bool) *deadletterv1.DeadLetter {
 	m := deadLetterToProto(d)
+	s.govern(ctx, m, d)
 	if !full || d.Message == nil {
 		return m
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/reflected"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
+	"github.com/warrenmq/warren/services/deadletter/internal/retention"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -46,6 +47,7 @@ type service struct {
 	notifier    *notify.Notifier
 	deadLetters *api.Service
 	measured    *metrics
+	sweeper     *retention.Sweeper
 	server      *grpc.Server
 	health      *health.Health
 	// stopping is closed when what would go on for ever is to end.
@@ -82,16 +84,26 @@ func newService(cfg Config, r resources) (*service, error) {
 		Workers: admin, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.keeper = groups.NewKeeper(kept, cfg.Logger)
+	s.sweeper = retention.New(kept, cfg.Logger)
 	s.deadLetters = api.NewService(api.Config{
 		Store: kept, Replayer: s.replayer, Types: types, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 	})
 	return s, s.newServer()
 }
 
+// longCalls are those that go on until their callers' deadline.
+var longCalls = []string{
+	deadletterv1.DeadLetterService_ReplayDeadLetters_FullMethodName,
+	deadletterv1.DeadLetterService_DiscardDeadLetters_FullMethodName,
+	deadletterv1.DeadLetterService_RestoreDeadLetters_FullMethodName,
+	deadletterv1.DeadLetterService_PurgeDeadLetters_FullMethodName,
+	deadletterv1.DeadLetterService_HoldDeadLetters_FullMethodName,
+}
+
 func (s *service) newServer() (err error) {
 	s.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger: s.cfg.Logger, MaxMessageBytes: maxMessageBytes,
-		LongCalls: []string{deadletterv1.DeadLetterService_ReplayDeadLetters_FullMethodName}, Stopping: s.stopping, MeterProvider: s.cfg.MeterProvider,
+		LongCalls: longCalls, Stopping: s.stopping, MeterProvider: s.cfg.MeterProvider,
 	})
 	if err != nil {
 		return fmt.Errorf("make the gRPC server: %w", err)
@@ -121,7 +133,8 @@ func (s *service) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	runs := []func(context.Context){
-		s.storeMetrics.Run, s.measured.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.keeper.Run, s.health.Run,
+		s.storeMetrics.Run, s.measured.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run,
+		s.keeper.Run, s.sweeper.Run, s.health.Run,
 		func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) },
 	}
 	if s.notifier != nil {

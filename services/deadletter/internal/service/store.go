@@ -29,6 +29,7 @@ var answers = []error{
 	store.ErrNotFound, store.ErrNotOpen, store.ErrEtag, store.ErrNotReplayable, store.ErrRun, store.ErrNotPending,
 	store.ErrNoSelection, store.ErrNoReplay, store.ErrReplayEnded, store.ErrRequestID, store.ErrMoved, store.ErrNotOverdue,
 	store.ErrNoGroup, store.ErrTooMany,
+	store.ErrHeld, store.ErrManyPolicies,
 }
 
 // storeProblem names what keeps the store from answering.

@@ -182,6 +182,15 @@ const (
 	ActionDiscard AuditAction = "DISCARD"
 	// ActionReopen: a replay was given up, or not published.
 	ActionReopen AuditAction = "REOPEN"
+	// ActionRestore: an operator brought it back.
+	ActionRestore AuditAction = "RESTORE"
+	// ActionPurge: an operator had it forgotten; a tombstone is left.
+	ActionPurge AuditAction = "PURGE"
+	// ActionExpire: its retention has ended; a tombstone is left.
+	ActionExpire AuditAction = "EXPIRE"
+	// ActionHold and ActionRelease: an operator keeps it as it is, or lets it go.
+	ActionHold    AuditAction = "HOLD"
+	ActionRelease AuditAction = "RELEASE"
 )
 
 // AuditEntry is one thing that was done to a dead letter.

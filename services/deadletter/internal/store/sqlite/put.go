@@ -129,6 +129,10 @@ func (w *writing) create(ctx context.Context, a *store.Arrival) (store.Change, e
 func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Change, error) {
 	run := a.Occurrence.Run
 	change := store.Change{ID: a.ID, Kind: store.ChangeHistory, State: h.state, Run: run}
+	if run <= h.purgedRun {
+		change.Kind = store.ChangeNone
+		return change, nil
+	}
 	fresh, err := w.addOccurrence(ctx, h.sequence, a)
 	if err != nil {
 		return change, err
@@ -139,7 +143,10 @@ func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Chan
 	}
 	died := run > h.run && (h.state == store.StateOpen || run >= h.reopenRun)
 	if died {
-		change.Kind, change.State = store.ChangeDiedAgain, store.StateOpen
+		change.Kind = store.ChangeDiedAgain
+		if change.State, err = w.diedInto(ctx, h, a); err != nil {
+			return change, err
+		}
 		if change.ReplaysEnded, err = w.endIntents(ctx, h.sequence, run, store.OutcomeDeadLettered); err != nil {
 			return change, err
 		}

@@ -146,12 +146,15 @@ func scanOccurrence(row scanner) (store.Occurrence, int, error) {
 	return o, len(failure.V) + len(attempts.V), errors.Join(errs[:]...)
 }
 
-// scanMessage reads a row of selectMessage into a dead letter, and returns its
-// size.
+// scanMessage reads a row of selectMessage into a dead letter, and returns its size. A
+// tombstone has none.
 func scanMessage(row scanner, d *store.DeadLetter) (int, error) {
 	var m store.Message
 	var properties, headers, keys sql.Null[string]
 	err := row.Scan(&m.Body, &properties, &headers, &m.Queue, &m.Exchange, &keys, &d.Template)
+	if errors.Is(err, sql.ErrNoRows) && d.State == store.StatePurged {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}

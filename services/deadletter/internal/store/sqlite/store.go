@@ -88,7 +88,7 @@ func (s *Store) write(ctx context.Context, what string, f func(context.Context, 
 	}
 	defer s.leave()
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		w := &writing{tx: tx, now: s.clock().UnixMicro(), stopped: ctx.Err, prepared: map[string]*sql.Stmt{}}
+		w := &writing{tx: tx, now: s.clock().UnixMicro(), stopped: ctx.Err, prepared: map[string]*sql.Stmt{}, rules: newRulebook(tx)}
 		stmtCtx := context.WithoutCancel(ctx)
 		if err := w.begin(stmtCtx); err != nil {
 			return err
@@ -141,6 +141,7 @@ func isAnswer(err error) bool {
 		store.ErrNotReplayable, store.ErrRun, store.ErrNotPending, store.ErrNoSelection,
 		store.ErrNoReplay, store.ErrReplayEnded, store.ErrRequestID, store.ErrMoved, store.ErrNotOverdue,
 		store.ErrNoGroup, store.ErrTooMany,
+		store.ErrHeld, store.ErrManyPolicies,
 	} {
 		if errors.Is(err, answer) {
 			return true

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -25,29 +26,35 @@ type transition struct {
 }
 
 func (w *writing) transit(ctx context.Context, h head, t transition) error {
-	err := w.exec(ctx, updateState, int64(t.to), w.nextChange(), int64(t.reopenRun), w.now, t.by.Reason != "", t.by.Reason,
-		t.to == store.StateInReplay, h.sequence)
-	if err != nil {
-		return err
-	}
-	if err := w.audit(ctx, h.sequence, store.AuditEntry{
-		Action: t.action, From: h.state, To: t.to, Run: t.run, Reason: cmp.Or(t.reason, t.by.Reason), Actor: t.by.Actor,
-	}); err != nil {
+	if err := w.move(ctx, h, t); err != nil {
 		return err
 	}
 	return w.record(ctx, t.by, store.ResourceDeadLetter+h.id.String(),
 		store.AuditChange{Field: "state", Before: h.state.String(), After: t.to.String()})
 }
 
-// open reads a dead letter that must be OPEN and have the etag, if there is one.
-func (w *writing) open(ctx context.Context, id, etag string, replayable bool) (head, error) {
+// move is transit without an audit event.
+func (w *writing) move(ctx context.Context, h head, t transition) error {
+	err := w.exec(ctx, updateState, int64(t.to), w.nextChange(), int64(t.reopenRun), w.now, t.by.Reason != "", t.by.Reason,
+		t.to == store.StateInReplay, h.sequence)
+	if err != nil {
+		return err
+	}
+	return w.audit(ctx, h.sequence, store.AuditEntry{
+		Action: t.action, From: h.state, To: t.to, Run: t.run, Reason: cmp.Or(t.reason, t.by.Reason), Actor: t.by.Actor,
+	})
+}
+
+// open reads a dead letter that must be OPEN, or in one of the other states, and have
+// the etag, if there is one.
+func (w *writing) open(ctx context.Context, id, etag string, replayable bool, or ...store.State) (head, error) {
 	h, err := w.head(ctx, id)
 	switch {
 	case err != nil:
 		return h, err
 	case replayable && h.foreign:
 		return h, store.ErrNotReplayable
-	case h.state != store.StateOpen:
+	case h.state != store.StateOpen && !slices.Contains(or, h.state):
 		return h, w.notOpen(ctx, h)
 	case etag != "" && etag != etagOf(h.version):
 		return h, fmt.Errorf("%w: its etag is %s", store.ErrEtag, etagOf(h.version))
@@ -71,6 +78,9 @@ func (s *Store) BeginReplay(ctx context.Context, r store.ReplayRequest) (store.D
 	err := s.write(ctx, "begin a replay of "+r.ID, func(ctx context.Context, w *writing) error {
 		h, err := w.open(ctx, r.ID, r.Etag, true)
 		if err != nil {
+			return err
+		}
+		if err := w.unheld(ctx, h); err != nil {
 			return err
 		}
 		if !nextRun(r.Run, h.run) {
@@ -100,32 +110,38 @@ func (s *Store) BeginReplay(ctx context.Context, r store.ReplayRequest) (store.D
 
 // ResolveNow implements [store.Store].
 func (s *Store) ResolveNow(ctx context.Context, r store.ResolveRequest) (store.DeadLetter, error) {
-	return s.transitOpen(ctx, "resolve "+r.ID, r.ID, r.Etag, true, func(h head) transition {
+	return s.transitWaiting(ctx, "resolve "+r.ID, r.ID, r.Etag, true, func(_ *writing, h head) (transition, error) {
 		run := max(r.Run, h.run)
-		return transition{action: store.ActionResolve, to: store.StateResolved, run: run, reopenRun: run + 1, reason: r.Reason, by: r.By}
+		return transition{action: store.ActionResolve, to: store.StateResolved, run: run, reopenRun: run + 1, reason: r.Reason, by: r.By}, nil
 	})
 }
 
 // Discard implements [store.Store].
 func (s *Store) Discard(ctx context.Context, r store.DiscardRequest) (store.DeadLetter, error) {
-	return s.transitOpen(ctx, "discard "+r.ID, r.ID, r.Etag, false, func(h head) transition {
-		return transition{
-			action: store.ActionDiscard, to: store.StateDiscarded, run: h.run, reopenRun: h.run + 1, by: r.By,
-		}
+	return s.transitWaiting(ctx, "discard "+r.ID, r.ID, r.Etag, false, func(w *writing, h head) (transition, error) {
+		return discarding(h, r.By), w.unheld(context.WithoutCancel(ctx), h)
 	})
 }
 
-// transitOpen changes the state of a dead letter that must be OPEN.
-func (s *Store) transitOpen(
-	ctx context.Context, what, id, etag string, replayable bool, next func(head) transition,
+func discarding(h head, by store.Call) transition {
+	return transition{action: store.ActionDiscard, to: store.StateDiscarded, run: h.run, reopenRun: h.run + 1, by: by}
+}
+
+// transitWaiting changes the state of a dead letter that must be OPEN or QUARANTINED.
+func (s *Store) transitWaiting(
+	ctx context.Context, what, id, etag string, replayable bool, next func(*writing, head) (transition, error),
 ) (store.DeadLetter, error) {
 	var d store.DeadLetter
 	err := s.write(ctx, what, func(ctx context.Context, w *writing) error {
-		h, err := w.open(ctx, id, etag, replayable)
+		h, err := w.open(ctx, id, etag, replayable, store.StateQuarantined)
 		if err != nil {
 			return err
 		}
-		if err := w.transit(ctx, h, next(h)); err != nil {
+		t, err := next(w, h)
+		if err != nil {
+			return err
+		}
+		if err := w.transit(ctx, h, t); err != nil {
 			return err
 		}
 		d, err = loadOne(ctx, w.tx, h.id)

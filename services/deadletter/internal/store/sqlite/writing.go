@@ -15,7 +15,10 @@ const (
 	selectLastChange = `SELECT last FROM changes WHERE id = 1`
 	updateLastChange = `UPDATE changes SET last = ? WHERE id = 1`
 
-	selectHead = `SELECT sequence, is_foreign, state, version, run, reopen_run, held, replay_count FROM dead_letters WHERE id = ?`
+	headColumns = `sequence, is_foreign, state, version, run, reopen_run, held, replay_count, id, type, purged_run, update_time`
+
+	selectHead           = `SELECT ` + headColumns + ` FROM dead_letters WHERE id = ?`
+	selectHeadBySequence = `SELECT ` + headColumns + ` FROM dead_letters WHERE sequence = ?`
 
 	insertAudit = `INSERT INTO audit (dead_letter, time, action, from_state, to_state, run, reason, actor)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
@@ -35,6 +38,7 @@ type writing struct {
 	prepared map[string]*sql.Stmt
 	// replays are those that the transaction changes, by their places.
 	replays map[int64]*replayRow
+	rules   *rulebook
 }
 
 func (w *writing) begin(ctx context.Context) error {
@@ -90,6 +94,10 @@ type head struct {
 	run, reopenRun int
 	held           bool
 	replays        int
+	taskType       string
+	// purgedRun is the highest that was known when it was purged, -1 for none.
+	purgedRun int
+	updated   int64
 }
 
 // head reads the head of a dead letter. Errors: ErrNotFound.
@@ -98,15 +106,37 @@ func (w *writing) head(ctx context.Context, id string) (head, error) {
 	if err != nil {
 		return head{}, fmt.Errorf("%w: %q is no id", store.ErrNotFound, id)
 	}
-	h := head{id: u}
 	if err := w.prepare(ctx, selectHead); err != nil {
-		return h, err
+		return head{}, err
 	}
-	err = w.prepared[selectHead].QueryRowContext(ctx, u[:]).
-		Scan(&h.sequence, &h.foreign, &h.state, &h.version, &h.run, &h.reopenRun, &h.held, &h.replays)
+	h, err := scanHead(w.prepared[selectHead].QueryRowContext(ctx, u[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		err = store.ErrNotFound
 	}
+	return h, err
+}
+
+// headAt reads the head of a dead letter by its place. Errors: ErrNotFound.
+func (w *writing) headAt(ctx context.Context, sequence int64) (head, error) {
+	if err := w.prepare(ctx, selectHeadBySequence); err != nil {
+		return head{}, err
+	}
+	h, err := scanHead(w.prepared[selectHeadBySequence].QueryRowContext(ctx, sequence))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = store.ErrNotFound
+	}
+	return h, err
+}
+
+// scanHead reads headColumns.
+func scanHead(row scanner) (h head, err error) {
+	var id []byte
+	err = row.Scan(&h.sequence, &h.foreign, &h.state, &h.version, &h.run, &h.reopenRun, &h.held, &h.replays,
+		&id, &h.taskType, &h.purgedRun, &h.updated)
+	if err != nil {
+		return h, err
+	}
+	h.id, err = uuid.FromBytes(id)
 	return h, err
 }
 

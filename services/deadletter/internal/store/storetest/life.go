@@ -57,6 +57,13 @@ func Calls(ctx context.Context, s store.Store, id string) map[string]func() erro
 	calls["ReplayItems"] = func() error { _, err := s.ReplayItems(ctx, store.ItemQuery{ReplayID: id, Limit: 1}); return err }
 	calls["Candidates"] = func() error { _, err := s.Candidates(ctx, []store.Member{{Sequence: 1}}); return err }
 	calls["Holder"] = func() error { _, err := s.Holder(ctx, id); return err }
+	calls["JudgeMembers"] = func() error {
+		_, err := s.JudgeMembers(ctx, store.BulkRequest{Members: []store.Member{{Sequence: 1}}})
+		return err
+	}
+	calls["Policy"] = func() error { _, _, err := s.Policy(ctx, taskType); return err }
+	calls["Policies"] = func() error { _, err := s.Policies(ctx, "", 1); return err }
+	calls["CountResidence"] = func() error { _, err := s.CountResidence(ctx); return err }
 	return calls
 }
 
@@ -86,5 +93,12 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"MarkSent":           func() error { return s.MarkSent(ctx, []store.Sent{{IntentID: id}}) },
 		"ResolveAll":         func() error { _, err := s.ResolveAll(ctx, []store.Ended{{DeadLetterID: id, Run: 2}}); return err },
 		"Reopen":             func() error { _, err := s.Reopen(ctx, store.ReopenRequest{ID: id}); return err },
+		"ChangeMembers": func() error {
+			_, err := s.ChangeMembers(ctx, store.BulkRequest{Action: store.BulkHold, Members: []store.Member{{Sequence: 1}}})
+			return err
+		},
+		"UpdatePolicy": func() error { _, _, err := s.UpdatePolicy(ctx, store.PolicyRequest{TaskType: taskType}); return err },
+		"Expire":       func() error { _, _, err := s.Expire(ctx, store.ExpirePlace{}); return err },
+		"Forget":       func() error { _, err := s.Forget(ctx); return err },
 	}
 }
