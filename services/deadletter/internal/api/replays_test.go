@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -267,7 +268,7 @@ func TestWatchReplayEndsWithTheLastOne(t *testing.T) {
 	var last *deadletterv1.Replay
 	for {
 		m, err := watch.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)

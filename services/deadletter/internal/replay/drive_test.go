@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,6 +272,45 @@ func TestWhatIsNotSentIsTakenBack(t *testing.T) {
 	require.Empty(t, w.broker.Drain(t, names.Work(taskType)))
 }
 
+// looking counts how often replays are looked at.
+type looking struct {
+	store.Store
+
+	looks atomic.Int64
+}
+
+func (l *looking) Replay(ctx context.Context, id string) (store.Replay, error) {
+	defer l.looks.Add(1)
+	return l.Store.Replay(ctx, id)
+}
+
+// A broker that has not taken the messages yet when the replay is cancelled gets none.
+func TestACancelStopsWhatIsAboutToBeSent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ids := w.newTasks(t, 5)
+	w.publisher.gate = make(chan struct{})
+	cfg, looks := w.config(), &looking{Store: w.store}
+	cfg.Store = looks
+	w.replayer = replay.New(cfg)
+	run(t, w.replayer.Run)
+	r := w.create(t, store.Plan{}, ids...)
+	w.awaitReplay(t, r.ID, func(r *store.Replay) bool { return r.Counts.InFlight == 5 })
+	_, err := w.store.SteerReplay(t.Context(), store.Steering{ReplayID: r.ID, Action: store.SteerCancel})
+	require.NoError(t, err)
+	seen := looks.looks.Load()
+	brokertest.Eventually(t, patience, func() bool {
+		w.replayer.Wake()
+		return looks.looks.Load() >= seen+3 // one of them began and ended after the cancellation, and was heeded
+	})
+	close(w.publisher.gate)
+	r = w.awaitReplay(t, r.ID, ended)
+	require.Equal(t, store.ReplayCounts{Total: 5, Pending: 5}, r.Counts)
+	requireIntentsGone(t, w)
+	w.awaitEvents(t, 0)
+	require.Empty(t, w.broker.Drain(t, names.Work(taskType)))
+}
+
 func requireIntentsGone(t *testing.T, w *world) {
 	t.Helper()
 	w.awaitIntents(t, store.IntentPending, 0)
@@ -411,6 +451,12 @@ func (p *publisher) refused() bool {
 
 // PublishTasks implements [replay.Publisher].
 func (p *publisher) PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(i int, err error), checks ...broker.Check) {
+	if p.gate != nil {
+		select {
+		case <-p.gate:
+		case <-ctx.Done():
+		}
+	}
 	if !p.refused() {
 		p.Publisher.PublishTasks(ctx, ms, outcome, checks...)
 		return

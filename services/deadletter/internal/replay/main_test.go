@@ -129,6 +129,8 @@ type publisher struct {
 	before, after []error
 	// refusing: nothing is sent.
 	refusing bool
+	// gate, unless nil, is what publishes of many wait for.
+	gate chan struct{}
 }
 
 func (p *publisher) PublishTask(ctx context.Context, m *broker.TaskMessage) error {
