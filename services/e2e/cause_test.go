@@ -118,7 +118,7 @@ func TestCauseExpired(t *testing.T) {
 		p, _, _ := failing(t)
 		sent := fail(codes.Unavailable, "later")
 		id := p.ask(t, typeFail, sent, func(r *taskv1.SubmitTaskRequest) {
-			r.ExpireTime = timestamppb.New(time.Now().Add(200 * time.Millisecond))
+			r.ExpireTime = timestamppb.New(time.Now().Add(30 * time.Second))
 			r.Retry = quickly(5)
 			r.Retry.Backoff.Kind.(*taskv1.Backoff_Fixed).Fixed.Seconds = 60
 		}).TaskId
