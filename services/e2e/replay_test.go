@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -153,7 +154,7 @@ func TestReplayIsPausedResumedAndCancelled(t *testing.T) {
 	var last *deadletterv1.Replay
 	for {
 		m, err := watch.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
@@ -217,7 +218,7 @@ func BenchmarkReplay(b *testing.B) {
 	}()
 	for {
 		m, err := watch.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(b, err)

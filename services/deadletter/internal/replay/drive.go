@@ -97,19 +97,25 @@ func (d *drive) ended(ctx context.Context, r *store.Replay) {
 func (d *drive) step(ctx context.Context, r *store.Replay) (time.Duration, error) {
 	now := time.Now()
 	d.bucket.fill(r.Plan.MaxPerSecond, now)
-	switch {
-	case r.State == store.ReplayPending:
+	if r.State == store.ReplayPending {
 		if wait := r.DueTime.Sub(now); wait > 0 {
 			return min(wait, lookPeriod), nil
 		}
 		_, err := d.r.cfg.Store.StartReplay(ctx, d.id)
 		return 0, err
-	case !r.State.Begins() || int64(r.Handled) >= r.Counts.Total:
+	}
+	if r.State == store.ReplayPaused {
+		// What waits to be published is not shown now, and may be there once it is resumed.
+		d.behind.Store(true)
 		d.bucket = bucket{}
 		return lookPeriod, nil
 	}
 	if waits, err := d.waits(ctx); err != nil || waits {
 		return lookPeriod, err
+	}
+	if !r.State.Begins() || int64(r.Handled) >= r.Counts.Total {
+		d.bucket = bucket{}
+		return lookPeriod, nil
 	}
 	room := room(r)
 	n := d.bucket.allowed(min(room, driveBatch))
@@ -137,17 +143,20 @@ func (d *drive) waits(ctx context.Context) (bool, error) {
 	if !d.behind.Load() {
 		return false, nil
 	}
+	// Cleared first: what fails meanwhile sets it again.
+	d.behind.Store(false)
 	pending, err := d.r.cfg.Store.Intents(ctx, store.IntentPending, 0, store.MaxPage)
 	if err != nil {
+		d.behind.Store(true)
 		return true, err
 	}
 	for i := range pending {
 		if pending[i].ReplayID == d.id && !d.r.isBusy(pending[i].ID) {
+			d.behind.Store(true)
 			d.r.begun()
 			return true, nil
 		}
 	}
-	d.behind.Store(false)
 	return false, nil
 }
 

@@ -133,8 +133,8 @@ func (s *service) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	runs := []func(context.Context){
-		s.storeMetrics.Run, s.measured.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run,
-		s.keeper.Run, s.sweeper.Run, s.health.Run,
+		s.storeMetrics.Run, s.measured.Run, newReplayMetrics(s.cfg.MeterProvider, s.store).Run, s.publish.Run, s.consume.Run,
+		s.status.Run, s.intake.Run, s.replayer.Run, s.keeper.Run, s.sweeper.Run, s.health.Run,
 		func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) },
 	}
 	if s.notifier != nil {

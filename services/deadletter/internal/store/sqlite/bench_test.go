@@ -37,3 +37,28 @@ func BenchmarkPut(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFreeze freezes every third of 300,000 dead letters.
+func BenchmarkFreeze(b *testing.B) {
+	ctx := b.Context()
+	s, err := sqlite.Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "store.db"), sqlite.Options{})
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	for i := range 300 {
+		arrivals := make([]store.Arrival, 1000)
+		for j := range arrivals {
+			arrivals[j] = dead(task.NewID(), 1)
+			arrivals[j].Notify = false
+			arrivals[j].Type = fmt.Sprintf("acme.v1.Type%d.Do", (i*len(arrivals)+j)%3)
+		}
+		_, err := s.Put(ctx, arrivals)
+		require.NoError(b, err)
+	}
+	f, err := store.Fields.Parse(`type = "acme.v1.Type1.Do"`)
+	require.NoError(b, err)
+	for b.Loop() {
+		set, err := s.Freeze(ctx, store.FreezeRequest{Filter: f, States: []store.State{store.StateOpen}})
+		require.NoError(b, err)
+		require.Len(b, set.Members, 100_000)
+	}
+}

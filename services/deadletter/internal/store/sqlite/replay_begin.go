@@ -138,7 +138,8 @@ func (w *writing) beginItem(ctx context.Context, r *replayRow, item *store.Begin
 	if err != nil {
 		version = -1
 	}
-	done, verdict, message := false, item.Verdict, item.Message
+	var done bool
+	verdict, message := item.Verdict, item.Message
 	switch verdict {
 	case store.VerdictReady:
 		done, err = w.begin1(ctx, r, item, version)
@@ -147,18 +148,16 @@ func (w *writing) beginItem(ctx context.Context, r *replayRow, item *store.Begin
 	default:
 		return false, w.skip(ctx, r, item, verdict, message)
 	}
+	if done && verdict == store.VerdictReady {
+		return true, err
+	}
+	if err == nil && !done {
+		verdict, message, err = w.whyNot(ctx, item.Sequence)
+	}
 	if err != nil {
 		return false, err
 	}
-	if !done {
-		if verdict, message, err = w.whyNot(ctx, item.Sequence); err != nil {
-			return false, err
-		}
-	}
-	if !done || verdict != store.VerdictReady {
-		return false, w.skip(ctx, r, item, verdict, message)
-	}
-	return true, nil
+	return false, w.skip(ctx, r, item, verdict, message)
 }
 
 // begin1 begins an item; false if its dead letter has changed.

@@ -94,9 +94,10 @@ func begin(t test, s store.Store, b store.Begin) ([]bool, store.Replay) {
 	return begun, r
 }
 
-func succeed(t test, s store.Store, id string, run int) {
+// succeed ends the second run of a task well.
+func succeed(t test, s store.Store, id string) {
 	t.Helper()
-	resolved, err := s.ResolveAll(t.Context(), []store.Ended{{DeadLetterID: id, Run: run, Outcome: store.OutcomeSucceeded}, {DeadLetterID: task.NewID(), Run: 1}})
+	resolved, err := s.ResolveAll(t.Context(), []store.Ended{{DeadLetterID: id, Run: 2, Outcome: store.OutcomeSucceeded}, {DeadLetterID: task.NewID(), Run: 1}})
 	require.NoError(t, err)
 	require.Equal(t, []bool{true, false}, resolved)
 }
@@ -206,7 +207,7 @@ func beginsMembers(t *testing.T, s store.Store) {
 	}, i)
 	require.NoError(t, s.MarkSent(t.Context(), []store.Sent{{IntentID: i.ID, Published: true}, {IntentID: uuid.NewString()}}))
 	requireIntents(t, s, 1, 1, 0)
-	succeed(t, s, ids[0], 2)
+	succeed(t, s, ids[0])
 	r = replayNow(t, s, r.ID)
 	require.Equal(t, store.ReplayCompleted, r.State)
 	require.Equal(t, store.ReplayCounts{Total: 6, Succeeded: 1, Skipped: 5}, r.Counts)
@@ -253,7 +254,7 @@ func followsCanary(t *testing.T, s store.Store) {
 		b.Items[0].Verdict = store.VerdictHeld
 		_, r = begin(t, s, b)
 		require.Equal(t, store.ReplayCanary, r.State)
-		succeed(t, s, ids[1], 2)
+		succeed(t, s, ids[1])
 		require.Equal(t, store.ReplayCanary, replayNow(t, s, r.ID).State)
 		if dies {
 			put(t, s, arrival(ids[2], 2))
@@ -266,7 +267,7 @@ func followsCanary(t *testing.T, s store.Store) {
 			require.ErrorIs(t, err, store.ErrMoved)
 			continue
 		}
-		succeed(t, s, ids[2], 2)
+		succeed(t, s, ids[2])
 		require.Equal(t, store.ReplayRunning, replayNow(t, s, r.ID).State)
 	}
 }
@@ -278,7 +279,7 @@ func abortsAboveRatio(t *testing.T, s store.Store) {
 	for i, id := range ids[:11] {
 		require.Equal(t, store.ReplayRunning, replayNow(t, s, r.ID).State, "%d have ended", i)
 		if i < 4 || i == 9 {
-			succeed(t, s, id, 2)
+			succeed(t, s, id)
 			continue
 		}
 		put(t, s, arrival(id, 2)) // 5 of 10 are not more than the half
@@ -325,7 +326,7 @@ func pauses(t *testing.T, s store.Store) {
 	}
 	requireIntents(t, s, 1, 0, 0)
 	steer(t, s, r.ID, store.SteerPause)
-	succeed(t, s, ids[0], 2)
+	succeed(t, s, ids[0])
 	require.Equal(t, store.ReplayPaused, replayNow(t, s, r.ID).State)
 	events, err := s.AuditEvents(t.Context(), nil, 0, 100)
 	require.NoError(t, err)
@@ -353,7 +354,7 @@ func takesBack(t *testing.T, s store.Store) {
 	require.Equal(t, store.ReplayCounts{Total: 4, Pending: 3, InFlight: 1}, r.Counts)
 	require.True(t, r.EndTime.IsZero())
 	require.Len(t, items(t, s, r.ID, store.ItemPending), 3)
-	succeed(t, s, ids[2], 2)
+	succeed(t, s, ids[2])
 	r = replayNow(t, s, r.ID)
 	require.False(t, r.EndTime.IsZero())
 	require.Equal(t, store.ReplayCancelled, r.State)
@@ -394,7 +395,7 @@ func pagesItems(t *testing.T, s store.Store) {
 	b.Items[1].Verdict = store.VerdictHeld
 	begin(t, s, b)
 	put(t, s, arrival(ids[2], 2))
-	succeed(t, s, ids[3], 2)
+	succeed(t, s, ids[3])
 	paged := func(limit int, states ...store.ItemState) (all []store.ReplayItem) {
 		for from := 0; ; {
 			page, err := s.ReplayItems(t.Context(), store.ItemQuery{ReplayID: r.ID, States: states, From: from, Limit: limit})
