@@ -62,6 +62,7 @@ func TestMetricsOfDeadLetters(t *testing.T) {
 	likeATask := stray
 	likeATask.ID, likeATask.Type = task.NewID(), "acme.v1.Images.Resize"
 	one := died("acme.v1.Images.Resize", "a")
+	one.Fingerprint = store.Fingerprint{GroupID: "00000000000000000000000000000001", Version: 1}
 	for range 2 {
 		_, err := s.Put(t.Context(), []store.Arrival{one, died("acme.v1.Images.Crop", "b"), died("stray.v1.A.B", "c"), stray, likeATask})
 		require.NoError(t, err)
@@ -71,6 +72,7 @@ func TestMetricsOfDeadLetters(t *testing.T) {
 	want := map[string]float64{permanent + resize: 1, permanent + crop: 2, permanent + unknown: 2, undecodable + unknown: 2}
 	requireMetric(t, m, "warren.dead_letter.captured", want)
 	requireMetric(t, m, "warren.dead_letter.open", want)
+	requireMetric(t, m, "warren.dead_letter.groups", map[string]float64{"warren.state=OPEN": 1})
 	ages := m.Series(t, "warren.dead_letter.oldest.age")
 	require.Len(t, ages, 3)
 	for series, age := range ages {

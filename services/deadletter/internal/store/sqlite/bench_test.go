@@ -27,6 +27,7 @@ func BenchmarkPut(b *testing.B) {
 				arrivals := make([]store.Arrival, size)
 				for i := range arrivals {
 					arrivals[i] = dead(task.NewID(), 1)
+					arrivals[i].Fingerprint = store.Fingerprint{GroupID: fmt.Sprintf("%032d", i%20), Version: 1, Message: "the other side is down"}
 				}
 				b.StartTimer()
 				_, err := s.Put(ctx, arrivals)

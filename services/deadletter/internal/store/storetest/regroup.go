@@ -17,9 +17,10 @@ var regroupRules = map[string]func(*testing.T, store.Store){
 	"Ungrouped/ends where its page is full":        boundsUngrouped,
 }
 
-func ungrouped(t test, s store.Store, version, limit int) []store.Ungrouped {
+// ungrouped are those that the first version of the fingerprint has not grouped.
+func ungrouped(t test, s store.Store, limit int) []store.Ungrouped {
 	t.Helper()
-	found, err := s.Ungrouped(t.Context(), version, limit)
+	found, err := s.Ungrouped(t.Context(), 1, limit)
 	require.NoError(t, err)
 	return found
 }
@@ -29,14 +30,14 @@ func groupsTheUngrouped(t *testing.T, s store.Store) {
 	put(t, s, a, b, arrival(a.ID, 2), in(7, arrival(task.NewID(), 1)))
 	discard(t, s, b.ID)
 	before := list(t, s, store.Query{Limit: 10})
-	found := ungrouped(t, s, 1, 10)
+	found := ungrouped(t, s, 10)
 	require.Len(t, found, 2)
 	require.Equal(t, store.Ungrouped{Sequence: before[2].Sequence, Type: taskType, Runs: []store.UngroupedRun{
 		{Run: 1, Cause: a.Occurrence.Cause, Reason: "BROKEN_1", Failure: a.Occurrence.Failure},
 		{Run: 2, Cause: a.Occurrence.Cause, Reason: "BROKEN_2", Failure: arrival(a.ID, 2).Occurrence.Failure},
 	}}, found[0])
 	regroupAll(t, s, 1)
-	require.Empty(t, ungrouped(t, s, 1, 10))
+	require.Empty(t, ungrouped(t, s, 10))
 	require.Equal(t, groupID(100), get(t, s, a.ID).GroupID, "that of its last run")
 	require.Equal(t, groupID(101), get(t, s, b.ID).GroupID)
 	g := group(t, s, 101)
@@ -60,7 +61,7 @@ func movesRuns(t *testing.T, s store.Store) {
 	_, err := s.UpdateGroup(t.Context(), store.GroupUpdate{ID: groupID(1), Note: &note})
 	require.NoError(t, err)
 	resolved := setGroup(t, s, 1, store.GroupResolved)
-	require.Empty(t, ungrouped(t, s, 1, 10))
+	require.Empty(t, ungrouped(t, s, 10))
 	regroupAll(t, s, 2)
 	require.Equal(t, groupID(201), get(t, s, id).GroupID)
 	require.Equal(t, groupID(200), get(t, s, other).GroupID)
@@ -80,13 +81,13 @@ func movesRuns(t *testing.T, s store.Store) {
 func leavesNews(t *testing.T, s store.Store) {
 	id := task.NewID()
 	put(t, s, arrival(id, 1))
-	found := ungrouped(t, s, 1, 10)
+	found := ungrouped(t, s, 10)
 	put(t, s, arrival(id, 2), in(3, arrival(id, 3)))
 	require.NoError(t, s.Regroup(t.Context(), []store.Regrouping{{
 		Sequence: found[0].Sequence, Version: 1, Runs: map[int]store.Fingerprint{1: {GroupID: groupID(1), Version: 1}},
 	}}))
 	require.Equal(t, groupID(3), get(t, s, id).GroupID)
-	require.Len(t, ungrouped(t, s, 1, 10), 1, "a run is without a group still")
+	require.Len(t, ungrouped(t, s, 10), 1, "a run is without a group still")
 	regroupAll(t, s, 1)
 	requireCounted(t, s)
 }
@@ -97,7 +98,7 @@ func boundsUngrouped(t *testing.T, s store.Store) {
 		a.Occurrence.Failure.Stack = strings.Repeat("x", 3<<20)
 		put(t, s, a)
 	}
-	require.Len(t, ungrouped(t, s, 1, 10), 1)
-	require.Len(t, ungrouped(t, s, 1, 1), 1)
-	require.Empty(t, ungrouped(t, s, 1, 0))
+	require.Len(t, ungrouped(t, s, 10), 1)
+	require.Len(t, ungrouped(t, s, 1), 1)
+	require.Empty(t, ungrouped(t, s, 0))
 }
