@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// ErrHeld: a hold keeps the dead letter, or all of its type, as it is.
+// ErrHeld says that a hold keeps the dead letter, or all of its type, as it is.
 var ErrHeld = errors.New("the dead letter is on hold")
 
 // MaxBulk bounds the members of one call of ChangeMembers.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrManyPolicies: as many policies are stored as there may be.
+// ErrManyPolicies says that as many policies are stored as there may be.
 var ErrManyPolicies = errors.New("there are too many policies")
 
 const (
