@@ -29,17 +29,27 @@ func parseToken(tag uint64, text string) (place int64, ok bool) {
 
 // pageTag binds the token of a page to the other arguments.
 func pageTag(r *deadletterv1.ListDeadLettersRequest) uint64 {
+	return tagOf("page " + strconv.FormatBool(isFull(r.View)) + " " + r.Filter)
+}
+
+// tagOf makes a tag of what a token belongs to.
+func tagOf(what string) uint64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte("page " + strconv.FormatBool(isFull(r.View)) + " " + r.Filter))
+	_, _ = h.Write([]byte(what))
 	return h.Sum64()
 }
 
 // parsePageToken gives the place after which to go on, 0 for the first page.
 func parsePageToken(r *deadletterv1.ListDeadLettersRequest) (int64, error) {
-	if r.PageToken == "" {
+	return parsePlace(pageTag(r), r.PageToken)
+}
+
+// parsePlace gives the place in a page token, 0 for none.
+func parsePlace(tag uint64, text string) (int64, error) {
+	if text == "" {
 		return 0, nil
 	}
-	place, ok := parseToken(pageTag(r), r.PageToken)
+	place, ok := parseToken(tag, text)
 	if !ok || place == 0 {
 		return 0, rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID,
 			"the page token is not one of this request's; leave it out to begin with the first page").

@@ -90,6 +90,9 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	if err != nil {
 		return fmt.Errorf("read dead letter %s to replay it: %w", intent.DeadLetterID, err)
 	}
+	if err := r.revised(ctx, &d); err != nil {
+		return err
+	}
 	m, died, err := rebuild(&d, intent.Run, time.Now().UTC())
 	if err != nil {
 		return err

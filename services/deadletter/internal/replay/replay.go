@@ -45,6 +45,7 @@ var (
 type Store interface {
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
+	Payload(ctx context.Context, sequence int64, revision int) ([]byte, bool, error)
 	Put(ctx context.Context, arrivals []store.Arrival) ([]store.Change, error)
 	BeginReplay(ctx context.Context, r store.ReplayRequest) (store.DeadLetter, store.Intent, error)
 	ResolveNow(ctx context.Context, r store.ResolveRequest) (store.DeadLetter, error)

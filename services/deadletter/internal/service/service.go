@@ -20,6 +20,7 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/reflected"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
+	"github.com/warrenmq/warren/services/deadletter/internal/schema"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -76,7 +77,7 @@ func newService(cfg Config, r resources) (*service, error) {
 		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.deadLetters = api.NewService(api.Config{
-		Store: kept, Replayer: s.replayer, Types: types, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
+		Store: kept, Replayer: s.replayer, Types: types, Schemas: schema.New(admin), Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 	})
 	return s, s.newServer()
 }

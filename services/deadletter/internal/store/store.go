@@ -77,6 +77,7 @@ const (
 type Store interface {
 	Audits
 	Selections
+	Revisions
 
 	// Put takes in messages that died, in the order given and in one transaction:
 	// all of them, durably, or none. For each in turn:

@@ -139,6 +139,7 @@ func isAnswer(err error) bool {
 	for _, answer := range []error{
 		store.ErrNotFound, store.ErrBadArrival, store.ErrNotOpen, store.ErrEtag,
 		store.ErrNotReplayable, store.ErrRun, store.ErrNotPending, store.ErrNoSelection,
+		store.ErrHeld, store.ErrRevisions,
 	} {
 		if errors.Is(err, answer) {
 			return true

@@ -43,6 +43,12 @@ func Calls(ctx context.Context, s store.Store, id string) map[string]func() erro
 	calls["Intents"] = func() error { _, err := s.Intents(ctx, store.IntentPending, 0, 1); return err }
 	calls["Held"] = func() error { _, err := s.Held(ctx, 0, 1); return err }
 	calls["Audit"] = func() error { _, err := s.Audit(ctx, id); return err }
+	calls["AuditEvents"] = func() error { _, err := s.AuditEvents(ctx, nil, 0, 1); return err }
+	calls["Select"] = func() error { _, err := s.Select(ctx, store.FreezeRequest{}); return err }
+	calls["Selection"] = func() error { _, err := s.Selection(ctx, id); return err }
+	calls["Selected"] = func() error { _, err := s.Selected(ctx, []int64{1}, true); return err }
+	calls["Payload"] = func() error { _, _, err := s.Payload(ctx, 1, 0); return err }
+	calls["Revision"] = func() error { _, _, err := s.Revision(ctx, 1, 0); return err }
 	calls["DueNotifications"] = func() error { _, err := s.DueNotifications(ctx, epoch, 1); return err }
 	return calls
 }
@@ -61,6 +67,8 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"NotificationSent":   func() error { return s.NotificationSent(ctx, id) },
 		"NotificationFailed": func() error { return s.NotificationFailed(ctx, id, store.NotificationFailure{NextTime: epoch}) },
 		"Hold":               func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
+		"Freeze":             func() error { _, err := s.Freeze(ctx, store.FreezeRequest{}); return err },
+		"Revise":             func() error { _, _, err := s.Revise(ctx, store.ReviseRequest{ID: id, Etag: "1"}); return err },
 		"Unhold":             func() error { return s.Unhold(ctx, []string{id}) },
 		"Check":              func() error { return s.Check(ctx) },
 	}

@@ -23,6 +23,8 @@ type model struct {
 	// changes counts the changes, all of which are audited.
 	changes int
 	intent  *store.Intent
+	// revisions are the payloads once one was revised.
+	revisions []store.Revision
 }
 
 // anySequence does anything to a dead letter, in any order, and compares what
@@ -32,7 +34,7 @@ func anySequence(t *testing.T, s store.Store) {
 		m := &model{s: s, id: task.NewID()}
 		m.put(t)
 		actions := []func(*rapid.T){
-			m.put, m.put, m.replay, m.replay, m.resolve, m.resolveNow, m.discard, m.markPublishing, m.markPublished,
+			m.put, m.put, m.replay, m.replay, m.resolve, m.resolveNow, m.discard, m.markPublishing, m.markPublished, m.revise,
 		}
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(t, "action")](t)
@@ -144,6 +146,22 @@ func (m *model) discard(t *rapid.T) {
 	m.change(t, err, right, store.StateDiscarded, m.run)
 }
 
+func (m *model) revise(t *rapid.T) {
+	was := get(t, m.s, m.id)
+	etag, right := m.etag(t)
+	payload := rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "payload")
+	_, made, err := m.s.Revise(t.Context(), store.ReviseRequest{ID: m.id, Etag: etag, Payload: payload, Diff: "diff", By: store.Call{Reason: "why"}})
+	if m.change(t, err, right && etag != "", m.state, m.closedBy) {
+		if len(m.revisions) == 0 {
+			m.revisions = []store.Revision{original(was.Message.Body)}
+		}
+		want := store.NewRevision(len(m.revisions)+1, payload, "diff", store.Call{Reason: "why"})
+		want.Time = made.Time
+		require.Equal(t, want, made)
+		m.revisions = append(m.revisions, made)
+	}
+}
+
 func (m *model) resolve(t *rapid.T) {
 	run := rapid.IntRange(max(1, m.closedBy-1), m.closedBy+1).Draw(t, "run")
 	outcome := rapid.SampledFrom([]store.Outcome{store.OutcomeSucceeded, store.OutcomeCancelled}).Draw(t, "outcome")
@@ -183,7 +201,16 @@ func (m *model) markPublished(t *rapid.T) {
 
 func (m *model) compare(t *rapid.T) {
 	d := get(t, m.s, m.id)
-	requireSame(t, whole(m.state, m.arrivals...), d)
+	want := whole(m.state, m.arrivals...)
+	want.Revision, want.Revisions = max(1, len(m.revisions)), m.revisions
+	requireSame(t, want, d)
+	last, _, err := m.s.Payload(t.Context(), d.Sequence, 0)
+	require.NoError(t, err)
+	if n := len(m.revisions); n > 0 {
+		require.Equal(t, m.revisions[n-1].Payload, last)
+	} else {
+		require.Equal(t, d.Message.Body, last)
+	}
 	entries, err := m.s.Audit(t.Context(), m.id)
 	require.NoError(t, err)
 	require.Len(t, entries, m.changes)
@@ -192,9 +219,9 @@ func (m *model) compare(t *rapid.T) {
 		require.Equal(t, entries[i].To, entries[i+1].From)
 		require.Greater(t, entries[i+1].Sequence, entries[i].Sequence)
 	}
-	last, err := m.s.LatestChange(t.Context())
+	change, err := m.s.LatestChange(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, last, d.Change)
+	require.Equal(t, change, d.Change)
 	m.compareIntent(t)
 }
 

@@ -15,7 +15,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	t.Helper()
 	for _, rules := range []map[string]func(*testing.T, store.Store){
 		putRules, reopenRules, replayRules, intentRules, readRules, listRules, filterRules, changeRules,
-		notificationRules, heldRules, lifeRules, countRules,
+		notificationRules, heldRules, lifeRules, countRules, revisionRules, auditRules, selectionRules,
 	} {
 		for name, rule := range rules {
 			t.Run(name, func(t *testing.T) {
