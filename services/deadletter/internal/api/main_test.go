@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -26,11 +28,15 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/api"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
+	"github.com/warrenmq/warren/services/deadletter/internal/schema"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 	"github.com/warrenmq/warren/services/deadletter/internal/store/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	otel.SetTextMapPropagator(propagation.TraceContext{}) // as telemetry.Start does
+	goleak.VerifyTestMain(m)
+}
 
 const patience = 20 * time.Second
 
@@ -137,12 +143,17 @@ func (s drivenStore) CreateReplay(ctx context.Context, n store.NewReplay) (store
 type catalogue struct {
 	mu    sync.Mutex
 	asked int
+	// describes answers instead if it is set.
+	describes func(taskType string) (*adminv1.GetTaskTypeResponse, error)
 }
 
 func (c *catalogue) GetTaskType(_ context.Context, r *adminv1.GetTaskTypeRequest, _ ...grpc.CallOption) (*adminv1.GetTaskTypeResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked++
+	if c.describes != nil {
+		return c.describes(r.Name)
+	}
 	if r.Name != "acme.v1.Images.Resize" {
 		return nil, status.Error(codes.NotFound, "none")
 	}
@@ -173,7 +184,8 @@ func newWorldWith(t *testing.T, through func(store.Store) api.Store) *world {
 	w := &world{store: s, hub: api.NewHub(), replayer: &replayer{store: s, script: map[string]error{}}, types: &catalogue{}}
 	log := slog.New(slog.DiscardHandler)
 	w.service = api.NewService(api.Config{
-		Store: through(drivenStore{s, w.replayer, w.hub}), Replayer: w.replayer, Types: api.NewTypeCache(w.types), Hub: w.hub, Logger: log,
+		Store: through(drivenStore{s, w.replayer, w.hub}), Replayer: w.replayer, Types: api.NewTypeCache(w.types),
+		Schemas: schema.New(w.types), Hub: w.hub, Logger: log,
 	})
 	server, err := rpc.NewServer(rpc.ServerConfig{Logger: log, MaxMessageBytes: 32 << 20})
 	require.NoError(t, err)

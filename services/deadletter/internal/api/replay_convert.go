@@ -3,16 +3,11 @@ package api
 import (
 	"encoding/hex"
 	"errors"
-	"hash/fnv"
-	"strings"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
-	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
-	"github.com/warrenmq/warren/pkg/rpc"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -87,32 +82,3 @@ func itemToProto(i *store.ReplayItem) *deadletterv1.ReplayItem {
 }
 
 func isNoReplay(err error) bool { return errors.Is(err, store.ErrNoReplay) }
-
-// pageSize is how many a page has that was asked for with a size.
-func pageSize(asked int32, most int) int {
-	if asked == 0 {
-		return defaultPage
-	}
-	return min(int(asked), most)
-}
-
-// tagOf binds tokens to the other arguments of a request.
-func tagOf(parts ...string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(strings.Join(parts, "\x00")))
-	return h.Sum64()
-}
-
-// placeOf is the place in a page token, 0 for the first page.
-func placeOf(tag uint64, text string) (int64, error) {
-	if text == "" {
-		return 0, nil
-	}
-	place, ok := parseToken(tag, text)
-	if !ok || place == 0 {
-		return 0, rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID,
-			"the page token is not one of this request's; leave it out to begin with the first page").
-			Field("page_token", "not a token of a request with these arguments")
-	}
-	return place, nil
-}

@@ -15,11 +15,13 @@ import (
 
 // Store is what the API needs of the store.
 type Store interface {
+	store.Audits
 	store.Selections
 	store.Replays
 	store.Groups
 	store.Bulk
 	store.Policies
+	store.Revisions
 
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
@@ -51,6 +53,7 @@ type Config struct {
 	Store    Store
 	Replayer Replayer
 	Types    Types
+	Schemas  Schemas
 	Hub      *Hub
 	// Info says what this service is.
 	Info   func() *adminv1.ServerInfo
@@ -81,7 +84,13 @@ func (s *Service) GetDeadLetter(ctx context.Context, r *deadletterv1.GetDeadLett
 	if err != nil {
 		return nil, answer(err)
 	}
-	return &deadletterv1.GetDeadLetterResponse{DeadLetter: s.show(ctx, &d, isFull(r.View))}, nil
+	m := s.show(ctx, &d, isFull(r.View))
+	if isFull(r.View) && r.PayloadRevision > 0 {
+		if err := s.showRevision(ctx, m, &d, r.PayloadRevision); err != nil {
+			return nil, err
+		}
+	}
+	return &deadletterv1.GetDeadLetterResponse{DeadLetter: m}, nil
 }
 
 // ReplayDeadLetter implements warren.deadletter.v1.DeadLetterService.
@@ -112,6 +121,9 @@ func (s *Service) show(ctx context.Context, d *store.DeadLetter, full bool) *dea
 		return m
 	}
 	addFull(m, d)
+	if !d.Foreign {
+		m.Revisions = revisionsToProto(d)
+	}
 	if d.Foreign || len(d.Message.Body) > maxPayloadShown {
 		return m
 	}

@@ -19,6 +19,7 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
@@ -150,11 +151,15 @@ type checker struct{ err error }
 
 func (c *checker) Check(context.Context, string, []byte) error { return c.err }
 
-// payloads has second revisions.
-type payloads struct{}
-
-func (payloads) Payload(_ context.Context, _ int64, revision int) ([]byte, bool, error) {
-	return fmt.Appendf(nil, "revision %d", revision), revision <= 2, nil
+// hold sets or ends the hold of all types.
+func hold(t *testing.T, s store.Store, on bool) {
+	t.Helper()
+	set := store.Settings{store.PolicyHold: 0}
+	if on {
+		set[store.PolicyHold] = 1
+	}
+	_, _, err := s.UpdatePolicy(t.Context(), store.PolicyRequest{TaskType: "*", Fields: []store.PolicyField{store.PolicyHold}, Set: set})
+	require.NoError(t, err)
 }
 
 func TestVerdictsOnPayloads(t *testing.T) {
@@ -165,9 +170,7 @@ func TestVerdictsOnPayloads(t *testing.T) {
 	require.NoError(t, err)
 	c := &checker{}
 	cfg := w.config()
-	cfg.Checker, cfg.Payloads = c, payloads{}
-	held := false
-	cfg.Held = func(context.Context, *store.DeadLetter) bool { return held }
+	cfg.Checker = c
 	r := replay.New(cfg)
 	verdict := func(p store.Plan) store.Verdict {
 		previews, err := r.Preview(t.Context(), all.Members, p)
@@ -177,13 +180,13 @@ func TestVerdictsOnPayloads(t *testing.T) {
 	w.gateway.set(func(g *gateway) { g.workers = 1 })
 	require.Equal(t, store.VerdictReady, verdict(store.Plan{}))
 	require.Equal(t, store.VerdictNoRevision, verdict(store.Plan{Revision: 2}))
-	c.err = fmt.Errorf("%w: name is empty", replay.ErrIncompatible)
+	c.err = fmt.Errorf("check it: %w", &catalogue.PayloadError{Err: errors.New("name is empty")})
 	require.Equal(t, store.VerdictSchemaIncompatible, verdict(store.Plan{}))
 	c.err = errors.New("the gateway is away")
 	require.Equal(t, store.VerdictReady, verdict(store.Plan{}), "it can't be told")
-	held = true
+	hold(t, w.store, true)
 	require.Equal(t, store.VerdictHeld, verdict(store.Plan{}))
-	held = false
+	hold(t, w.store, false)
 	discarded, err := w.store.Discard(t.Context(), store.DiscardRequest{ID: ids[0], By: store.Call{Reason: "r"}})
 	require.NoError(t, err)
 	require.Equal(t, store.StateDiscarded, discarded.State)
@@ -191,6 +194,30 @@ func TestVerdictsOnPayloads(t *testing.T) {
 	w.gateway.set(func(g *gateway) { g.away = true })
 	require.Equal(t, store.VerdictWrongState, verdict(store.Plan{}), "without a gateway")
 	require.ErrorIs(t, r.Reach(t.Context(), ids[0]), replay.ErrGateway)
+}
+
+func TestARevisionRuns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ids := w.newTasks(t, 1)
+	for _, payload := range []string{"two", "three"} {
+		d, err := w.store.Get(t.Context(), ids[0], false)
+		require.NoError(t, err)
+		_, _, err = w.store.Revise(t.Context(), store.ReviseRequest{ID: d.ID, Etag: d.Etag, Payload: []byte(payload)})
+		require.NoError(t, err)
+	}
+	run(t, w.replayer.Run)
+	r := w.create(t, store.Plan{Revision: 4}, ids[0])
+	w.awaitReplay(t, r.ID, ended)
+	require.Equal(t, []store.Verdict{store.VerdictNoRevision}, w.verdicts(t, r.ID))
+	r = w.create(t, store.Plan{Revision: 2}, ids[0])
+	w.awaitIntents(t, store.IntentPublished, 1)
+	raw, ok := w.broker.Get(t, names.Work(taskType))
+	require.True(t, ok)
+	require.Equal(t, "two", string(raw.Body))
+	page, err := w.store.ReplayItems(t.Context(), store.ItemQuery{ReplayID: r.ID, Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, 2, page.Items[0].Revision)
 }
 
 func TestThePlanIsInTheMessage(t *testing.T) {

@@ -13,25 +13,15 @@ import (
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
-// ErrIncompatible is what a [Checker] says of a payload that is no valid message of its
-// task type.
-var ErrIncompatible = errors.New("the payload does not fit its task type")
-
 // Checker checks payloads against their task types as those are now.
 type Checker interface {
-	// Check says what is wrong with a payload: [ErrIncompatible] with what it is. Any
-	// other error is that it can't be told.
+	// Check says what is wrong with a payload by a [*catalogue.PayloadError]. Any other
+	// error is that it can't be told.
 	Check(ctx context.Context, taskType string, payload []byte) error
-}
-
-// Payloads has the payload revisions of dead letters.
-type Payloads interface {
-	// Payload is a revision of the payload of the dead letter in a place of the order of
-	// arrival: 1 is the original, 0 the last one. False says that there is none.
-	Payload(ctx context.Context, sequence int64, revision int) ([]byte, bool, error)
 }
 
 // Workers is the gateway's knowledge of workers.
@@ -71,7 +61,7 @@ func (r *Replayer) standing(ctx context.Context, c *store.Candidate) (store.Verd
 		return store.VerdictNoTask, "it is a message that is no task; discard it", nil
 	case d.Etag != strconv.FormatInt(c.Version, 10):
 		return store.VerdictChanged, "it has changed since it was selected; look at it again", nil
-	case d.OnHold || r.cfg.Held != nil && r.cfg.Held(ctx, d):
+	case d.OnHold || c.TypeHeld:
 		return store.VerdictHeld, "a hold keeps it as it is; release it first", nil
 	}
 	return store.VerdictReady, "", nil
@@ -114,29 +104,23 @@ func (r *Replayer) judgePayload(ctx context.Context, d *store.DeadLetter, p *sto
 		*j = judgement{verdict: store.VerdictNoRevision, message: fmt.Sprintf("its last payload revision is %d", d.Revision)}
 		return nil
 	}
-	var err error
-	if j.letter.Payload, err = r.revised(ctx, d, j.revision); err != nil {
+	err := r.revise(ctx, d, j.revision)
+	if errors.Is(err, errNoRevision) {
+		*j = judgement{verdict: store.VerdictNoRevision, message: err.Error()}
+		return nil
+	}
+	if err != nil {
 		return err
 	}
+	j.letter.Payload = d.Message.Body
 	if r.cfg.Checker == nil {
 		return nil
 	}
-	if err := r.cfg.Checker.Check(ctx, d.Type, j.letter.Payload); errors.Is(err, ErrIncompatible) {
-		*j = judgement{verdict: store.VerdictSchemaIncompatible, message: err.Error()}
+	var wrong *catalogue.PayloadError
+	if err := r.cfg.Checker.Check(ctx, d.Type, j.letter.Payload); errors.As(err, &wrong) {
+		*j = judgement{verdict: store.VerdictSchemaIncompatible, message: wrong.Error()}
 	}
 	return nil
-}
-
-// revised is a payload revision of a dead letter.
-func (r *Replayer) revised(ctx context.Context, d *store.DeadLetter, revision int) ([]byte, error) {
-	if r.cfg.Payloads == nil || d.Revision <= 1 {
-		return d.Message.Body, nil
-	}
-	payload, ok, err := r.cfg.Payloads.Payload(ctx, d.Sequence, revision)
-	if err == nil && !ok {
-		err = fmt.Errorf("dead letter %s has no payload revision %d", d.ID, revision)
-	}
-	return payload, err
 }
 
 // judgeAll is the verdict on each candidate. Errors: [ErrGateway], the store's.

@@ -45,6 +45,7 @@ var (
 type Store interface {
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
+	Payload(ctx context.Context, sequence int64, revision int) ([]byte, bool, error)
 	Put(ctx context.Context, arrivals []store.Arrival) ([]store.Change, error)
 	BeginReplay(ctx context.Context, r store.ReplayRequest) (store.DeadLetter, store.Intent, error)
 	ResolveNow(ctx context.Context, r store.ResolveRequest) (store.DeadLetter, error)
@@ -96,12 +97,8 @@ type Config struct {
 	Claims    Claims
 	// Workers says who serves a task type; nil is not known.
 	Workers Workers
-	// Payloads has payload revisions; nil has originals alone.
-	Payloads Payloads
 	// Checker checks payloads; nil takes every one.
 	Checker Checker
-	// Held says that a hold keeps a dead letter as it is; nil is its own hold alone.
-	Held func(ctx context.Context, d *store.DeadLetter) bool
 	// Notify says whether somebody is to be told of a run that died unroutable.
 	Notify         func(*store.Arrival) bool
 	TracerProvider trace.TracerProvider

@@ -22,6 +22,7 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/reflected"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/retention"
+	"github.com/warrenmq/warren/services/deadletter/internal/schema"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
@@ -59,7 +60,7 @@ func newService(cfg Config, r resources) (*service, error) {
 	s := &service{cfg: cfg, resources: r, stopping: make(chan struct{})}
 	names, hub := cfg.Broker.Names(), api.NewHub()
 	tasks, admin := taskv1.NewTaskServiceClient(r.gateway), adminv1.NewAdminServiceClient(r.gateway)
-	types := api.NewTypeCache(admin)
+	types, schemas := api.NewTypeCache(admin), schema.New(admin)
 	s.measured = newMetrics(cfg.MeterProvider, r.store, func(ctx context.Context, taskType string) bool { return types.Input(ctx, taskType) != "" })
 	changed := func() {
 		hub.Wake()
@@ -81,12 +82,12 @@ func newService(cfg Config, r resources) (*service, error) {
 	s.consume.Subscribe(s.intake.Subscription(names))
 	s.replayer = replay.New(replay.Config{
 		Names: names, Store: kept, Publisher: s.publisher, Status: s.status, Tasks: tasks, Claims: admin, Notify: told,
-		Workers: admin, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
+		Workers: admin, Checker: schemas, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.keeper = groups.NewKeeper(kept, cfg.Logger)
 	s.sweeper = retention.New(kept, cfg.Logger)
 	s.deadLetters = api.NewService(api.Config{
-		Store: kept, Replayer: s.replayer, Types: types, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
+		Store: kept, Replayer: s.replayer, Types: types, Schemas: schemas, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 	})
 	return s, s.newServer()
 }

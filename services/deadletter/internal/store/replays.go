@@ -395,6 +395,8 @@ type Candidate struct {
 	DeadLetter DeadLetter
 	// Begun is the highest run that was begun; 0 for none.
 	Begun int
+	// TypeHeld: the policy of its type keeps it as it is.
+	TypeHeld bool
 }
 
 // Begin says what is to become of the next members of a replay.

@@ -85,6 +85,7 @@ type Store interface {
 	Bulk
 	Policies
 	Retention
+	Revisions
 
 	// Put takes in messages that died, in the order given and in one transaction:
 	// all of them, durably, or none. For each in turn:

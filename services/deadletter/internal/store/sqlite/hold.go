@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -15,6 +16,18 @@ func (w *writing) unheld(ctx context.Context, h head) error {
 		err = store.ErrHeld
 	}
 	return err
+}
+
+// unheldAt is unheld of the dead letter in a place; of none there is no hold.
+func (w *writing) unheldAt(ctx context.Context, sequence int64) error {
+	h, err := w.headAt(ctx, sequence)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.unheld(ctx, h)
 }
 
 // standing is what decides what can be done with a dead letter.

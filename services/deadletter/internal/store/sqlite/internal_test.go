@@ -22,6 +22,7 @@ func TestStatementsUseIndices(t *testing.T) {
 	const list = `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE `
 	for _, query := range []string{
 		selectLastChange, selectHead, selectDeadLetter, selectOccurrences, selectMessage, selectAudit,
+		selectBody, selectRevisions, selectRevision, selectLastRevision, selectRevised, updateRevised,
 		updateLatest, updateArrived, updateState, deleteLabels,
 		selectIntents, selectIntent, updatePublishing, updatePublished, updateIntentsEnded,
 		selectReplay, selectReplayBySeq, selectRequest, selectReplayMember, selectSelector, updateReplay, updateItemEnded, updateItemTakenBack,

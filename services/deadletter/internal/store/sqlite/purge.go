@@ -16,7 +16,10 @@ const deleteDeadLetter = `DELETE FROM dead_letters WHERE sequence = ?`
 
 var (
 	// purged are what goes when a dead letter is purged.
-	purged = []string{deleteLabels, `DELETE FROM messages WHERE dead_letter = ?`, `DELETE FROM occurrences WHERE dead_letter = ?`}
+	purged = []string{
+		deleteLabels, `DELETE FROM messages WHERE dead_letter = ?`, `DELETE FROM occurrences WHERE dead_letter = ?`,
+		`DELETE FROM payload_revisions WHERE dead_letter = ?`,
+	}
 	// forgotten are what goes with its tombstone.
 	forgotten = []string{
 		`DELETE FROM audit WHERE dead_letter = ?`, `DELETE FROM intents WHERE dead_letter = ?`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -188,7 +189,8 @@ func (s *Store) Audit(ctx context.Context, id string) ([]store.AuditEntry, error
 			err := row.Scan(&e.Sequence, &at, &e.Action, &e.From, &e.To, &e.Run, &e.Reason, &e.Actor)
 			e.Time = time.UnixMicro(at).UTC()
 			return e, err
-		}, selectAudit, d.Sequence)
+		}, selectAudit, d.Sequence, int64(store.MaxAudit))
+		slices.Reverse(entries)
 		return err
 	})
 	return entries, err

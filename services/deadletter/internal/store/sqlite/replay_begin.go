@@ -47,8 +47,18 @@ func (s *Store) Candidates(ctx context.Context, members []store.Member) ([]store
 	}
 	var found []store.Candidate
 	err := s.read(ctx, "read what is to be replayed", func(tx *sql.Tx) (err error) {
-		found, err = candidates(ctx, tx, members)
-		return err
+		if found, err = candidates(ctx, tx, members); err != nil {
+			return err
+		}
+		rules := newRulebook(tx)
+		for i := range found {
+			holds, err := rules.of(ctx, found[i].DeadLetter.Type)
+			if err != nil {
+				return err
+			}
+			found[i].TypeHeld = holds.Hold()
+		}
+		return nil
 	})
 	return found, err
 }
@@ -142,7 +152,12 @@ func (w *writing) beginItem(ctx context.Context, r *replayRow, item *store.Begin
 	verdict, message := item.Verdict, item.Message
 	switch verdict {
 	case store.VerdictReady:
-		done, err = w.begin1(ctx, r, item, version)
+		if err = w.unheldAt(ctx, item.Sequence); errors.Is(err, store.ErrHeld) {
+			return false, w.skip(ctx, r, item, store.VerdictHeld, store.ErrHeld.Error())
+		}
+		if err == nil {
+			done, err = w.begin1(ctx, r, item, version)
+		}
 	case store.VerdictAlreadySucceeded:
 		done, err = w.endedWell(ctx, r, item, version)
 	default:

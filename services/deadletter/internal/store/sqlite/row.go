@@ -30,7 +30,7 @@ const (
 	selectMessage = `SELECT body, properties, headers, queue, exchange, routing_keys, template FROM messages WHERE dead_letter = ?`
 
 	selectAudit = `SELECT sequence, time, action, from_state, to_state, run, reason, actor FROM audit
-WHERE dead_letter = ? ORDER BY sequence`
+WHERE dead_letter = ? ORDER BY sequence DESC LIMIT ?`
 )
 
 // scanner is a row that can be read.
@@ -126,7 +126,11 @@ func fill(ctx context.Context, tx *sql.Tx, d *store.DeadLetter) (size int, err e
 		}
 	}
 	n, err := scanMessage(tx.QueryRowContext(ctx, selectMessage, d.Sequence), d)
-	return size + n, err
+	if err != nil {
+		return 0, err
+	}
+	revisions, err := fillRevisions(ctx, tx, d)
+	return size + n + revisions, err
 }
 
 // scanOccurrence reads a row of selectOccurrences, and returns its size.

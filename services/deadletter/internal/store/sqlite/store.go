@@ -141,7 +141,7 @@ func isAnswer(err error) bool {
 		store.ErrNotReplayable, store.ErrRun, store.ErrNotPending, store.ErrNoSelection,
 		store.ErrNoReplay, store.ErrReplayEnded, store.ErrRequestID, store.ErrMoved, store.ErrNotOverdue,
 		store.ErrNoGroup, store.ErrTooMany,
-		store.ErrHeld, store.ErrManyPolicies,
+		store.ErrHeld, store.ErrManyPolicies, store.ErrRevisions,
 	} {
 		if errors.Is(err, answer) {
 			return true

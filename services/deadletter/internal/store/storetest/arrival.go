@@ -101,7 +101,7 @@ func show(d *store.DeadLetter, a *store.Arrival) {
 
 // basic is what is left of a full dead letter when full was not asked for.
 func basic(d store.DeadLetter) store.DeadLetter {
-	d.Occurrences, d.Message, d.Template = nil, nil, nil
+	d.Occurrences, d.Message, d.Template, d.Revisions = nil, nil, nil, nil
 	if d.Failure != nil {
 		f := *d.Failure
 		f.Details = nil

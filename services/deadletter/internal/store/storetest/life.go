@@ -49,6 +49,12 @@ func Calls(ctx context.Context, s store.Store, id string) map[string]func() erro
 	calls["CountGroups"] = func() error { _, err := s.CountGroups(ctx); return err }
 	calls["Aggregate"] = func() error { _, err := s.Aggregate(ctx, store.AggregateQuery{}); return err }
 	calls["Ungrouped"] = func() error { _, err := s.Ungrouped(ctx, 1, 1); return err }
+	calls["AuditEvents"] = func() error { _, err := s.AuditEvents(ctx, nil, 0, 1); return err }
+	calls["Select"] = func() error { _, err := s.Select(ctx, store.FreezeRequest{}); return err }
+	calls["Selection"] = func() error { _, err := s.Selection(ctx, id); return err }
+	calls["Selected"] = func() error { _, err := s.Selected(ctx, []int64{1}, true); return err }
+	calls["Payload"] = func() error { _, _, err := s.Payload(ctx, 1, 0); return err }
+	calls["Revision"] = func() error { _, _, err := s.Revision(ctx, 1, 0); return err }
 	calls["DueNotifications"] = func() error { _, err := s.DueNotifications(ctx, epoch, 1); return err }
 	calls["Replay"] = func() error { _, err := s.Replay(ctx, id); return err }
 	calls["ReplayOf"] = func() error { _, err := s.ReplayOf(ctx, "none", nil); return err }
@@ -81,6 +87,8 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"NotificationSent":   func() error { return s.NotificationSent(ctx, id) },
 		"NotificationFailed": func() error { return s.NotificationFailed(ctx, id, store.NotificationFailure{NextTime: epoch}) },
 		"Hold":               func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
+		"Freeze":             func() error { _, err := s.Freeze(ctx, store.FreezeRequest{}); return err },
+		"Revise":             func() error { _, _, err := s.Revise(ctx, store.ReviseRequest{ID: id, Etag: "1"}); return err },
 		"Unhold":             func() error { return s.Unhold(ctx, []string{id}) },
 		"UpdateGroup":        func() error { _, err := s.UpdateGroup(ctx, store.GroupUpdate{ID: id}); return err },
 		"Regroup":            func() error { return s.Regroup(ctx, nil) },

@@ -32,6 +32,8 @@ type model struct {
 	// changes counts the changes, all of which are audited.
 	changes int
 	intent  *store.Intent
+	// revisions are the payloads once one was revised.
+	revisions []store.Revision
 }
 
 // anySequence does anything to a dead letter, in any order, and compares what
@@ -43,7 +45,7 @@ func anySequence(t *testing.T, s store.Store) {
 		m.put(t)
 		actions := []func(*rapid.T){
 			m.put, m.put, m.replay, m.replay, m.resolve, m.resolveNow, m.discard, m.markPublishing, m.markPublished,
-			m.replay, m.bulk, m.bulk, m.bulk, m.setPolicy, m.expire,
+			m.replay, m.bulk, m.bulk, m.bulk, m.setPolicy, m.expire, m.revise,
 		}
 		for range rapid.IntRange(1, 16).Draw(t, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(t, "action")](t)
@@ -172,6 +174,22 @@ func (m *model) discard(t *rapid.T) {
 	m.change(t, err, right, store.StateDiscarded, m.run, store.StateQuarantined)
 }
 
+func (m *model) revise(t *rapid.T) {
+	was := get(t, m.s, m.id)
+	etag, right := m.etag(t)
+	payload := rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "payload")
+	_, made, err := m.s.Revise(t.Context(), store.ReviseRequest{ID: m.id, Etag: etag, Payload: payload, Diff: "diff", By: store.Call{Reason: "why"}})
+	if m.change(t, err, right && etag != "", m.state, m.closedBy, store.StateQuarantined) {
+		if len(m.revisions) == 0 {
+			m.revisions = []store.Revision{original(was.Message.Body)}
+		}
+		want := store.NewRevision(len(m.revisions)+1, payload, "diff", store.Call{Reason: "why"})
+		want.Time = made.Time
+		require.Equal(t, want, made)
+		m.revisions = append(m.revisions, made)
+	}
+}
+
 func (m *model) resolve(t *rapid.T) {
 	run := rapid.IntRange(max(1, m.closedBy-1), m.closedBy+1).Draw(t, "run")
 	outcome := rapid.SampledFrom([]store.Outcome{store.OutcomeSucceeded, store.OutcomeCancelled}).Draw(t, "outcome")
@@ -213,6 +231,7 @@ func (m *model) compare(t *rapid.T) {
 	d := get(t, m.s, m.id)
 	requireSame(t, m.want(), d)
 	require.Equal(t, m.replays, d.ReplayCount)
+	m.comparePayload(t, &d)
 	entries, err := m.s.Audit(t.Context(), m.id)
 	require.NoError(t, err)
 	require.Len(t, entries, m.changes)
@@ -221,10 +240,22 @@ func (m *model) compare(t *rapid.T) {
 		require.Equal(t, entries[i].To, entries[i+1].From)
 		require.Greater(t, entries[i+1].Sequence, entries[i].Sequence)
 	}
-	last, err := m.s.LatestChange(t.Context())
+	change, err := m.s.LatestChange(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, last, d.Change)
+	require.Equal(t, change, d.Change)
 	m.compareIntent(t)
+}
+
+// comparePayload compares the last payload, of which a tombstone has none.
+func (m *model) comparePayload(t *rapid.T, d *store.DeadLetter) {
+	last, ok, err := m.s.Payload(t.Context(), d.Sequence, 0)
+	require.NoError(t, err)
+	require.Equal(t, m.state != store.StatePurged, ok)
+	if n := len(m.revisions); n > 0 {
+		require.Equal(t, m.revisions[n-1].Payload, last)
+	} else if ok {
+		require.Equal(t, d.Message.Body, last)
+	}
 }
 
 func (m *model) compareIntent(t *rapid.T) {

@@ -17,7 +17,7 @@ func (m *model) want() store.DeadLetter {
 		return d
 	}
 	d := whole(m.state, m.arrivals...)
-	d.OnHold = m.held
+	d.OnHold, d.Revision, d.Revisions = m.held, max(1, len(m.revisions)), m.revisions
 	if m.purgedRun >= 0 {
 		d.OccurrenceCount += m.tombstone.OccurrenceCount
 		if m.tombstone.FirstDeadTime.Before(d.FirstDeadTime) {
@@ -30,7 +30,7 @@ func (m *model) want() store.DeadLetter {
 // purged forgets all but the tombstone.
 func (m *model) purged() {
 	m.tombstone = tombstone(m.want())
-	m.state, m.replays, m.arrivals = store.StatePurged, 0, nil
+	m.state, m.replays, m.arrivals, m.revisions = store.StatePurged, 0, nil, nil
 	m.purgedRun = m.run
 	if m.tombstone.State = store.StatePurged; m.closedBy > m.purgedRun {
 		m.purgedRun = m.closedBy

@@ -88,7 +88,7 @@ func auditsPolicy(t *testing.T, s store.Store) {
 	require.NoError(t, err)
 	_, _, err = s.UpdatePolicy(t.Context(), store.PolicyRequest{TaskType: "a.v1.A.B", Etag: "x", By: by})
 	require.ErrorIs(t, err, store.ErrEtag)
-	events := auditEvents(t, s)
+	events := auditEvents(t, s, "")
 	require.Len(t, events, 1)
 	require.Equal(t, "policies/a.v1.A.B", events[0].Resource)
 	require.Equal(t, []store.AuditChange{
@@ -103,7 +103,7 @@ func changesNothing(t *testing.T, s store.Store) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, want, own)
-	require.Empty(t, auditEvents(t, s))
+	require.Empty(t, auditEvents(t, s, ""))
 }
 
 func listsPolicies(t *testing.T, s store.Store) {

@@ -62,7 +62,7 @@ func expiresStates(t *testing.T, s store.Store) {
 		was := get(t, s, id)
 		require.Empty(t, round(t, s), "none by the defaults")
 		setPolicy(t, s, taskType, store.Settings{field: atOnce})
-		events := auditEvents(t, s)
+		events := auditEvents(t, s, "")
 		require.Equal(t, []store.Expired{{ID: id, Type: taskType, State: state}}, expire(t, s, 1))
 		setPolicy(t, s, taskType, store.Settings{field: 0})
 		got := get(t, s, id)
@@ -77,7 +77,7 @@ func expiresStates(t *testing.T, s store.Store) {
 			From: state, To: store.StatePurged, Run: was.Run, Reason: last.Reason,
 		}, last)
 		require.Contains(t, last.Reason, string(field))
-		require.Equal(t, events, auditEvents(t, s), "nobody has asked for it")
+		require.Equal(t, events, auditEvents(t, s, ""), "nobody has asked for it")
 		requireChange(t, s, arrival(id, was.Run), store.ChangeNone, store.StatePurged)
 	}
 }
@@ -167,7 +167,7 @@ func forgetsNothing(t *testing.T, s store.Store) {
 	n, err := s.Forget(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, n)
-	require.Len(t, auditEvents(t, s), 1)
+	require.Len(t, auditEvents(t, s, ""), 1)
 	_, err = s.Selection(t.Context(), frozen.Token)
 	require.NoError(t, err)
 }
