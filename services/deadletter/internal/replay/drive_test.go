@@ -193,6 +193,42 @@ func TestVerdictsOnPayloads(t *testing.T) {
 	require.ErrorIs(t, r.Reach(t.Context(), ids[0]), replay.ErrGateway)
 }
 
+// revisedStore has dead letters with a last payload revision.
+type revisedStore struct {
+	store.Store
+
+	last int
+}
+
+func (s revisedStore) Candidates(ctx context.Context, members []store.Member) ([]store.Candidate, error) {
+	all, err := s.Store.Candidates(ctx, members)
+	for i := range all {
+		all[i].DeadLetter.Revision = s.last
+	}
+	return all, err
+}
+
+func TestARevisionRuns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Payloads, cfg.Store = payloads{}, revisedStore{w.store, 3}
+	w.replayer = replay.New(cfg)
+	ids := w.newTasks(t, 2)
+	run(t, w.replayer.Run)
+	r := w.create(t, store.Plan{}, ids[0])
+	w.awaitReplay(t, r.ID, ended)
+	require.Equal(t, []store.Verdict{store.VerdictNoRevision}, w.verdicts(t, r.ID), "the last one is lost")
+	r = w.create(t, store.Plan{Revision: 2}, ids[1])
+	w.awaitIntents(t, store.IntentPublished, 1)
+	raw, ok := w.broker.Get(t, names.Work(taskType))
+	require.True(t, ok)
+	require.Equal(t, "revision 2", string(raw.Body))
+	page, err := w.store.ReplayItems(t.Context(), store.ItemQuery{ReplayID: r.ID, Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, 2, page.Items[0].Revision)
+}
+
 func TestThePlanIsInTheMessage(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UTC().Truncate(time.Microsecond)

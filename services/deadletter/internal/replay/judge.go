@@ -20,6 +20,9 @@ import (
 // task type.
 var ErrIncompatible = errors.New("the payload does not fit its task type")
 
+// errNoRevision: the dead letter has no payload revision of a number.
+var errNoRevision = errors.New("it has no payload revision")
+
 // Checker checks payloads against their task types as those are now.
 type Checker interface {
 	// Check says what is wrong with a payload: [ErrIncompatible] with what it is. Any
@@ -114,10 +117,15 @@ func (r *Replayer) judgePayload(ctx context.Context, d *store.DeadLetter, p *sto
 		*j = judgement{verdict: store.VerdictNoRevision, message: fmt.Sprintf("its last payload revision is %d", d.Revision)}
 		return nil
 	}
-	var err error
-	if j.letter.Payload, err = r.revised(ctx, d, j.revision); err != nil {
+	payload, err := r.revised(ctx, d, j.revision)
+	if errors.Is(err, errNoRevision) {
+		*j = judgement{verdict: store.VerdictNoRevision, message: err.Error()}
+		return nil
+	}
+	if err != nil {
 		return err
 	}
+	j.letter.Payload = payload
 	if r.cfg.Checker == nil {
 		return nil
 	}
@@ -134,7 +142,7 @@ func (r *Replayer) revised(ctx context.Context, d *store.DeadLetter, revision in
 	}
 	payload, ok, err := r.cfg.Payloads.Payload(ctx, d.Sequence, revision)
 	if err == nil && !ok {
-		err = fmt.Errorf("dead letter %s has no payload revision %d", d.ID, revision)
+		err = fmt.Errorf("%w %d", errNoRevision, revision)
 	}
 	return payload, err
 }

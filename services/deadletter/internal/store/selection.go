@@ -9,7 +9,7 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// ErrNoSelection: the token selects nothing: it is unknown, or has expired.
+// ErrNoSelection says that a token selects nothing: it is unknown, or has expired.
 var ErrNoSelection = errors.New("no such selection")
 
 // Bounds of selections.
