@@ -19,6 +19,7 @@ import (
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
@@ -177,7 +178,7 @@ func TestVerdictsOnPayloads(t *testing.T) {
 	w.gateway.set(func(g *gateway) { g.workers = 1 })
 	require.Equal(t, store.VerdictReady, verdict(store.Plan{}))
 	require.Equal(t, store.VerdictNoRevision, verdict(store.Plan{Revision: 2}))
-	c.err = fmt.Errorf("%w: name is empty", replay.ErrIncompatible)
+	c.err = fmt.Errorf("check it: %w", &catalogue.PayloadError{})
 	require.Equal(t, store.VerdictSchemaIncompatible, verdict(store.Plan{}))
 	c.err = errors.New("the gateway is away")
 	require.Equal(t, store.VerdictReady, verdict(store.Plan{}), "it can't be told")

@@ -13,20 +13,17 @@ import (
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker"
+	"github.com/warrenmq/warren/pkg/catalogue"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
-
-// ErrIncompatible is what a [Checker] says of a payload that is no valid message of its
-// task type.
-var ErrIncompatible = errors.New("the payload does not fit its task type")
 
 // errNoRevision: the dead letter has no payload revision of a number.
 var errNoRevision = errors.New("it has no payload revision")
 
 // Checker checks payloads against their task types as those are now.
 type Checker interface {
-	// Check says what is wrong with a payload: [ErrIncompatible] with what it is. Any
-	// other error is that it can't be told.
+	// Check says what is wrong with a payload: a [*catalogue.PayloadError]. Any other
+	// error is that it can't be told.
 	Check(ctx context.Context, taskType string, payload []byte) error
 }
 
@@ -117,7 +114,7 @@ func (r *Replayer) judgePayload(ctx context.Context, d *store.DeadLetter, p *sto
 		*j = judgement{verdict: store.VerdictNoRevision, message: fmt.Sprintf("its last payload revision is %d", d.Revision)}
 		return nil
 	}
-	payload, err := r.revised(ctx, d, j.revision)
+	payload, err := r.payloadOf(ctx, d, j.revision)
 	if errors.Is(err, errNoRevision) {
 		*j = judgement{verdict: store.VerdictNoRevision, message: err.Error()}
 		return nil
@@ -129,14 +126,15 @@ func (r *Replayer) judgePayload(ctx context.Context, d *store.DeadLetter, p *sto
 	if r.cfg.Checker == nil {
 		return nil
 	}
-	if err := r.cfg.Checker.Check(ctx, d.Type, j.letter.Payload); errors.Is(err, ErrIncompatible) {
+	var wrong *catalogue.PayloadError
+	if err := r.cfg.Checker.Check(ctx, d.Type, j.letter.Payload); errors.As(err, &wrong) {
 		*j = judgement{verdict: store.VerdictSchemaIncompatible, message: err.Error()}
 	}
 	return nil
 }
 
-// revised is a payload revision of a dead letter.
-func (r *Replayer) revised(ctx context.Context, d *store.DeadLetter, revision int) ([]byte, error) {
+// payloadOf is a payload revision of a dead letter.
+func (r *Replayer) payloadOf(ctx context.Context, d *store.DeadLetter, revision int) ([]byte, error) {
 	if r.cfg.Payloads == nil || d.Revision <= 1 {
 		return d.Message.Body, nil
 	}

@@ -92,14 +92,15 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	if err != nil {
 		return fmt.Errorf("read dead letter %s to replay it: %w", intent.DeadLetterID, err)
 	}
+	// What runs is also what the message has, should it die without a queue.
+	if d.Message.Body, err = r.payloadOf(ctx, &d, intent.Revision); err != nil {
+		return err
+	}
 	m, died, err := rebuild(&d, intent.Run, time.Now().UTC())
 	if err != nil {
 		return err
 	}
 	apply(m, &intent)
-	if m.Payload, err = r.revised(ctx, &d, intent.Revision); err != nil {
-		return err
-	}
 	if intent.Unroutable {
 		return r.unroutable(ctx, &d, m, &intent)
 	}
