@@ -21,8 +21,12 @@ import (
 // kinds are twelve ways to fail, each with something in its message that differs from
 // task to task.
 var kinds = []func(i int) *demov1.FailRequest{
-	func(i int) *demov1.FailRequest { return fail(codes.NotFound, fmt.Sprintf("customer %d does not exist", i)) },
-	func(i int) *demov1.FailRequest { return fail(codes.NotFound, fmt.Sprintf("invoice %d does not exist", i)) },
+	func(i int) *demov1.FailRequest {
+		return fail(codes.NotFound, fmt.Sprintf("customer %d does not exist", i))
+	},
+	func(i int) *demov1.FailRequest {
+		return fail(codes.NotFound, fmt.Sprintf("invoice %d does not exist", i))
+	},
 	func(int) *demov1.FailRequest {
 		return fail(codes.NotFound, fmt.Sprintf("object %s is gone", task.NewID()))
 	},

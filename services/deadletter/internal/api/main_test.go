@@ -171,13 +171,13 @@ type world struct {
 	types    *catalogue
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	return newWorldWith(t, func(s store.Store) api.Store { return s })
 }
 
 // newWorldWith has the API see the store through something.
-func newWorldWith(t *testing.T, through func(store.Store) api.Store) *world {
+func newWorldWith(t testing.TB, through func(store.Store) api.Store) *world {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
 	require.NoError(t, err)
@@ -237,7 +237,7 @@ func foreign() store.Arrival {
 }
 
 // put stores arrivals and returns their ids.
-func (w *world) put(t *testing.T, arrivals ...store.Arrival) []string {
+func (w *world) put(t testing.TB, arrivals ...store.Arrival) []string {
 	t.Helper()
 	_, err := w.store.Put(t.Context(), arrivals)
 	require.NoError(t, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/warrenmq/warren/pkg/filter"
@@ -462,7 +461,7 @@ var ReplayFields = filter.Schema{
 
 func replayStates() map[string]int {
 	states := map[string]int{}
-	for i, name := range slices.All(replayStateNames[:]) {
+	for i, name := range replayStateNames {
 		if i > 0 {
 			states[name] = i
 		}
