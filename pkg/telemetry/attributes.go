@@ -20,8 +20,11 @@ const (
 	DecisionKey   = attribute.Key("warren.task.decision")
 	// ScheduleKey is a schedule's id; of spans only.
 	ScheduleKey = attribute.Key("warren.schedule.id")
-	// StateKey is the name of a state, of a task such as SUCCEEDED.
+	// StateKey is the name of a task's or dead letter's state, such as SUCCEEDED.
 	StateKey = attribute.Key("warren.state")
+	// ResidenceKey is how long dead letters have waited, against their type's objective:
+	// warn or breach.
+	ResidenceKey = attribute.Key("warren.residence")
 	// OutcomeKey is how something ended, in one lower-case word.
 	OutcomeKey = attribute.Key("warren.outcome")
 	// CauseKey is the name of a dead letter's cause, such as ATTEMPTS_EXHAUSTED.

@@ -17,9 +17,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
+	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 )
@@ -186,11 +188,12 @@ func TestAlertsWatchWhatIsEmitted(t *testing.T) {
 }
 
 // failAndFire has happen what metrics are there for only once it has: a task that is
-// retried and dies, and a schedule that fires.
+// retried and dies, and waits for longer than it may, and a schedule that fires.
 func (f *forwarding) failAndFire(t testing.TB) {
 	t.Helper()
 	dead := f.ask(t, typeFail, fail(codes.Unavailable, "no"), func(r *taskv1.SubmitTaskRequest) { r.Retry = quickly(2) })
 	f.deadLetter(t, f.await(t, dead.TaskId).TaskId, open)
+	f.setPolicy(t, &deadletterv1.DeadLetterPolicy{TaskType: "*", BreachAge: durationpb.New(time.Millisecond)}, "breach_age")
 	_, err := f.admin.CreateSchedule(t.Context(), &adminv1.CreateScheduleRequest{Reason: "to see it fire", Schedule: &adminv1.Schedule{
 		ScheduleId: "yearly", When: &adminv1.Schedule_Cron{Cron: "0 0 1 1 *"}, Task: &taskv1.SubmitTaskRequest{Type: typeFail, Payload: payload(t, &demov1.FailRequest{})},
 	}})

@@ -30,7 +30,7 @@ type PayloadRevision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 is the original.
 	Revision int32 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	// When it was made; of the original, when the dead letter came in.
+	// When it was made; of the original, when the task died first.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Who made it, as of AuditEvent; empty for the original.
 	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
@@ -43,8 +43,13 @@ type PayloadRevision struct {
 	// What it changed against the revision before, as a unified diff of their JSON; empty
 	// for the original. One over 64 KiB is cut.
 	Diff string `protobuf:"bytes,7,opt,name=diff,proto3" json:"diff,omitempty"`
-	// The payload itself. In GetDeadLetter's FULL view and in ReviseDeadLetter's answer.
-	Payload       []byte `protobuf:"bytes,8,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The payload itself. In FULL views and in ReviseDeadLetter's answer.
+	Payload []byte `protobuf:"bytes,8,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Payload and diff were left out. In a FULL view those of the last revisions are shown
+	// as long as they have 1 MiB in all, and the last one's in any case; the original that
+	// nobody has revised is the message's body, and not shown once more. GetDeadLetter's
+	// `payload_revision` asks for one of them.
+	Omitted       bool `protobuf:"varint,9,opt,name=omitted,proto3" json:"omitted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,6 +140,13 @@ func (x *PayloadRevision) GetPayload() []byte {
 	return nil
 }
 
+func (x *PayloadRevision) GetOmitted() bool {
+	if x != nil {
+		return x.Omitted
+	}
+	return false
+}
+
 // ReviseDeadLetterRequest makes a new payload.
 type ReviseDeadLetterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -142,7 +154,9 @@ type ReviseDeadLetterRequest struct {
 	DeadLetterId string `protobuf:"bytes,1,opt,name=dead_letter_id,json=deadLetterId,proto3" json:"dead_letter_id,omitempty"`
 	// The dead letter's own; required, so that nobody revises what they have not seen.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// One of them must be set.
+	// The new payload. It is checked as a submission's is: decoded as the input of its
+	// task type, as that is now, and checked by the rules of its proto. One of them must be
+	// set.
 	//
 	// Types that are valid to be assigned to Payload:
 	//
@@ -400,7 +414,7 @@ type DiscardDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With `validate_only`: the set.
 	Selection *Selection `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
-	// How many were selected.
+	// How many were selected, ids that belong to nothing included.
 	Matched int64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are DISCARDED by this call.
 	Discarded int64 `protobuf:"varint,3,opt,name=discarded,proto3" json:"discarded,omitempty"`
@@ -555,7 +569,7 @@ type RestoreDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With `validate_only`: the set.
 	Selection *Selection `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
-	// How many were selected.
+	// How many were selected, ids that belong to nothing included.
 	Matched int64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are OPEN by this call.
 	Restored int64 `protobuf:"varint,3,opt,name=restored,proto3" json:"restored,omitempty"`
@@ -637,8 +651,9 @@ type PurgeDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which; those of a group or filter that are DISCARDED or RESOLVED.
 	Selector *DeadLetterSelector `protobuf:"bytes,1,opt,name=selector,proto3" json:"selector,omitempty"`
-	// How many it will be: the count that a preview has told. The call fails with ABORTED,
-	// and nothing is purged, if it is another number now.
+	// How many it will be: the count that a preview has told, less those that a hold keeps.
+	// The call fails with ABORTED, and nothing is purged, if it is another number now; the
+	// error's metadata `count` says which.
 	ExpectedCount int64 `protobuf:"varint,2,opt,name=expected_count,json=expectedCount,proto3" json:"expected_count,omitempty"`
 	// Why, for the record. Required.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -720,7 +735,7 @@ type PurgeDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With `validate_only`: the set.
 	Selection *Selection `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
-	// How many were selected.
+	// How many were selected, ids that belong to nothing included.
 	Matched int64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are PURGED by this call: a tombstone is left of each.
 	Purged int64 `protobuf:"varint,3,opt,name=purged,proto3" json:"purged,omitempty"`
@@ -864,7 +879,7 @@ func (x *HoldDeadLettersRequest) GetReason() string {
 // HoldDeadLettersResponse says what became of them.
 type HoldDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many were selected.
+	// How many were selected, ids that belong to nothing included.
 	Matched int64 `protobuf:"varint,1,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are changed by this call.
 	Changed int64 `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
@@ -938,7 +953,7 @@ var File_warren_deadletter_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_warren_deadletter_v1_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x1fwarren/deadletter/v1/bulk.proto\x12\x14warren.deadletter.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$warren/deadletter/v1/selection.proto\"\xf2\x01\n" +
+	"\x1fwarren/deadletter/v1/bulk.proto\x12\x14warren.deadletter.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$warren/deadletter/v1/selection.proto\"\x8c\x02\n" +
 	"\x0fPayloadRevision\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x05R\brevision\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -948,7 +963,8 @@ const file_warren_deadletter_v1_bulk_proto_rawDesc = "" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x12\n" +
 	"\x04diff\x18\a \x01(\tR\x04diff\x12\x18\n" +
-	"\apayload\x18\b \x01(\fR\apayload\"\x8d\x02\n" +
+	"\apayload\x18\b \x01(\fR\apayload\x12\x18\n" +
+	"\aomitted\x18\t \x01(\bR\aomitted\"\x8d\x02\n" +
 	"\x17ReviseDeadLetterRequest\x12.\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\fdeadLetterId\x12\x1d\n" +
 	"\x04etag\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x04etag\x12 \n" +

@@ -202,7 +202,7 @@ type DeadLetter struct {
 	Occurrences []*Occurrence `protobuf:"bytes,22,rep,name=occurrences,proto3" json:"occurrences,omitempty"`
 	// FULL view only: the message.
 	Message *DeadMessage `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
-	// FULL view only: the task's payload.
+	// FULL view only: the payload with which the task died last.
 	Payload *anypb.Any `protobuf:"bytes,24,opt,name=payload,proto3" json:"payload,omitempty"`
 	// Of the last discard, restore or replay.
 	OperatorReason string `protobuf:"bytes,25,opt,name=operator_reason,json=operatorReason,proto3" json:"operator_reason,omitempty"`
@@ -223,7 +223,8 @@ type DeadLetter struct {
 	PurgeTime *timestamppb.Timestamp `protobuf:"bytes,32,opt,name=purge_time,json=purgeTime,proto3" json:"purge_time,omitempty"`
 	// The last payload revision; 1 if nobody has revised it.
 	PayloadRevision int32 `protobuf:"varint,33,opt,name=payload_revision,json=payloadRevision,proto3" json:"payload_revision,omitempty"`
-	// FULL view only: all payload revisions, the original first.
+	// FULL view only: all payload revisions, the original first. They stay when the task
+	// dies again. A message that is no task has none.
 	Revisions     []*PayloadRevision `protobuf:"bytes,34,rep,name=revisions,proto3" json:"revisions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

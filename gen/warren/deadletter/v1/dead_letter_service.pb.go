@@ -31,9 +31,11 @@ type GetDeadLetterRequest struct {
 	// The dead letter: a task's id, or that of a message which is no task.
 	DeadLetterId string `protobuf:"bytes,1,opt,name=dead_letter_id,json=deadLetterId,proto3" json:"dead_letter_id,omitempty"`
 	// BASIC unless set.
-	View          DeadLetterView `protobuf:"varint,2,opt,name=view,proto3,enum=warren.deadletter.v1.DeadLetterView" json:"view,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	View DeadLetterView `protobuf:"varint,2,opt,name=view,proto3,enum=warren.deadletter.v1.DeadLetterView" json:"view,omitempty"`
+	// With FULL: shows payload and diff of this payload revision, however large.
+	PayloadRevision int32 `protobuf:"varint,3,opt,name=payload_revision,json=payloadRevision,proto3" json:"payload_revision,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetDeadLetterRequest) Reset() {
@@ -78,6 +80,13 @@ func (x *GetDeadLetterRequest) GetView() DeadLetterView {
 		return x.View
 	}
 	return DeadLetterView_DEAD_LETTER_VIEW_UNSPECIFIED
+}
+
+func (x *GetDeadLetterRequest) GetPayloadRevision() int32 {
+	if x != nil {
+		return x.PayloadRevision
+	}
+	return 0
 }
 
 // GetDeadLetterResponse shows a dead letter.
@@ -1023,10 +1032,11 @@ var File_warren_deadletter_v1_dead_letter_service_proto protoreflect.FileDescrip
 
 const file_warren_deadletter_v1_dead_letter_service_proto_rawDesc = "" +
 	"\n" +
-	".warren/deadletter/v1/dead_letter_service.proto\x12\x14warren.deadletter.v1\x1a\x1bbuf/validate/validate.proto\x1a!warren/admin/v1/server_info.proto\x1a warren/deadletter/v1/audit.proto\x1a\x1fwarren/deadletter/v1/bulk.proto\x1a&warren/deadletter/v1/dead_letter.proto\x1a(warren/deadletter/v1/failure_group.proto\x1a'warren/deadletter/v1/notification.proto\x1a!warren/deadletter/v1/policy.proto\x1a!warren/deadletter/v1/replay.proto\"\x80\x01\n" +
+	".warren/deadletter/v1/dead_letter_service.proto\x12\x14warren.deadletter.v1\x1a\x1bbuf/validate/validate.proto\x1a!warren/admin/v1/server_info.proto\x1a warren/deadletter/v1/audit.proto\x1a\x1fwarren/deadletter/v1/bulk.proto\x1a&warren/deadletter/v1/dead_letter.proto\x1a(warren/deadletter/v1/failure_group.proto\x1a'warren/deadletter/v1/notification.proto\x1a!warren/deadletter/v1/policy.proto\x1a!warren/deadletter/v1/replay.proto\"\xb4\x01\n" +
 	"\x14GetDeadLetterRequest\x12.\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\fdeadLetterId\x128\n" +
-	"\x04view\x18\x02 \x01(\x0e2$.warren.deadletter.v1.DeadLetterViewR\x04view\"Z\n" +
+	"\x04view\x18\x02 \x01(\x0e2$.warren.deadletter.v1.DeadLetterViewR\x04view\x122\n" +
+	"\x10payload_revision\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\x0fpayloadRevision\"Z\n" +
 	"\x15GetDeadLetterResponse\x12A\n" +
 	"\vdead_letter\x18\x01 \x01(\v2 .warren.deadletter.v1.DeadLetterR\n" +
 	"deadLetter\"\xc3\x01\n" +

@@ -83,8 +83,8 @@ const (
 type DeadLetterServiceClient interface {
 	// GetDeadLetter shows a dead letter.
 	//
-	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
-	// UNAVAILABLE STORE_UNAVAILABLE (call again).
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (there is no
+	// such payload revision, too); UNAVAILABLE STORE_UNAVAILABLE (call again).
 	GetDeadLetter(ctx context.Context, in *GetDeadLetterRequest, opts ...grpc.CallOption) (*GetDeadLetterResponse, error)
 	// ListDeadLetters lists dead letters, the one that came in last first. Pages
 	// are stable: what comes in meanwhile is not in later pages.
@@ -100,8 +100,8 @@ type DeadLetterServiceClient interface {
 	// RESUME_TOKEN_INVALID; UNAVAILABLE STORE_UNAVAILABLE, SHUTTING_DOWN (call
 	// again with the last resume token).
 	WatchDeadLetters(ctx context.Context, in *WatchDeadLettersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchDeadLettersResponse], error)
-	// ReplayDeadLetter begins the next run of a dead letter's task, with the same
-	// payload. It answers OK once the intent is stored; the service publishes the
+	// ReplayDeadLetter begins the next run of a dead letter's task, with its last payload
+	// revision. It answers OK once the intent is stored; the service publishes the
 	// task then, whatever happens to it meanwhile, and the run starts once.
 	//
 	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; FAILED_PRECONDITION
@@ -117,7 +117,7 @@ type DeadLetterServiceClient interface {
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID; UNAVAILABLE
 	// STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE.
 	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*ReplayDeadLettersResponse, error)
-	// DiscardDeadLetter gives an OPEN dead letter up.
+	// DiscardDeadLetter gives an OPEN or QUARANTINED dead letter up.
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(ctx context.Context, in *DiscardDeadLetterRequest, opts ...grpc.CallOption) (*DiscardDeadLetterResponse, error)
@@ -196,13 +196,15 @@ type DeadLetterServiceClient interface {
 	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN (it
 	// is not IN_REPLAY), OUTCOME_NOT_OVERDUE; ABORTED ETAG_MISMATCH.
 	ReopenDeadLetter(ctx context.Context, in *ReopenDeadLetterRequest, opts ...grpc.CallOption) (*ReopenDeadLetterResponse, error)
-	// ReviseDeadLetter makes a new payload revision, which replays use from then on. The
-	// original is kept as it is.
+	// ReviseDeadLetter makes a new payload revision, which replays use from then on unless
+	// they name another. The original is kept as it is. A dead letter has at most 100.
 	//
-	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; INVALID_ARGUMENT PAYLOAD_UNDECODABLE,
-	// PAYLOAD_INVALID (the BadRequest names each field), PAYLOAD_TOO_LARGE;
-	// FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN, DEAD_LETTER_HELD, NOT_REPLAYABLE; ABORTED
-	// ETAG_MISMATCH; UNAVAILABLE GATEWAY_UNAVAILABLE.
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND, TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT
+	// PAYLOAD_UNDECODABLE, PAYLOAD_INVALID (the BadRequest names each field);
+	// RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE (for the gateway: the metadata has its
+	// `limit_bytes`); FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN (it is neither that nor
+	// QUARANTINED), DEAD_LETTER_HELD, NOT_REPLAYABLE, COUNT_EXCEEDED; ABORTED ETAG_MISMATCH;
+	// UNAVAILABLE GATEWAY_UNAVAILABLE.
 	ReviseDeadLetter(ctx context.Context, in *ReviseDeadLetterRequest, opts ...grpc.CallOption) (*ReviseDeadLetterResponse, error)
 	// DiscardDeadLetters gives dead letters up; RestoreDeadLetters brings them back until
 	// their retention ends. When the caller's deadline comes first, the answer says what
@@ -229,9 +231,11 @@ type DeadLetterServiceClient interface {
 	//
 	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
 	ListDeadLetterPolicies(ctx context.Context, in *ListDeadLetterPoliciesRequest, opts ...grpc.CallOption) (*ListDeadLetterPoliciesResponse, error)
-	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type.
+	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type, from then
+	// on also for those that there are.
 	//
-	// Errors: ABORTED ETAG_MISMATCH.
+	// Errors: ABORTED ETAG_MISMATCH; FAILED_PRECONDITION COUNT_EXCEEDED (there are 10,000
+	// policies).
 	UpdateDeadLetterPolicy(ctx context.Context, in *UpdateDeadLetterPolicyRequest, opts ...grpc.CallOption) (*UpdateDeadLetterPolicyResponse, error)
 	// CreateNotificationRule makes a rule.
 	//
@@ -717,8 +721,8 @@ func (c *deadLetterServiceClient) GetServerInfo(ctx context.Context, in *GetServ
 type DeadLetterServiceServer interface {
 	// GetDeadLetter shows a dead letter.
 	//
-	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST;
-	// UNAVAILABLE STORE_UNAVAILABLE (call again).
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; INVALID_ARGUMENT INVALID_REQUEST (there is no
+	// such payload revision, too); UNAVAILABLE STORE_UNAVAILABLE (call again).
 	GetDeadLetter(context.Context, *GetDeadLetterRequest) (*GetDeadLetterResponse, error)
 	// ListDeadLetters lists dead letters, the one that came in last first. Pages
 	// are stable: what comes in meanwhile is not in later pages.
@@ -734,8 +738,8 @@ type DeadLetterServiceServer interface {
 	// RESUME_TOKEN_INVALID; UNAVAILABLE STORE_UNAVAILABLE, SHUTTING_DOWN (call
 	// again with the last resume token).
 	WatchDeadLetters(*WatchDeadLettersRequest, grpc.ServerStreamingServer[WatchDeadLettersResponse]) error
-	// ReplayDeadLetter begins the next run of a dead letter's task, with the same
-	// payload. It answers OK once the intent is stored; the service publishes the
+	// ReplayDeadLetter begins the next run of a dead letter's task, with its last payload
+	// revision. It answers OK once the intent is stored; the service publishes the
 	// task then, whatever happens to it meanwhile, and the run starts once.
 	//
 	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; FAILED_PRECONDITION
@@ -751,7 +755,7 @@ type DeadLetterServiceServer interface {
 	// Errors: INVALID_ARGUMENT INVALID_REQUEST, FILTER_INVALID; UNAVAILABLE
 	// STORE_UNAVAILABLE, GATEWAY_UNAVAILABLE.
 	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*ReplayDeadLettersResponse, error)
-	// DiscardDeadLetter gives an OPEN dead letter up.
+	// DiscardDeadLetter gives an OPEN or QUARANTINED dead letter up.
 	//
 	// Errors: as of ReplayDeadLetter, but for the gateway's.
 	DiscardDeadLetter(context.Context, *DiscardDeadLetterRequest) (*DiscardDeadLetterResponse, error)
@@ -830,13 +834,15 @@ type DeadLetterServiceServer interface {
 	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN (it
 	// is not IN_REPLAY), OUTCOME_NOT_OVERDUE; ABORTED ETAG_MISMATCH.
 	ReopenDeadLetter(context.Context, *ReopenDeadLetterRequest) (*ReopenDeadLetterResponse, error)
-	// ReviseDeadLetter makes a new payload revision, which replays use from then on. The
-	// original is kept as it is.
+	// ReviseDeadLetter makes a new payload revision, which replays use from then on unless
+	// they name another. The original is kept as it is. A dead letter has at most 100.
 	//
-	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND; INVALID_ARGUMENT PAYLOAD_UNDECODABLE,
-	// PAYLOAD_INVALID (the BadRequest names each field), PAYLOAD_TOO_LARGE;
-	// FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN, DEAD_LETTER_HELD, NOT_REPLAYABLE; ABORTED
-	// ETAG_MISMATCH; UNAVAILABLE GATEWAY_UNAVAILABLE.
+	// Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND, TASK_TYPE_NOT_FOUND; INVALID_ARGUMENT
+	// PAYLOAD_UNDECODABLE, PAYLOAD_INVALID (the BadRequest names each field);
+	// RESOURCE_EXHAUSTED PAYLOAD_TOO_LARGE (for the gateway: the metadata has its
+	// `limit_bytes`); FAILED_PRECONDITION DEAD_LETTER_NOT_OPEN (it is neither that nor
+	// QUARANTINED), DEAD_LETTER_HELD, NOT_REPLAYABLE, COUNT_EXCEEDED; ABORTED ETAG_MISMATCH;
+	// UNAVAILABLE GATEWAY_UNAVAILABLE.
 	ReviseDeadLetter(context.Context, *ReviseDeadLetterRequest) (*ReviseDeadLetterResponse, error)
 	// DiscardDeadLetters gives dead letters up; RestoreDeadLetters brings them back until
 	// their retention ends. When the caller's deadline comes first, the answer says what
@@ -863,9 +869,11 @@ type DeadLetterServiceServer interface {
 	//
 	// Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
 	ListDeadLetterPolicies(context.Context, *ListDeadLetterPoliciesRequest) (*ListDeadLetterPoliciesResponse, error)
-	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type.
+	// UpdateDeadLetterPolicy sets what holds for the dead letters of a task type, from then
+	// on also for those that there are.
 	//
-	// Errors: ABORTED ETAG_MISMATCH.
+	// Errors: ABORTED ETAG_MISMATCH; FAILED_PRECONDITION COUNT_EXCEEDED (there are 10,000
+	// policies).
 	UpdateDeadLetterPolicy(context.Context, *UpdateDeadLetterPolicyRequest) (*UpdateDeadLetterPolicyResponse, error)
 	// CreateNotificationRule makes a rule.
 	//

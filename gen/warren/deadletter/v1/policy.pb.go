@@ -90,13 +90,14 @@ func (Residence) EnumDescriptor() ([]byte, []int) {
 // there is the default. Durations are at most ten years; 0 is for ever, or never.
 type DeadLetterPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The task type, or `*`.
+	// The task type, or `*`. Of messages that are no tasks, what is shown as their type.
 	TaskType string `protobuf:"bytes,1,opt,name=task_type,json=taskType,proto3" json:"task_type,omitempty"`
-	// A dead letter that waits longer is WARN. Default never.
+	// A dead letter that waits longer, since its state changed last, is WARN. Default never.
 	WarnAge *durationpb.Duration `protobuf:"bytes,2,opt,name=warn_age,json=warnAge,proto3" json:"warn_age,omitempty"`
 	// A dead letter that waits longer is BREACH. Default never.
 	BreachAge *durationpb.Duration `protobuf:"bytes,3,opt,name=breach_age,json=breachAge,proto3" json:"breach_age,omitempty"`
-	// How long OPEN ones are kept. Default for ever.
+	// How long OPEN ones are kept, from the last change of their state, as all of them are;
+	// then they are PURGED. Default for ever.
 	OpenRetention *durationpb.Duration `protobuf:"bytes,4,opt,name=open_retention,json=openRetention,proto3" json:"open_retention,omitempty"`
 	// How long QUARANTINED ones are kept. Default for ever.
 	QuarantinedRetention *durationpb.Duration `protobuf:"bytes,5,opt,name=quarantined_retention,json=quarantinedRetention,proto3" json:"quarantined_retention,omitempty"`

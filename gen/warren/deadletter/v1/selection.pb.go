@@ -57,6 +57,8 @@ const (
 	Verdict_VERDICT_NO_REVISION Verdict = 12
 	// Its task has no run left, or can't be made from what was kept of its message.
 	Verdict_VERDICT_NOT_REPLAYABLE Verdict = 13
+	// It was named and belongs to no dead letter, or is gone since it was frozen.
+	Verdict_VERDICT_NOT_FOUND Verdict = 14
 )
 
 // Enum value maps for Verdict.
@@ -76,6 +78,7 @@ var (
 		11: "VERDICT_HELD",
 		12: "VERDICT_NO_REVISION",
 		13: "VERDICT_NOT_REPLAYABLE",
+		14: "VERDICT_NOT_FOUND",
 	}
 	Verdict_value = map[string]int32{
 		"VERDICT_UNSPECIFIED":         0,
@@ -92,6 +95,7 @@ var (
 		"VERDICT_HELD":                11,
 		"VERDICT_NO_REVISION":         12,
 		"VERDICT_NOT_REPLAYABLE":      13,
+		"VERDICT_NOT_FOUND":           14,
 	}
 )
 
@@ -552,7 +556,7 @@ const file_warren_deadletter_v1_selection_proto_rawDesc = "" +
 	"\x10SelectionVerdict\x12$\n" +
 	"\x0edead_letter_id\x18\x01 \x01(\tR\fdeadLetterId\x127\n" +
 	"\averdict\x18\x02 \x01(\x0e2\x1d.warren.deadletter.v1.VerdictR\averdict\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage*\xdc\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage*\xf3\x02\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rVERDICT_READY\x10\x01\x12\x15\n" +
@@ -568,7 +572,8 @@ const file_warren_deadletter_v1_selection_proto_rawDesc = "" +
 	"\x12\x10\n" +
 	"\fVERDICT_HELD\x10\v\x12\x17\n" +
 	"\x13VERDICT_NO_REVISION\x10\f\x12\x1a\n" +
-	"\x16VERDICT_NOT_REPLAYABLE\x10\rB\xde\x01\n" +
+	"\x16VERDICT_NOT_REPLAYABLE\x10\r\x12\x15\n" +
+	"\x11VERDICT_NOT_FOUND\x10\x0eB\xde\x01\n" +
 	"\x18com.warren.deadletter.v1B\x0eSelectionProtoP\x01Z@github.com/warrenmq/warren/gen/warren/deadletter/v1;deadletterv1\xa2\x02\x03WDX\xaa\x02\x14Warren.Deadletter.V1\xca\x02\x14Warren\\Deadletter\\V1\xe2\x02 Warren\\Deadletter\\V1\\GPBMetadata\xea\x02\x16Warren::Deadletter::V1b\x06proto3"
 
 var (

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -25,11 +29,15 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/api"
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
+	"github.com/warrenmq/warren/services/deadletter/internal/schema"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 	"github.com/warrenmq/warren/services/deadletter/internal/store/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	otel.SetTextMapPropagator(propagation.TraceContext{}) // as telemetry.Start does
+	goleak.VerifyTestMain(m)
+}
 
 const patience = 20 * time.Second
 
@@ -40,6 +48,8 @@ type replayer struct {
 	mu     sync.Mutex
 	script map[string]error
 	begun  int
+	// byHand leaves what is created to the test.
+	byHand bool
 }
 
 func (r *replayer) Begin(ctx context.Context, q store.ReplayRequest) (replay.Begun, error) {
@@ -55,16 +65,96 @@ func (r *replayer) Begin(ctx context.Context, q store.ReplayRequest) (replay.Beg
 	return replay.Begun{DeadLetter: d, Run: i.Run}, err
 }
 
+func (r *replayer) scripted(id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.script[id]
+}
+
+// Reach implements [api.Replayer].
+func (r *replayer) Reach(_ context.Context, id string) error {
+	if err := r.scripted(id); errors.Is(err, replay.ErrGateway) {
+		return err
+	}
+	return nil
+}
+
+// Preview implements [api.Replayer].
+func (r *replayer) Preview(ctx context.Context, members []store.Member, _ store.Plan) ([]replay.Preview, error) {
+	all, err := r.store.Candidates(ctx, members)
+	var out []replay.Preview
+	for i := range all {
+		verdict, why := r.verdict(&all[i])
+		out = append(out, replay.Preview{DeadLetterID: all[i].DeadLetter.ID, Verdict: verdict, Message: why})
+	}
+	return out, err
+}
+
+func (r *replayer) verdict(c *store.Candidate) (store.Verdict, string) {
+	if c.DeadLetter.Foreign {
+		return store.VerdictNoTask, "no task"
+	}
+	if err := r.scripted(c.DeadLetter.ID); err != nil {
+		return store.VerdictInReplay, err.Error()
+	}
+	return store.VerdictReady, ""
+}
+
+// drive begins the items of a replay, at most n.
+func (r *replayer) drive(ctx context.Context, made store.Replay, n int) error {
+	members, err := r.store.ReplayMembers(ctx, made.ID)
+	if err != nil {
+		return err
+	}
+	all, err := r.store.Candidates(ctx, members[made.Handled:min(made.Handled+n, len(members))])
+	if err != nil {
+		return err
+	}
+	b := store.Begin{ReplayID: made.ID, Handled: made.Handled}
+	for i := range all {
+		d := &all[i].DeadLetter
+		verdict, why := r.verdict(&all[i])
+		b.Items = append(b.Items, store.BeginItem{
+			Sequence: d.Sequence, DeadLetterID: d.ID, Etag: d.Etag, Verdict: verdict, Message: why, IntentID: uuid.NewString(), Run: d.Run + 1, Revision: 1,
+		})
+	}
+	_, _, err = r.store.BeginItems(ctx, b)
+	return err
+}
+
+// drivenStore begins all items of a replay as soon as it is created, unless that is to be
+// done by the test.
+type drivenStore struct {
+	store.Store
+
+	replayer *replayer
+	hub      *api.Hub
+}
+
+func (s drivenStore) CreateReplay(ctx context.Context, n store.NewReplay) (store.Replay, error) {
+	made, err := s.Store.CreateReplay(ctx, n)
+	if err == nil && !s.replayer.byHand {
+		err = s.replayer.drive(ctx, made, store.MaxPage)
+	}
+	s.hub.Wake()
+	return made, err
+}
+
 // catalogue knows one task type.
 type catalogue struct {
 	mu    sync.Mutex
 	asked int
+	// describes answers instead if it is set.
+	describes func(taskType string) (*adminv1.GetTaskTypeResponse, error)
 }
 
 func (c *catalogue) GetTaskType(_ context.Context, r *adminv1.GetTaskTypeRequest, _ ...grpc.CallOption) (*adminv1.GetTaskTypeResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked++
+	if c.describes != nil {
+		return c.describes(r.Name)
+	}
 	if r.Name != "acme.v1.Images.Resize" {
 		return nil, status.Error(codes.NotFound, "none")
 	}
@@ -82,7 +172,13 @@ type world struct {
 	types    *catalogue
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	return newWorldWith(t, func(s store.Store) api.Store { return s })
+}
+
+// newWorldWith has the API see the store through something.
+func newWorldWith(t testing.TB, through func(store.Store) api.Store) *world {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
 	require.NoError(t, err)
@@ -91,7 +187,8 @@ func newWorld(t *testing.T) *world {
 	chat, err := notify.NewChannel("chat", "generic://127.0.0.1:1/hook?disabletls=yes", false)
 	require.NoError(t, err)
 	w.service = api.NewService(api.Config{
-		Store: s, Replayer: w.replayer, Types: api.NewTypeCache(w.types), Hub: w.hub, Logger: log,
+		Store: through(drivenStore{s, w.replayer, w.hub}), Replayer: w.replayer, Types: api.NewTypeCache(w.types),
+		Schemas: schema.New(w.types), Hub: w.hub, Logger: log,
 		Notifier: notify.New(s, []*notify.Channel{chat}, nil, log),
 		BuiltIn:  &store.Rule{ID: store.BuiltInRule, Trigger: store.TriggerDeadLetter, Types: []string{"acme.*"}, Channels: []string{store.BuiltInRule}},
 	})
@@ -145,7 +242,7 @@ func foreign() store.Arrival {
 }
 
 // put stores arrivals and returns their ids.
-func (w *world) put(t *testing.T, arrivals ...store.Arrival) []string {
+func (w *world) put(t testing.TB, arrivals ...store.Arrival) []string {
 	t.Helper()
 	_, err := w.store.Put(t.Context(), arrivals)
 	require.NoError(t, err)

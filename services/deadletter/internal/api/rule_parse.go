@@ -26,8 +26,8 @@ const (
 	// minRate is the shortest window of RATE: it is looked at every few seconds.
 	minRate         = 10 * time.Second
 	maxRate         = 24 * time.Hour
-	minAge          = time.Second
-	maxAge          = 365 * 24 * time.Hour
+	minRuleAge      = time.Second
+	maxRuleAge      = 365 * 24 * time.Hour
 	maxThrottle     = 7 * 24 * time.Hour
 	defaultThrottle = 5 * time.Minute
 )
@@ -125,7 +125,7 @@ func checkLimits(r *store.Rule, window *durationpb.Duration) error {
 	case store.TriggerRate:
 		least, most = minRate, maxRate
 	case store.TriggerOldestAge:
-		least, most = minAge, maxAge
+		least, most = minRuleAge, maxRuleAge
 	default:
 		if window != nil {
 			return invalid("rule.window", "it is of RATE and OLDEST_AGE")

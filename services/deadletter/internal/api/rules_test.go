@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -110,17 +109,6 @@ func (w *world) refusesRule(t *testing.T, field string, r *deadletterv1.Notifica
 	_, err := w.CreateNotificationRule(t.Context(), &deadletterv1.CreateNotificationRuleRequest{Rule: r})
 	requireReason(t, err, codes.InvalidArgument, "INVALID_REQUEST")
 	require.Equal(t, []string{field}, fieldsOf(err))
-}
-
-func fieldsOf(err error) (fields []string) {
-	for _, d := range status.Convert(err).Details() {
-		if bad, ok := d.(*errdetails.BadRequest); ok {
-			for _, v := range bad.FieldViolations {
-				fields = append(fields, v.Field)
-			}
-		}
-	}
-	return fields
 }
 
 func TestRulesAreUpdated(t *testing.T) {

@@ -15,9 +15,14 @@ import (
 
 // Store is what the API needs of the store.
 type Store interface {
+	store.Audits
 	store.Selections
 	store.Notifications
+	store.Replays
 	store.Groups
+	store.Bulk
+	store.Policies
+	store.Revisions
 
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
@@ -27,9 +32,14 @@ type Store interface {
 	Discard(ctx context.Context, r store.DiscardRequest) (store.DeadLetter, error)
 }
 
-// Replayer begins replays.
+// Replayer begins replays. Those that are in the store it drives by itself.
 type Replayer interface {
+	// Begin begins the next run of one dead letter's task.
 	Begin(ctx context.Context, r store.ReplayRequest) (replay.Begun, error)
+	// Preview is the verdict on each member in a replay with a plan.
+	Preview(ctx context.Context, members []store.Member, p store.Plan) ([]replay.Preview, error)
+	// Reach says whether the gateway answers now, for a task.
+	Reach(ctx context.Context, id string) error
 }
 
 // Types knows what the payloads of task types are.
@@ -44,6 +54,7 @@ type Config struct {
 	Store    Store
 	Replayer Replayer
 	Types    Types
+	Schemas  Schemas
 	Hub      *Hub
 	// Info says what this service is.
 	Info   func() *adminv1.ServerInfo
@@ -58,14 +69,15 @@ type Config struct {
 type Service struct {
 	deadletterv1.UnimplementedDeadLetterServiceServer
 
-	cfg Config
+	cfg      Config
+	policies *policyCache
 	// stopping is closed when watches are to end.
 	stopping chan struct{}
 }
 
 // NewService makes the service.
 func NewService(cfg Config) *Service {
-	return &Service{cfg: cfg, stopping: make(chan struct{})}
+	return &Service{cfg: cfg, policies: &policyCache{store: cfg.Store}, stopping: make(chan struct{})}
 }
 
 // Stop ends watches, which callers resume elsewhere. Call it once.
@@ -77,7 +89,13 @@ func (s *Service) GetDeadLetter(ctx context.Context, r *deadletterv1.GetDeadLett
 	if err != nil {
 		return nil, answer(err)
 	}
-	return &deadletterv1.GetDeadLetterResponse{DeadLetter: s.show(ctx, &d, isFull(r.View))}, nil
+	m := s.show(ctx, &d, isFull(r.View))
+	if isFull(r.View) && r.PayloadRevision > 0 {
+		if err := s.showRevision(ctx, m, &d, r.PayloadRevision); err != nil {
+			return nil, err
+		}
+	}
+	return &deadletterv1.GetDeadLetterResponse{DeadLetter: m}, nil
 }
 
 // ReplayDeadLetter implements warren.deadletter.v1.DeadLetterService.
@@ -103,10 +121,14 @@ func (s *Service) DiscardDeadLetter(ctx context.Context, r *deadletterv1.Discard
 // show renders a dead letter as the view asks.
 func (s *Service) show(ctx context.Context, d *store.DeadLetter, full bool) *deadletterv1.DeadLetter {
 	m := deadLetterToProto(d)
+	s.govern(ctx, m, d)
 	if !full || d.Message == nil {
 		return m
 	}
 	addFull(m, d)
+	if !d.Foreign {
+		m.Revisions = revisionsToProto(d)
+	}
 	if d.Foreign || len(d.Message.Body) > maxPayloadShown {
 		return m
 	}

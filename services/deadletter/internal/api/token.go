@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"strconv"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 
@@ -29,17 +30,35 @@ func parseToken(tag uint64, text string) (place int64, ok bool) {
 
 // pageTag binds the token of a page to the other arguments.
 func pageTag(r *deadletterv1.ListDeadLettersRequest) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte("page " + strconv.FormatBool(isFull(r.View)) + " " + r.Filter))
-	return h.Sum64()
+	return tagOf("page", strconv.FormatBool(isFull(r.View)), r.Filter)
 }
 
 // parsePageToken gives the place after which to go on, 0 for the first page.
 func parsePageToken(r *deadletterv1.ListDeadLettersRequest) (int64, error) {
-	if r.PageToken == "" {
+	return placeOf(pageTag(r), r.PageToken)
+}
+
+// pageSize is how many a page has that was asked for with a size.
+func pageSize(asked int32, most int) int {
+	if asked == 0 {
+		return defaultPage
+	}
+	return min(int(asked), most)
+}
+
+// tagOf binds tokens to the other arguments of a request.
+func tagOf(parts ...string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(strings.Join(parts, "\x00")))
+	return h.Sum64()
+}
+
+// placeOf is the place in a page token, 0 for the first page.
+func placeOf(tag uint64, text string) (int64, error) {
+	if text == "" {
 		return 0, nil
 	}
-	place, ok := parseToken(pageTag(r), r.PageToken)
+	place, ok := parseToken(tag, text)
 	if !ok || place == 0 {
 		return 0, rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID,
 			"the page token is not one of this request's; leave it out to begin with the first page").

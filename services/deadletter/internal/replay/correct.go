@@ -13,8 +13,8 @@ import (
 
 // A worker that was cut off may finish after its task was given up: the task's
 // success is a correction, and closes the dead letter. It can come as late as the
-// longest attempt ends, so that every OPEN dead letter is asked for until then,
-// ever more seldom.
+// longest attempt ends, so that every OPEN or QUARANTINED dead letter is asked for
+// until then, ever more seldom.
 const (
 	correctPeriod = 15 * time.Second
 	// maxCorrection is the longest attempt, and an hour that its message may have
@@ -46,18 +46,26 @@ func (r *Replayer) correct(ctx context.Context) {
 	}
 }
 
-// Correct asks the gateway for those OPEN dead letters that are due between two
-// times, and resolves those whose task has ended well after all. Errors:
+// Correct asks the gateway for those OPEN or QUARANTINED dead letters that are due
+// between two times, and resolves those whose task has ended well after all. Errors:
 // [ErrGateway] for one of them, the store's.
 func (r *Replayer) Correct(ctx context.Context, last, now time.Time) error {
-	q := store.Query{State: store.StateOpen, Filter: dueBetween(last, now), Limit: correctPage}
+	for _, state := range []store.State{store.StateOpen, store.StateQuarantined} {
+		if err := r.correctAll(ctx, store.Query{State: state, Filter: dueBetween(last, now), Limit: correctPage}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Replayer) correctAll(ctx context.Context, q store.Query) error {
 	for {
 		page, err := r.cfg.Store.List(ctx, q)
 		if err != nil {
 			return err
 		}
 		var group errgroup.Group
-		group.SetLimit(followers)
+		group.SetLimit(askers)
 		for i := range page.DeadLetters {
 			d := &page.DeadLetters[i]
 			if q.After = d.Sequence; !d.Foreign {
@@ -73,14 +81,14 @@ func (r *Replayer) Correct(ctx context.Context, last, now time.Time) error {
 	}
 }
 
-// dueBetween selects those whose age in periods has come to a power of two between
-// two times.
+// dueBetween selects those whose age in periods, since they were made OPEN, has come to a
+// power of two between two times.
 func dueBetween(last, now time.Time) filter.Expr {
 	var windows []filter.Expr
 	for age := correctPeriod; age <= 2*maxCorrection; age *= 2 {
 		windows = append(windows, filter.And{Terms: []filter.Expr{
-			filter.Time{Field: store.FieldDeadTime, Order: filter.Greater, Value: last.Add(-age)},
-			filter.Time{Field: store.FieldDeadTime, Order: filter.LessOrEqual, Value: now.Add(-age)},
+			filter.Time{Field: store.FieldUpdateTime, Order: filter.Greater, Value: last.Add(-age)},
+			filter.Time{Field: store.FieldUpdateTime, Order: filter.LessOrEqual, Value: now.Add(-age)},
 		}})
 	}
 	return filter.Or{Terms: windows}

@@ -37,3 +37,26 @@ func TestACorrectionClosesTheDeadLetter(t *testing.T) {
 	require.NoError(t, w.replayer.Correct(t.Context(), died.Add(3*time.Hour), died.Add(5*time.Hour)))
 	require.Equal(t, store.StateResolved, state(dead.ID))
 }
+
+func TestACorrectionClosesAQuarantinedDeadLetter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.newTask(t)
+	_, _, err := w.store.UpdatePolicy(t.Context(), store.PolicyRequest{
+		TaskType: store.AllTypes, Fields: []store.PolicyField{store.PolicyMaxReplays}, Set: store.Settings{store.PolicyMaxReplays: 1},
+	})
+	require.NoError(t, err)
+	_, _, err = w.store.BeginReplay(t.Context(), store.ReplayRequest{ID: m.ID, Run: 2})
+	require.NoError(t, err)
+	died := time.Now()
+	m.Run = 2
+	w.die(t, m)
+	d, err := w.store.Get(t.Context(), m.ID, false)
+	require.NoError(t, err)
+	require.Equal(t, store.StateQuarantined, d.State)
+	w.gateway.know(m.ID, 2, taskv1.TaskState_TASK_STATE_SUCCEEDED)
+	require.NoError(t, w.replayer.Correct(t.Context(), died.Add(3*time.Second), died.Add(3*time.Hour)))
+	d, err = w.store.Get(t.Context(), m.ID, false)
+	require.NoError(t, err)
+	require.Equal(t, store.StateResolved, d.State)
+}

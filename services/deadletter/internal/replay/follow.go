@@ -1,100 +1,224 @@
 package replay
 
 import (
+	"container/heap"
 	"context"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/sync/errgroup"
 
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/wake"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
-// Following asks the gateway for replays in turns: in each period a page of them,
-// each of which was not asked for just now. The longer a replay has been going on,
-// the more seldom it is asked for.
+// Following asks the gateway for replays whose turn it is, many with one question. The
+// longer a replay has been going on, the more seldom it is asked for.
 const (
-	followPeriod = 250 * time.Millisecond
-	followPage   = 200
-	followers    = 16
-	minAsk       = 200 * time.Millisecond
-	maxAsk       = 15 * time.Second
+	minAsk = 50 * time.Millisecond
+	maxAsk = 15 * time.Second
 	// askShare is that of a replay's age which passes between two questions.
-	askShare = 8
+	askShare = 4
+	// restShare times as long as an answer took nothing is asked, so that a gateway which
+	// has much to do is left to do it; at most maxRest.
+	restShare = 3
+	maxRest   = time.Second
+	// askAgain is the wait after a question that was not answered.
+	askAgain = time.Second
+	// A sweep reads from the store what is to be followed, in pages, for what this
+	// process does not know of. Between two pages, and between two sweeps, it rests.
+	sweepPage   = 500
+	sweepRest   = 20 * time.Millisecond
+	sweepPeriod = time.Minute
 )
 
-// follow learns how replays end, until ctx ends. Its questions are in no trace:
-// each would be one of its own.
-func (r *Replayer) follow(ctx context.Context) {
-	ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}}))
-	ticker := time.NewTicker(followPeriod)
-	defer ticker.Stop()
-	f := &follower{r: r, asked: map[string]time.Time{}, seen: map[string]time.Time{}}
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		if err := f.turn(ctx); err != nil && ctx.Err() == nil && time.Since(f.logged) >= logPeriod {
-			r.log.WarnContext(ctx, "the outcome of replays can't be learned now", "error", err)
-			f.logged = time.Now()
-		}
-	}
-}
-
+// follower learns how replays end.
 type follower struct {
-	r *Replayer
-	// after is the place of the last intent of the page before.
-	after int64
-	// asked are the times of the last questions of the round before, seen those
-	// of this round, by intent.
-	asked, seen map[string]time.Time
-	logged      time.Time
+	r    *Replayer
+	news chan struct{}
+
+	mu sync.Mutex
+	// queue has what is followed by when it is asked for next, known their ids.
+	queue followed
+	known map[string]bool
 }
 
-// turn asks for a page of replays.
-func (f *follower) turn(ctx context.Context) error {
-	page, err := f.r.cfg.Store.Intents(ctx, store.IntentPublished, f.after, followPage)
-	if err != nil {
-		return err
-	}
-	var group errgroup.Group
-	group.SetLimit(followers)
-	for _, intent := range page {
-		f.after = intent.Sequence
-		now := time.Now()
-		if f.seen[intent.ID] = f.asked[intent.ID]; due(intent.Time, f.asked[intent.ID], now) {
-			f.seen[intent.ID] = now
-			group.Go(func() error { return f.r.learn(ctx, intent) })
+func newFollower(r *Replayer) *follower {
+	return &follower{r: r, news: make(chan struct{}, 1), known: map[string]bool{}}
+}
+
+// watched is an intent that is followed.
+type watched struct {
+	id, deadLetterID string
+	run              int
+	begun, next      time.Time
+}
+
+// followed is a heap.
+type followed []watched
+
+func (f followed) Len() int           { return len(f) }
+func (f followed) Less(i, j int) bool { return f[i].next.Before(f[j].next) }
+func (f followed) Swap(i, j int)      { f[i], f[j] = f[j], f[i] }
+
+// Push implements [heap.Interface].
+func (f *followed) Push(x any) { *f = append(*f, x.(watched)) }
+
+// Pop implements [heap.Interface].
+func (f *followed) Pop() any {
+	last := (*f)[len(*f)-1]
+	*f = (*f)[:len(*f)-1]
+	return last
+}
+
+// add follows intents that were published.
+func (f *follower) add(intents ...store.Intent) {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range intents {
+		x := &intents[i]
+		if !f.known[x.ID] {
+			f.known[x.ID] = true
+			heap.Push(&f.queue, watched{x.ID, x.DeadLetterID, x.Run, x.Time, now.Add(minAsk)})
 		}
 	}
-	if len(page) < followPage {
-		f.after, f.asked, f.seen = 0, f.seen, map[string]time.Time{}
+	wake.Signal(f.news)
+}
+
+// run learns how replays end, until ctx does. Its questions are in no trace: each would
+// be one of its own.
+func (f *follower) run(ctx context.Context) {
+	ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}}))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { f.sweepAll(ctx) })
+	var logged time.Time
+	for ctx.Err() == nil {
+		due, wait := f.due(time.Now())
+		if len(due) == 0 {
+			await(ctx, f.news, wait)
+			continue
+		}
+		began := time.Now()
+		err := f.learn(ctx, due)
+		if err != nil && ctx.Err() == nil && time.Since(logged) >= logPeriod {
+			f.r.log.WarnContext(ctx, "the outcome of replays can't be learned now", "error", err)
+			logged = time.Now()
+		}
+		pause(ctx, min(restShare*time.Since(began), maxRest))
 	}
-	return group.Wait()
 }
 
-// due says whether to ask for a replay that was begun and last asked for then.
-func due(begun, last, now time.Time) bool {
-	return now.Sub(last) >= min(max(now.Sub(begun)/askShare, minAsk), maxAsk)
+// due takes what is to be asked for now, or else says how long nothing is. What is due
+// soon goes along, so that questions are few.
+func (f *follower) due(now time.Time) ([]watched, time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.queue) == 0 {
+		return nil, maxAsk
+	}
+	if wait := f.queue[0].next.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	var due []watched
+	for len(f.queue) > 0 && len(due) < maxAsked && f.queue[0].next.Before(now.Add(minAsk/2)) {
+		due = append(due, heap.Pop(&f.queue).(watched))
+	}
+	return due, 0
 }
 
-// learn asks how a replay stands, and resolves its dead letter if it has ended
-// well. One that has died comes in as a dead letter.
-func (r *Replayer) learn(ctx context.Context, intent store.Intent) error {
-	t, err := r.taskOf(ctx, intent.DeadLetterID)
-	if err != nil || t == nil || int(t.Run) < intent.Run {
-		// A task that the gateway does not know any more may have ended in any way.
+// again asks for what is left of some later.
+func (f *follower) again(left []watched, next func(*watched) time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range left {
+		left[i].next = next(&left[i])
+		heap.Push(&f.queue, left[i])
+	}
+}
+
+// drop follows some no more.
+func (f *follower) drop(done []watched) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range done {
+		delete(f.known, done[i].id)
+	}
+}
+
+// learn asks how replays stand, and resolves the dead letters of those that have ended
+// well. Those that have died come in as dead letters.
+func (f *follower) learn(ctx context.Context, due []watched) error {
+	ids := make([]string, len(due))
+	for i := range due {
+		ids[i] = due[i].deadLetterID
+	}
+	known, err := f.r.tasksOf(ctx, ids)
+	later := func(*watched) time.Time { return time.Now().Add(askAgain) }
+	if err != nil {
+		f.again(due, later)
 		return err
 	}
-	outcome := endedWell(t)
-	if outcome == 0 {
-		return nil
+	var ended []store.Ended
+	var done, left []watched
+	for _, x := range due {
+		t := known[x.deadLetterID]
+		// A task that the gateway does not know any more may have ended in any way.
+		current := t != nil && int(t.Run) >= x.run
+		switch {
+		case current && endedWell(t) != 0:
+			ended = append(ended, store.Ended{DeadLetterID: x.deadLetterID, Run: x.run, Outcome: endedWell(t)})
+			done = append(done, x)
+		case current && t.State == taskv1.TaskState_TASK_STATE_DEAD_LETTERED:
+			// A sweep finds it again should it not come in.
+			f.drop([]watched{x})
+		default:
+			left = append(left, x)
+		}
 	}
-	resolved, err := r.cfg.Store.Resolve(ctx, intent.DeadLetterID, intent.Run, outcome)
-	if resolved {
-		r.logOf(intent.DeadLetterID, t.Type, intent.Run).DebugContext(ctx, "dead letter resolved", "task_state", stateName(t))
+	now := time.Now()
+	f.again(left, func(x *watched) time.Time { return now.Add(askPeriod(now.Sub(x.begun))) })
+	resolved, err := f.r.cfg.Store.ResolveAll(ctx, ended)
+	if err != nil {
+		f.again(done, later)
+		return err
 	}
-	return err
+	f.drop(done)
+	for i, yes := range resolved {
+		if t := known[ended[i].DeadLetterID]; yes {
+			f.r.logOf(t.TaskId, t.Type, ended[i].Run).DebugContext(ctx, "dead letter resolved", "task_state", stateName(t))
+		}
+	}
+	return nil
+}
+
+// askPeriod is the time to the next question for a replay of an age.
+func askPeriod(age time.Duration) time.Duration { return min(max(age/askShare, minAsk), maxAsk) }
+
+// sweepAll follows what is published in the store, and not known here.
+func (f *follower) sweepAll(ctx context.Context) {
+	for ctx.Err() == nil {
+		rest := sweepPeriod
+		if err := f.sweep(ctx); err != nil {
+			rest = askAgain
+		}
+		pause(ctx, rest)
+	}
+}
+
+func (f *follower) sweep(ctx context.Context) error {
+	for after := int64(0); ; {
+		page, err := f.r.cfg.Store.Intents(ctx, store.IntentPublished, after, sweepPage)
+		if err != nil {
+			return err
+		}
+		f.add(page...)
+		if len(page) < sweepPage {
+			return nil
+		}
+		after = page[len(page)-1].Sequence
+		pause(ctx, sweepRest)
+	}
 }

@@ -10,20 +10,47 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
 
-func TestDue(t *testing.T) {
+func TestAskPeriod(t *testing.T) {
 	t.Parallel()
-	now := time.Now()
-	for _, c := range []struct {
-		age, since time.Duration
-		want       bool
-	}{
-		{0, minAsk - 1, false}, {0, minAsk, true},
-		{8 * time.Second, time.Second - 1, false}, {8 * time.Second, time.Second, true},
-		{24 * time.Hour, maxAsk - 1, false}, {24 * time.Hour, maxAsk, true},
+	for age, want := range map[time.Duration]time.Duration{
+		0: minAsk, 4 * minAsk: minAsk, 8 * time.Second: 2 * time.Second, 24 * time.Hour: maxAsk,
 	} {
-		require.Equal(t, c.want, due(now.Add(-c.age), now.Add(-c.since), now), "%v", c)
+		require.Equal(t, want, askPeriod(age), "%v", age)
 	}
-	require.True(t, due(now, time.Time{}, now), "at first")
+}
+
+// In a minute in which it is looked at at odd times, and stalls now and then, a bucket
+// keeps its rate, and bursts by no more than a second's share.
+func TestBucketKeepsItsRate(t *testing.T) {
+	t.Parallel()
+	for _, rate := range []float64{0.5, 3, 200, 5000} {
+		var b bucket
+		start := time.Now()
+		now, begun, stalls := start, 0, 0
+		for i := 0; now.Before(start.Add(10 * time.Minute)); i++ {
+			b.fill(rate, now)
+			n := b.allowed(1 << 20)
+			require.LessOrEqual(t, float64(n), max(rate, 1))
+			b.spend(n)
+			begun += n
+			wait := max(b.wait(), time.Millisecond)
+			if i%50 == 49 {
+				wait += 700 * time.Millisecond
+				stalls++
+			}
+			now = now.Add(wait)
+		}
+		require.Positive(t, stalls)
+		require.InEpsilon(t, rate, float64(begun)/now.Sub(start).Seconds(), 0.05)
+	}
+	var b bucket
+	now := time.Now()
+	b.fill(10, now)
+	require.Zero(t, b.allowed(100), "it begins empty")
+	b.fill(10, now.Add(time.Hour))
+	require.Equal(t, 10, b.allowed(100), "a stall is made up for by a second's share")
+	b.fill(0, now.Add(time.Hour))
+	require.Equal(t, 100, b.allowed(100), "no bound")
 }
 
 func TestRebuildMakesUpForWhatIsMissing(t *testing.T) {

@@ -49,6 +49,12 @@ type gateway struct {
 	asked  int
 	// lost are replies to claims that get lost.
 	lost int
+	// single: it knows no questions for many tasks.
+	single bool
+	// most is how many tasks a question was for.
+	most int
+	// workers serve every type.
+	workers int
 }
 
 func (g *gateway) GetTask(_ context.Context, r *taskv1.GetTaskRequest, _ ...grpc.CallOption) (*taskv1.GetTaskResponse, error) {
@@ -62,6 +68,28 @@ func (g *gateway) GetTask(_ context.Context, r *taskv1.GetTaskRequest, _ ...grpc
 		return &taskv1.GetTaskResponse{Task: t}, nil
 	}
 	return nil, status.Error(codes.NotFound, "none")
+}
+
+func (g *gateway) BatchGetTasks(_ context.Context, r *taskv1.BatchGetTasksRequest, _ ...grpc.CallOption) (*taskv1.BatchGetTasksResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked++
+	if g.away {
+		return nil, status.Error(codes.Unavailable, "away")
+	}
+	if g.single {
+		return nil, status.Error(codes.Unimplemented, "unknown method")
+	}
+	g.most = max(g.most, len(r.TaskIds))
+	answer := &taskv1.BatchGetTasksResponse{}
+	for _, id := range r.TaskIds {
+		if t := g.tasks[id]; t != nil {
+			answer.Tasks = append(answer.Tasks, t)
+			continue
+		}
+		answer.MissingTaskIds = append(answer.MissingTaskIds, id)
+	}
+	return answer, nil
 }
 
 func (g *gateway) ClaimTaskRun(_ context.Context, r *adminv1.ClaimTaskRunRequest, _ ...grpc.CallOption) (*adminv1.ClaimTaskRunResponse, error) {
@@ -84,7 +112,7 @@ func (g *gateway) ClaimTaskRun(_ context.Context, r *adminv1.ClaimTaskRunRequest
 func (g *gateway) know(id string, run int, state taskv1.TaskState) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.tasks[id] = &taskv1.Task{TaskId: id, Run: int32(run), State: state}
+	g.tasks[id] = &taskv1.Task{TaskId: id, Type: taskType, Run: int32(run), State: state}
 }
 
 func (g *gateway) set(edit func(*gateway)) {
@@ -99,9 +127,16 @@ type publisher struct {
 
 	mu            sync.Mutex
 	before, after []error
+	// refusing: nothing is sent.
+	refusing bool
+	// gate, unless nil, is what publishes of many wait for.
+	gate chan struct{}
 }
 
 func (p *publisher) PublishTask(ctx context.Context, m *broker.TaskMessage) error {
+	if p.refused() {
+		return broker.ErrNotSent
+	}
 	if err := p.next(&p.before); err != nil {
 		return err
 	}
@@ -172,10 +207,14 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) newReplayer() *replay.Replayer {
-	return replay.New(replay.Config{
-		Names: names, Store: w.store, Publisher: w.publisher, Status: w.status, Tasks: w.gateway, Claims: w.gateway,
+	return replay.New(w.config())
+}
+
+func (w *world) config() replay.Config {
+	return replay.Config{
+		Names: names, Store: w.store, Publisher: w.publisher, Status: w.status, Tasks: w.gateway, Claims: w.gateway, Workers: w.gateway,
 		Notify: func(*store.Arrival) bool { return false }, TracerProvider: w.tracer, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
 }
 
 // run runs f until it is stopped, after the test at the latest.

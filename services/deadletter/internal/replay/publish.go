@@ -72,7 +72,9 @@ func (r *Replayer) publishPending(ctx context.Context) error {
 		var group errgroup.Group
 		group.SetLimit(publishers)
 		for _, intent := range page {
-			group.Go(func() error { return r.publish(ctx, intent) })
+			if !r.isBusy(intent.ID) {
+				group.Go(func() error { return r.publish(ctx, intent) })
+			}
 		}
 		if err := group.Wait(); err != nil {
 			why = err
@@ -90,15 +92,19 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	if err != nil {
 		return fmt.Errorf("read dead letter %s to replay it: %w", intent.DeadLetterID, err)
 	}
+	if err := r.revise(ctx, &d, intent.Revision); err != nil {
+		return err
+	}
 	m, died, err := rebuild(&d, intent.Run, time.Now().UTC())
 	if err != nil {
 		return err
 	}
+	apply(m, &intent)
 	if intent.Unroutable {
-		return r.unroutable(ctx, &d, m, intent.ID)
+		return r.unroutable(ctx, &d, m, &intent)
 	}
 	if sent := r.sentAs(intent.ID); sent != nil {
-		return r.queued(ctx, sent, intent.ID, telemetry.TraceIDOf(died))
+		return r.queued(ctx, sent, &intent, telemetry.TraceIDOf(died))
 	}
 	marked, err := r.cfg.Store.MarkPublishing(ctx, intent.ID)
 	if errors.Is(err, store.ErrNotPending) {
@@ -112,11 +118,15 @@ func (r *Replayer) publish(ctx context.Context, intent store.Intent) error {
 	err = r.send(ctx, &d, m, marked.Call, died)
 	if errors.Is(err, broker.ErrUnroutable) {
 		if err = r.cfg.Store.MarkUnroutable(ctx, intent.ID); err == nil {
-			err = r.unroutable(ctx, &d, m, intent.ID)
+			err = r.unroutable(ctx, &d, m, &intent)
 		}
 	} else if err == nil {
 		r.noteSent(intent.ID, m)
-		err = r.queued(ctx, m, intent.ID, telemetry.TraceIDOf(died))
+		err = r.queued(ctx, m, &intent, telemetry.TraceIDOf(died))
+	}
+	if intent.ReplayID != "" && errors.Is(err, broker.ErrNotSent) {
+		// Should its replay be over, it is taken back.
+		err = errors.Join(err, r.cfg.Store.MarkSent(context.WithoutCancel(ctx), []store.Sent{{IntentID: intent.ID}}))
 	}
 	if err != nil {
 		return fmt.Errorf("replay task %s as run %d: %w", m.ID, m.Run, err)
@@ -138,14 +148,10 @@ func lastSpan(d *store.DeadLetter, died map[string]string) trace.SpanContext {
 	return telemetry.SpanContextOf(died)
 }
 
-// send publishes the message, as the root of a trace that is linked to the attempt
-// that died and to the call that began the replay.
+// send publishes the message.
 func (r *Replayer) send(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, call string, died map[string]string) error {
-	span, headers := telemetry.StartPublish(ctx, r.tracer, telemetry.Message{
-		Exchange: r.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, Run: m.Run, BodySize: len(m.Payload),
-	}, telemetry.Apart(lastSpan(d, died), telemetry.SpanContextOf(map[string]string{"traceparent": call}))...)
+	span := r.startPublish(ctx, d, m, call, died)
 	defer span.End()
-	m.Trace = headers
 	err := r.cfg.Publisher.PublishTask(ctx, m)
 	if err != nil {
 		telemetry.Fail(span, "publish", err.Error())
@@ -153,8 +159,26 @@ func (r *Replayer) send(ctx context.Context, d *store.DeadLetter, m *broker.Task
 	return err
 }
 
+// startPublish starts the span of a message's publish, and of its trace: a root that is
+// linked to the attempt that died and to the call that began the replay.
+func (r *Replayer) startPublish(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, call string, died map[string]string) trace.Span {
+	span, headers := telemetry.StartPublish(ctx, r.tracer, telemetry.Message{
+		Exchange: r.cfg.Names.Tasks(), TaskID: m.ID, TaskType: m.Type, Run: m.Run, BodySize: len(m.Payload),
+	}, telemetry.Apart(lastSpan(d, died), telemetry.SpanContextOf(map[string]string{"traceparent": call}))...)
+	m.Trace = headers
+	return span
+}
+
 // queued has the QUEUED event confirmed and marks the intent.
-func (r *Replayer) queued(ctx context.Context, m *broker.TaskMessage, intentID, traceID string) error {
+func (r *Replayer) queued(ctx context.Context, m *broker.TaskMessage, i *store.Intent, traceID string) error {
+	if err := r.write(ctx, queuedEvent(m, traceID)); err != nil {
+		return err
+	}
+	return r.published(ctx, i)
+}
+
+// queuedEvent says that a run's message is in its queue.
+func queuedEvent(m *broker.TaskMessage, traceID string) *task.Event {
 	digest := sha256.Sum256(m.Payload)
 	payload := &task.Payload{Bytes: m.Payload, Size: int64(len(m.Payload)), SHA256: digest[:]}
 	if len(m.Payload) > task.MaxPayloadInStatus {
@@ -162,18 +186,36 @@ func (r *Replayer) queued(ctx context.Context, m *broker.TaskMessage, intentID, 
 	}
 	e := eventOf(m, task.PhaseQueued, traceID)
 	e.Payload = payload
-	if err := r.write(ctx, e); err != nil {
-		return err
-	}
-	return r.published(ctx, intentID)
+	return e
 }
 
-func (r *Replayer) published(ctx context.Context, intentID string) error {
-	if err := r.cfg.Store.MarkPublished(ctx, intentID); err != nil {
+func (r *Replayer) published(ctx context.Context, i *store.Intent) error {
+	if err := r.cfg.Store.MarkPublished(ctx, i.ID); err != nil {
 		return fmt.Errorf("note that it was published: %w", err)
 	}
-	r.forget(intentID)
+	r.forget(i.ID)
+	r.follower.add(*i)
 	return nil
+}
+
+// isBusy says whether a drive publishes an intent.
+func (r *Replayer) isBusy(intentID string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.busy[intentID]
+}
+
+// occupy keeps intents from being published by others, or lets that go.
+func (r *Replayer) occupy(intentIDs []string, on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range intentIDs {
+		if on {
+			r.busy[id] = true
+		} else {
+			delete(r.busy, id)
+		}
+	}
 }
 
 // forget forgets the message of a replay.

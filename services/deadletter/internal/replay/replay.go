@@ -45,6 +45,7 @@ var (
 type Store interface {
 	Get(ctx context.Context, id string, full bool) (store.DeadLetter, error)
 	List(ctx context.Context, q store.Query) (store.Page, error)
+	Payload(ctx context.Context, sequence int64, revision int) ([]byte, bool, error)
 	Put(ctx context.Context, arrivals []store.Arrival) ([]store.Change, error)
 	BeginReplay(ctx context.Context, r store.ReplayRequest) (store.DeadLetter, store.Intent, error)
 	ResolveNow(ctx context.Context, r store.ResolveRequest) (store.DeadLetter, error)
@@ -52,12 +53,22 @@ type Store interface {
 	MarkPublishing(ctx context.Context, intentID string) (store.Intent, error)
 	MarkPublished(ctx context.Context, intentID string) error
 	MarkUnroutable(ctx context.Context, intentID string) error
-	Resolve(ctx context.Context, id string, run int, outcome store.Outcome) (bool, error)
+
+	Replay(ctx context.Context, id string) (store.Replay, error)
+	Replays(ctx context.Context, q store.ReplayQuery) ([]store.Replay, error)
+	ReplayMembers(ctx context.Context, id string) ([]store.Member, error)
+	StartReplay(ctx context.Context, id string) (store.Replay, error)
+	Candidates(ctx context.Context, members []store.Member) ([]store.Candidate, error)
+	BeginItems(ctx context.Context, b store.Begin) ([]bool, store.Replay, error)
+	MarkSent(ctx context.Context, sent []store.Sent) error
+	ResolveAll(ctx context.Context, ended []store.Ended) ([]bool, error)
+	Holder(ctx context.Context, id string) (store.Holder, error)
 }
 
 // Publisher puts tasks into their queues.
 type Publisher interface {
 	PublishTask(ctx context.Context, m *broker.TaskMessage) error
+	PublishTasks(ctx context.Context, ms []*broker.TaskMessage, outcome func(i int, err error), checks ...broker.Check)
 }
 
 // StatusWriter writes status events.
@@ -68,6 +79,7 @@ type StatusWriter interface {
 // Tasks is the gateway's knowledge of tasks.
 type Tasks interface {
 	GetTask(ctx context.Context, r *taskv1.GetTaskRequest, opts ...grpc.CallOption) (*taskv1.GetTaskResponse, error)
+	BatchGetTasks(ctx context.Context, r *taskv1.BatchGetTasksRequest, opts ...grpc.CallOption) (*taskv1.BatchGetTasksResponse, error)
 }
 
 // Claims is the gateway's knowledge of which message holds a run.
@@ -83,6 +95,10 @@ type Config struct {
 	Status    StatusWriter
 	Tasks     Tasks
 	Claims    Claims
+	// Workers says who serves a task type; nil is not known.
+	Workers Workers
+	// Checker checks payloads; nil takes every one.
+	Checker Checker
 	// Notify says whether somebody is to be told of a run that died unroutable.
 	Notify         func(*store.Arrival) bool
 	TracerProvider trace.TracerProvider
@@ -91,12 +107,16 @@ type Config struct {
 
 // Replayer replays dead letters.
 type Replayer struct {
-	cfg    Config
-	log    *slog.Logger
-	tracer trace.Tracer
-	news   chan struct{}
+	cfg      Config
+	log      *slog.Logger
+	tracer   trace.Tracer
+	news     chan struct{}
+	bell     *bell
+	follower *follower
 
 	mu sync.Mutex
+	// busy are intents that a drive publishes at this moment.
+	busy map[string]bool
 	// sent are messages that are confirmed and whose QUEUED event is not, by
 	// intent: they need not be published again.
 	sent map[string]*broker.TaskMessage
@@ -104,17 +124,23 @@ type Replayer struct {
 
 // New makes a replayer, which publishes and follows while Run does.
 func New(cfg Config) *Replayer {
-	return &Replayer{
+	r := &Replayer{
 		cfg: cfg, log: cfg.Logger, tracer: cfg.TracerProvider.Tracer(scope),
-		news: make(chan struct{}, 1), sent: map[string]*broker.TaskMessage{},
+		news: make(chan struct{}, 1), bell: newBell(), sent: map[string]*broker.TaskMessage{}, busy: map[string]bool{},
 	}
+	r.follower = newFollower(r)
+	return r
 }
+
+// Wake has the replayer look at replays that have changed. It never blocks.
+func (r *Replayer) Wake() { r.bell.ring() }
 
 // Run publishes what was begun, and follows it, until ctx ends.
 func (r *Replayer) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.publishAll(ctx) })
-	wg.Go(func() { r.follow(ctx) })
+	wg.Go(func() { r.follower.run(ctx) })
+	wg.Go(func() { r.driveAll(ctx) })
 	wg.Go(func() { r.correct(ctx) })
 	wg.Wait()
 }
@@ -149,7 +175,7 @@ func (r *Replayer) begin(ctx context.Context, req store.ReplayRequest) (Begun, e
 	if err != nil {
 		return Begun{}, err
 	}
-	if err := replayable(&d, req.Etag); err != nil {
+	if err := r.replayable(ctx, &d, req.Etag); err != nil {
 		return Begun{}, err
 	}
 	t, err := r.taskOf(ctx, d.ID)
@@ -184,10 +210,16 @@ func (r *Replayer) begin(ctx context.Context, req store.ReplayRequest) (Begun, e
 
 // replayable says what keeps a dead letter from being replayed, in the order of
 // the store, before the gateway is asked.
-func replayable(d *store.DeadLetter, etag string) error {
+func (r *Replayer) replayable(ctx context.Context, d *store.DeadLetter, etag string) error {
 	switch {
 	case d.Foreign:
 		return store.ErrNotReplayable
+	case d.State == store.StateInReplay:
+		holder, err := r.cfg.Store.Holder(ctx, d.ID)
+		if err != nil {
+			return err
+		}
+		return &store.NotOpenError{ID: d.ID, State: d.State, Holder: holder}
 	case d.State != store.StateOpen:
 		return &store.NotOpenError{ID: d.ID, State: d.State}
 	case etag != "" && etag != d.Etag:

@@ -28,11 +28,13 @@ type template struct {
 	// Retry is an encoded warren.task.v1.RetryPolicy.
 	Retry      []byte `json:",omitempty"`
 	ScheduleID string `json:",omitempty"`
+	// ExpireTime is that of the run that died. Templates of earlier versions have none.
+	ExpireTime time.Time `json:",omitzero"`
 }
 
 // EncodeTemplate is the template for replays of a task.
 func EncodeTemplate(m *broker.TaskMessage) []byte {
-	t := template{Priority: m.Priority, CreateTime: m.CreateTime, Metadata: m.Metadata, Trace: m.Trace, ScheduleID: m.ScheduleID}
+	t := template{Priority: m.Priority, CreateTime: m.CreateTime, Metadata: m.Metadata, Trace: m.Trace, ScheduleID: m.ScheduleID, ExpireTime: m.ExpireTime}
 	if m.Timeout != nil {
 		d := m.Timeout.AsDuration()
 		t.Timeout = &d
@@ -49,12 +51,19 @@ func EncodeTemplate(m *broker.TaskMessage) []byte {
 	return b
 }
 
+func decodeTemplate(d *store.DeadLetter) (t template, err error) {
+	if err := json.Unmarshal(d.Template, &t); err != nil {
+		return t, fmt.Errorf("decode the template of dead letter %s: %w", d.ID, err)
+	}
+	return t, nil
+}
+
 // rebuild makes the message of the next run of a dead letter's task, without
 // its copy and trace.
 func rebuild(d *store.DeadLetter, run int, now time.Time) (*broker.TaskMessage, map[string]string, error) {
-	var t template
-	if err := json.Unmarshal(d.Template, &t); err != nil {
-		return nil, nil, fmt.Errorf("decode the template of dead letter %s: %w", d.ID, err)
+	t, err := decodeTemplate(d)
+	if err != nil {
+		return nil, nil, err
 	}
 	m := &broker.TaskMessage{
 		ID: d.ID, Type: d.Type, Payload: d.Message.Body, Run: run, Labels: d.Labels, Metadata: t.Metadata,
@@ -76,4 +85,30 @@ func rebuild(d *store.DeadLetter, run int, now time.Time) (*broker.TaskMessage, 
 		}
 	}
 	return m, t.Trace, nil
+}
+
+// expiry is when a task expires that is replayed now: zero is never.
+func (t *template) expiry(mode store.Expiry, now time.Time) time.Time {
+	switch {
+	case t.ExpireTime.IsZero():
+		return time.Time{}
+	case mode == store.ExpiryKept:
+		return t.ExpireTime
+	case mode == store.ExpiryRenewed && t.ExpireTime.After(t.CreateTime):
+		return now.Add(t.ExpireTime.Sub(t.CreateTime))
+	}
+	return time.Time{}
+}
+
+// apply has a message follow the plan that was frozen with its intent.
+func apply(m *broker.TaskMessage, i *store.Intent) {
+	m.ExpireTime = i.ExpireTime
+	if i.MaxAttempts > 0 {
+		retry := &taskv1.RetryPolicy{}
+		if m.Retry != nil {
+			retry = proto.CloneOf(m.Retry)
+		}
+		retry.MaxAttempts = int32(i.MaxAttempts)
+		m.Retry = retry
+	}
 }

@@ -21,8 +21,8 @@ import (
 // unroutable ends a run whose message no queue has taken, unless an earlier
 // publish of it lives. It is noted on the intent, which is not published again: so
 // all of this can be repeated, under a copy id that is the intent's own.
-func (r *Replayer) unroutable(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, intentID string) error {
-	id, err := uuid.Parse(intentID)
+func (r *Replayer) unroutable(ctx context.Context, d *store.DeadLetter, m *broker.TaskMessage, i *store.Intent) error {
+	id, err := uuid.Parse(i.ID)
 	if err != nil {
 		return fmt.Errorf("the id of an intent: %w", err)
 	}
@@ -32,7 +32,7 @@ func (r *Replayer) unroutable(ctx context.Context, d *store.DeadLetter, m *broke
 		return fmt.Errorf("%w: claim the run that has no queue: %w", ErrGateway, err)
 	}
 	if !claim.Held {
-		return r.published(ctx, intentID)
+		return r.published(ctx, i)
 	}
 	failure := unroutableFailure(m.Type)
 	if !claim.Ended {
@@ -45,7 +45,7 @@ func (r *Replayer) unroutable(ctx context.Context, d *store.DeadLetter, m *broke
 	if err := r.bury(ctx, d, m, failure); err != nil {
 		return err
 	}
-	r.forget(intentID)
+	r.forget(i.ID)
 	return nil
 }
 

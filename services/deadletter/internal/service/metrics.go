@@ -26,6 +26,7 @@ const (
 
 // openCounter counts what is OPEN, and failure groups, as store.Store says.
 type openCounter interface {
+	residenceCounter
 	CountOpen(ctx context.Context) ([]store.OpenCount, error)
 	CountGroups(ctx context.Context) (map[store.GroupState]int64, error)
 }
@@ -49,6 +50,8 @@ type metrics struct {
 	ends    *telemetry.Labels[store.Outcome]
 	states  *telemetry.Labels[store.GroupState]
 	observe func(metric.Callback) (stop func())
+	// governed measures what policies say.
+	governed *governance
 }
 
 // captured is what a dead letter is counted under. The type is empty for a message
@@ -82,7 +85,10 @@ func newMetrics(provider metric.MeterProvider, s openCounter, known func(ctx con
 	})
 	m.sampler = telemetry.NewSampler(openPeriod, m.countOpen)
 	m.grouped = telemetry.NewSampler(openPeriod, s.CountGroups)
-	m.observe = func(f metric.Callback) (stop func()) { return meter.Observe(f, m.open, m.oldest, m.groups) }
+	m.governed = newGovernance(meter, s, m.label)
+	m.observe = func(f metric.Callback) (stop func()) {
+		return meter.Observe(f, m.open, m.oldest, m.groups, m.governed.residence)
+	}
 	return m
 }
 
@@ -98,12 +104,14 @@ func replayOutcome(o store.Outcome) string {
 func (m *metrics) Run(ctx context.Context) {
 	defer m.observe(func(_ context.Context, o metric.Observer) error {
 		m.observed(o, time.Now())
+		m.governed.observed(o)
 		return nil
 	})()
 	var sampling sync.WaitGroup
 	defer sampling.Wait()
 	sampling.Go(func() { m.sampler.Run(ctx) })
 	sampling.Go(func() { m.grouped.Run(ctx) })
+	sampling.Go(func() { m.governed.sampler.Run(ctx) })
 	for {
 		select {
 		case c := <-m.arrive:

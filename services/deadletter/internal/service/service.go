@@ -21,6 +21,8 @@ import (
 	"github.com/warrenmq/warren/services/deadletter/internal/notify"
 	"github.com/warrenmq/warren/services/deadletter/internal/reflected"
 	"github.com/warrenmq/warren/services/deadletter/internal/replay"
+	"github.com/warrenmq/warren/services/deadletter/internal/retention"
+	"github.com/warrenmq/warren/services/deadletter/internal/schema"
 )
 
 // maxMessageBytes bounds an answer: a dead letter of the largest message that
@@ -44,6 +46,7 @@ type service struct {
 	notifier    *notify.Notifier
 	deadLetters *api.Service
 	measured    *metrics
+	sweeper     *retention.Sweeper
 	server      *grpc.Server
 	health      *health.Health
 	// stopping is closed when what would go on for ever is to end.
@@ -55,9 +58,13 @@ func newService(cfg Config, r resources) (*service, error) {
 	s := &service{cfg: cfg, resources: r, stopping: make(chan struct{})}
 	names, hub := cfg.Broker.Names(), api.NewHub()
 	tasks, admin := taskv1.NewTaskServiceClient(r.gateway), adminv1.NewAdminServiceClient(r.gateway)
-	types := api.NewTypeCache(admin)
+	types, schemas := api.NewTypeCache(admin), schema.New(admin)
 	s.measured = newMetrics(cfg.MeterProvider, r.store, func(ctx context.Context, taskType string) bool { return types.Input(ctx, taskType) != "" })
-	kept := signalStore{r.store, hub.Wake, s.measured}
+	changed := func() {
+		hub.Wake()
+		s.replayer.Wake()
+	}
+	kept := signalStore{r.store, changed, s.measured}
 	s.consume = broker.NewConnection(cfg.Broker, "consume", nil)
 	s.publish = broker.NewConnection(cfg.Broker, "publish", (*broker.Topology).CheckShared)
 	s.publisher = broker.NewPublisher(s.publish)
@@ -69,20 +76,30 @@ func newService(cfg Config, r resources) (*service, error) {
 	s.consume.Subscribe(s.intake.Subscription(names))
 	s.replayer = replay.New(replay.Config{
 		Names: names, Store: kept, Publisher: s.publisher, Status: s.status, Tasks: tasks, Claims: admin, Notify: r.told.matches,
-		TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
+		Workers: admin, Checker: schemas, TracerProvider: otel.GetTracerProvider(), Logger: cfg.Logger,
 	})
 	s.keeper = groups.NewKeeper(kept, cfg.Logger)
+	s.sweeper = retention.New(kept, cfg.Logger)
 	s.deadLetters = api.NewService(api.Config{
-		Store: kept, Replayer: s.replayer, Types: types, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
+		Store: kept, Replayer: s.replayer, Types: types, Schemas: schemas, Hub: hub, Info: s.serverInfo().Info, Logger: cfg.Logger,
 		Notifier: s.notifier, BuiltIn: r.told.builtIn,
 	})
 	return s, s.newServer()
 }
 
+// longCalls are those that go on until their callers' deadline.
+var longCalls = []string{
+	deadletterv1.DeadLetterService_ReplayDeadLetters_FullMethodName,
+	deadletterv1.DeadLetterService_DiscardDeadLetters_FullMethodName,
+	deadletterv1.DeadLetterService_RestoreDeadLetters_FullMethodName,
+	deadletterv1.DeadLetterService_PurgeDeadLetters_FullMethodName,
+	deadletterv1.DeadLetterService_HoldDeadLetters_FullMethodName,
+}
+
 func (s *service) newServer() (err error) {
 	s.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger: s.cfg.Logger, MaxMessageBytes: maxMessageBytes,
-		LongCalls: []string{deadletterv1.DeadLetterService_ReplayDeadLetters_FullMethodName}, Stopping: s.stopping, MeterProvider: s.cfg.MeterProvider,
+		LongCalls: longCalls, Stopping: s.stopping, MeterProvider: s.cfg.MeterProvider,
 	})
 	if err != nil {
 		return fmt.Errorf("make the gRPC server: %w", err)
@@ -112,8 +129,8 @@ func (s *service) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	runs := []func(context.Context){
-		s.storeMetrics.Run, s.measured.Run, s.publish.Run, s.consume.Run, s.status.Run, s.intake.Run, s.replayer.Run, s.keeper.Run, s.health.Run,
-		s.notifier.Run,
+		s.storeMetrics.Run, s.measured.Run, newReplayMetrics(s.cfg.MeterProvider, s.store).Run, s.publish.Run, s.consume.Run,
+		s.status.Run, s.intake.Run, s.replayer.Run, s.keeper.Run, s.sweeper.Run, s.notifier.Run, s.health.Run,
 		func(ctx context.Context) { s.ops().Serve(ctx, s.metrics) },
 	}
 	var below errgroup.Group

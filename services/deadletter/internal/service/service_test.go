@@ -321,7 +321,7 @@ func TestFromDeathToResolution(t *testing.T) {
 		switch err := <-results; status.Code(err) {
 		case codes.OK:
 			wins++
-		case codes.FailedPrecondition:
+		case codes.Aborted:
 			losses++
 		default:
 			require.NoError(t, err)

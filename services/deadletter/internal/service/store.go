@@ -28,7 +28,9 @@ func openStore(ctx context.Context, url string, metrics *sqldb.Metrics, log *slo
 var answers = []error{
 	store.ErrNotFound, store.ErrNotOpen, store.ErrEtag, store.ErrNotReplayable, store.ErrRun, store.ErrNotPending,
 	store.ErrNoRule, store.ErrRuleExists, store.ErrTooManyRules,
+	store.ErrNoSelection, store.ErrNoReplay, store.ErrReplayEnded, store.ErrRequestID, store.ErrMoved, store.ErrNotOverdue,
 	store.ErrNoGroup, store.ErrTooMany,
+	store.ErrHeld, store.ErrManyPolicies,
 }
 
 // storeProblem names what keeps the store from answering.

@@ -7,10 +7,13 @@ import (
 	"github.com/warrenmq/warren/pkg/filter"
 )
 
+// MaxAudit bounds the things in one answer of Audit.
+const MaxAudit = 1000
+
 // Audits is what was done, and by whom.
 type Audits interface {
-	// Audit returns all that was done to a dead letter, oldest first. Errors:
-	// ErrNotFound, ErrUnavailable, the context's.
+	// Audit returns what was done to a dead letter, the oldest first: the last MaxAudit
+	// things. Errors: ErrNotFound, ErrUnavailable, the context's.
 	Audit(ctx context.Context, id string) ([]AuditEntry, error)
 
 	// AuditEvents returns the calls that have changed something and match the filter

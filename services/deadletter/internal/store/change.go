@@ -10,7 +10,8 @@ const (
 	ChangeNone ChangeKind = iota
 	// ChangeCreated: there is a new dead letter.
 	ChangeCreated
-	// ChangeDiedAgain: the dead letter came in with a higher run, and is OPEN.
+	// ChangeDiedAgain: the dead letter came in with a higher run, and is OPEN or
+	// QUARANTINED.
 	ChangeDiedAgain
 	// ChangeHistory: the dead letter has an occurrence more, its state stays.
 	ChangeHistory

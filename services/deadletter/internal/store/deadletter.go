@@ -108,6 +108,9 @@ type DeadLetter struct {
 	Message *Message
 	// Template is that of the highest run; nil unless full.
 	Template []byte
+	// Revisions are its payloads, the original first; nil unless full, and if nobody has
+	// revised it, when the message's body is the original.
+	Revisions []Revision
 }
 
 // TaskID is the task's id; empty for a message that is no task.
@@ -180,6 +183,19 @@ const (
 	ActionResolve AuditAction = "RESOLVE"
 	// ActionDiscard: an operator gave it up.
 	ActionDiscard AuditAction = "DISCARD"
+	// ActionReopen: a replay was given up, or not published.
+	ActionReopen AuditAction = "REOPEN"
+	// ActionRestore: an operator brought it back.
+	ActionRestore AuditAction = "RESTORE"
+	// ActionPurge: an operator had it forgotten; a tombstone is left.
+	ActionPurge AuditAction = "PURGE"
+	// ActionExpire: its retention has ended; a tombstone is left.
+	ActionExpire AuditAction = "EXPIRE"
+	// ActionHold and ActionRelease: an operator keeps it as it is, or lets it go.
+	ActionHold    AuditAction = "HOLD"
+	ActionRelease AuditAction = "RELEASE"
+	// ActionRevise: an operator made a new payload.
+	ActionRevise AuditAction = "REVISE"
 )
 
 // AuditEntry is one thing that was done to a dead letter.

@@ -99,4 +99,12 @@ type Intent struct {
 	// Unroutable says that no queue has taken its message, so that it is to end and
 	// not to be published again.
 	Unroutable bool
+	// ReplayID is the replay that it is of; empty if it is a single call's.
+	ReplayID string
+	// MaxAttempts is how many the run has; 0 is as the task's policy says.
+	MaxAttempts int
+	// ExpireTime is when the task expires; zero is never.
+	ExpireTime time.Time
+	// Revision is that of the payload which runs; 1 is the original.
+	Revision int
 }

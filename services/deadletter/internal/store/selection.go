@@ -9,7 +9,7 @@ import (
 	"github.com/warrenmq/warren/pkg/task"
 )
 
-// ErrNoSelection: the token selects nothing: it is unknown, or has expired.
+// ErrNoSelection says that a token selects nothing: it is unknown, or has expired.
 var ErrNoSelection = errors.New("no such selection")
 
 // Bounds of selections.
@@ -50,6 +50,8 @@ type FreezeRequest struct {
 	Filter filter.Expr
 	// States are those that count, unless IDs are given; empty is all.
 	States []State
+	// Limit is how many of those that match, the first ones; 0 is all.
+	Limit int
 }
 
 // Selection is a set of dead letters.

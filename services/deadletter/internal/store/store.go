@@ -36,7 +36,8 @@ var (
 	// ErrBadArrival: one of the arrivals can't be stored, and never will be. Who
 	// wants to know which one halves the batch.
 	ErrBadArrival = errors.New("an arrival cannot be stored")
-	// ErrNotOpen: the dead letter is not OPEN. The error is a [NotOpenError].
+	// ErrNotOpen: the dead letter is in another state than the call needs, which is
+	// OPEN unless the call says otherwise. The error is a [NotOpenError].
 	ErrNotOpen = errors.New("the dead letter is not OPEN")
 	// ErrEtag: the dead letter has changed since it had the etag that was given.
 	ErrEtag = errors.New("the dead letter has changed")
@@ -54,6 +55,8 @@ var (
 type NotOpenError struct {
 	ID    string
 	State State
+	// Holder is who replays it if it is IN_REPLAY.
+	Holder Holder
 }
 
 // Error implements error.
@@ -78,7 +81,12 @@ type Store interface {
 	Audits
 	Notifications
 	Selections
+	Replays
 	Groups
+	Bulk
+	Policies
+	Retention
+	Revisions
 
 	// Put takes in messages that died, in the order given and in one transaction:
 	// all of them, durably, or none. For each in turn:
@@ -92,11 +100,15 @@ type Store interface {
 	//     replayed, or of a run that is known to have succeeded or to have been
 	//     cancelled (that is history). It ends the intents of its run and of
 	//     earlier ones;
-	//   - one of a lower run just enters the history.
+	//   - one of a lower run just enters the history;
+	//   - one of a run that was known when the dead letter was purged changes nothing.
+	//
+	// One that would make a dead letter OPEN that was replayed as often as its type's
+	// policy allows makes it QUARANTINED.
 	//
 	// With it, notifications are enqueued: for the built-in rule if the arrival makes a
-	// dead letter OPEN, or finds it so, and has Notify set; and for the rules of what has
-	// happened, as [Notifications] says.
+	// dead letter OPEN or QUARANTINED, or finds it so, and has Notify set; and for the
+	// rules of what has happened, as [Notifications] says.
 	//
 	// It returns one change for each arrival, at the same index. Errors:
 	// ErrUnavailable, ErrBadArrival, the context's.
@@ -131,30 +143,32 @@ type Store interface {
 	LatestChange(ctx context.Context) (int64, error)
 
 	// BeginReplay makes an OPEN dead letter IN_REPLAY and stores the intent to
-	// publish the given run. Of those who race, one wins. Errors, the first that
-	// applies: ErrNotFound, ErrNotReplayable, ErrNotOpen, ErrEtag, ErrRun; and
+	// publish the given run, or the next one above those that were begun, if that is
+	// higher. Of those who race, one wins. Errors, the first that
+	// applies: ErrNotFound, ErrNotReplayable, ErrNotOpen, ErrEtag, ErrHeld, ErrRun; and
 	// ErrUnavailable, the context's.
 	BeginReplay(ctx context.Context, r ReplayRequest) (DeadLetter, Intent, error)
 
-	// ResolveNow makes an OPEN dead letter RESOLVED, because its task is known to
-	// have ended well in the given run. Errors, the first that applies:
+	// ResolveNow makes an OPEN or QUARANTINED dead letter RESOLVED, because its task is
+	// known to have ended well in the given run. Errors, the first that applies:
 	// ErrNotFound, ErrNotReplayable, ErrNotOpen, ErrEtag; and ErrUnavailable, the
 	// context's.
 	ResolveNow(ctx context.Context, r ResolveRequest) (DeadLetter, error)
 
-	// Discard makes an OPEN dead letter DISCARDED. Errors, the first that applies:
-	// ErrNotFound, ErrNotOpen, ErrEtag; and ErrUnavailable, the context's.
+	// Discard makes an OPEN or QUARANTINED dead letter DISCARDED. Errors, the first that
+	// applies: ErrNotFound, ErrNotOpen, ErrEtag, ErrHeld; and ErrUnavailable, the
+	// context's.
 	Discard(ctx context.Context, r DiscardRequest) (DeadLetter, error)
 
 	// Intents returns the intents that are in a state, in the order in which they
 	// were stored: those whose Sequence is above after, at most limit (bounded by
-	// MaxPage). Errors: ErrUnavailable, the context's.
+	// MaxPage). PENDING ones of a PAUSED replay are left out. Errors: ErrUnavailable, the context's.
 	Intents(ctx context.Context, state IntentState, after int64, limit int) ([]Intent, error)
 
 	// MarkPublishing counts a publish of a PENDING intent's message, which must
 	// follow; call it before each. If Publishes of the intent that it returns is
-	// above 1, another message of the run may exist. Errors: ErrNotFound,
-	// ErrNotPending, ErrUnavailable, the context's.
+	// above 1, another message of the run may exist. One of a PAUSED replay is not to be
+	// published now. Errors: ErrNotFound, ErrNotPending, ErrUnavailable, the context's.
 	MarkPublishing(ctx context.Context, intentID string) (Intent, error)
 
 	// MarkPublished makes a PENDING intent PUBLISHED: its message and QUEUED event

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -198,31 +197,9 @@ func (s *TaskService) checkPayload(t catalogue.TaskType, r *taskv1.SubmitTaskReq
 
 // badPayload says what is wrong with a payload, with paths into it.
 func badPayload(err error) error {
-	if err == nil {
-		return nil
-	}
-	reason, field := taskv1.ErrorReason_ERROR_REASON_PAYLOAD_UNDECODABLE, "payload.value"
 	var bad *catalogue.PayloadError
-	switch {
-	case errors.Is(err, catalogue.ErrPayloadType):
-		reason, field = taskv1.ErrorReason_ERROR_REASON_PAYLOAD_TYPE_MISMATCH, "payload.type_url"
-	case errors.As(err, &bad) && len(bad.Violations) > 0:
-		return brokenRules(bad)
-	case bad != nil && bad.Field != "":
-		field = "payload." + bad.Field
+	if errors.As(err, &bad) {
+		return bad.Answer("payload.value")
 	}
-	return rpc.Errorf(codes.InvalidArgument, reason, "%s", valid(err.Error())).Field(field, valid(err.Error())).Hidden()
-}
-
-// brokenRules names each rule of its own proto that a payload breaks.
-func brokenRules(bad *catalogue.PayloadError) error {
-	violations := make([]*errdetails.BadRequest_FieldViolation, 0, len(bad.Violations))
-	for _, v := range bad.Violations {
-		violations = append(violations, &errdetails.BadRequest_FieldViolation{
-			Field: valid(strings.TrimSuffix("payload."+v.Field, ".")), Description: valid(v.Message + " [" + v.Rule + "]"),
-		})
-	}
-	answer := rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAYLOAD_INVALID, "%s", valid(bad.Error())).Hidden()
-	answer.Details = append(answer.Details, &errdetails.BadRequest{FieldViolations: violations})
-	return answer
+	return err
 }

@@ -46,8 +46,8 @@ func (s *Store) Aggregate(ctx context.Context, q store.AggregateQuery) ([]store.
 	return all, nil
 }
 
-// aggregateQuery counts in the order of the table: an index that has the groups in their
-// order would have every row looked up.
+// aggregateQuery has no index that would give what is counted in its order, which is what
+// the plus signs are for: every row would be looked up by it.
 func aggregateQuery(q store.AggregateQuery) (string, []any, error) {
 	var values, joins []string
 	var args []any
@@ -73,10 +73,10 @@ func aggregateQuery(q store.AggregateQuery) (string, []any, error) {
 	c.Filter(q.Filter, columns)
 	groups := ""
 	if n := len(values); n > 0 {
-		groups = " GROUP BY " + strings.Join(values, ", ")
+		groups = " GROUP BY +" + strings.Join(values, ", +")
 	}
 	query := `SELECT ` + strings.Join(append(values, "count(*)", "min(d.dead_time)", "max(d.dead_time)"), ", ") +
-		` FROM dead_letters d` + strings.Join(joins, "") + ` WHERE ` + c.SQL() + groups + ` LIMIT ?`
+		` FROM ` + lettersOf(q.Filter) + strings.Join(joins, "") + ` WHERE ` + c.SQL() + groups + ` LIMIT ?`
 	return query, append(args, c.Args(store.MaxAggregates+1)...), nil
 }
 

@@ -27,6 +27,7 @@ func BenchmarkPut(b *testing.B) {
 				arrivals := make([]store.Arrival, size)
 				for i := range arrivals {
 					arrivals[i] = dead(task.NewID(), 1)
+					arrivals[i].Fingerprint = store.Fingerprint{GroupID: fmt.Sprintf("%032d", i%20), Version: 1, Message: "the other side is down"}
 				}
 				b.StartTimer()
 				_, err := s.Put(ctx, arrivals)
@@ -35,5 +36,30 @@ func BenchmarkPut(b *testing.B) {
 			}
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "dead-letters/s")
 		})
+	}
+}
+
+// BenchmarkFreeze freezes every third of 300,000 dead letters.
+func BenchmarkFreeze(b *testing.B) {
+	ctx := b.Context()
+	s, err := sqlite.Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "store.db"), sqlite.Options{})
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	for i := range 300 {
+		arrivals := make([]store.Arrival, 1000)
+		for j := range arrivals {
+			arrivals[j] = dead(task.NewID(), 1)
+			arrivals[j].Notify = false
+			arrivals[j].Type = fmt.Sprintf("acme.v1.Type%d.Do", (i*len(arrivals)+j)%3)
+		}
+		_, err := s.Put(ctx, arrivals)
+		require.NoError(b, err)
+	}
+	f, err := store.Fields.Parse(`type = "acme.v1.Type1.Do"`)
+	require.NoError(b, err)
+	for b.Loop() {
+		set, err := s.Freeze(ctx, store.FreezeRequest{Filter: f, States: []store.State{store.StateOpen}})
+		require.NoError(b, err)
+		require.Len(b, set.Members, 100_000)
 	}
 }

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"slices"
+
 	"github.com/warrenmq/warren/pkg/filter"
 	"github.com/warrenmq/warren/pkg/sqldb"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
@@ -19,4 +21,24 @@ var columns = &sqldb.Columns{
 	},
 	Labels:   sqldb.Column{SQL: "l.value", Rows: "labels l WHERE l.dead_letter = d.sequence"},
 	LabelKey: "l.key",
+}
+
+// lettersOf is the table of dead letters d for a filter. Of a group they are found by its
+// index: SQLite does not know that a group has fewer of them than a state.
+func lettersOf(f filter.Expr) string {
+	if demandsGroup(f) {
+		return "dead_letters d INDEXED BY dead_letters_group"
+	}
+	return "dead_letters d"
+}
+
+// demandsGroup says whether what matches a filter is in one group in any case.
+func demandsGroup(f filter.Expr) bool {
+	switch f := f.(type) {
+	case filter.Text:
+		return f.Field == store.FieldGroupID && f.Match.Kind == filter.MatchEqual
+	case filter.And:
+		return slices.ContainsFunc(f.Terms, demandsGroup)
+	}
+	return false
 }

@@ -22,15 +22,19 @@ func TestStatementsUseIndices(t *testing.T) {
 	const list = `SELECT ` + deadLetterColumns + ` FROM dead_letters d WHERE `
 	for _, query := range []string{
 		selectLastChange, selectHead, selectDeadLetter, selectOccurrences, selectMessage, selectAudit,
+		selectBody, selectRevisions, selectRevision, selectLastRevision, selectRevised, updateRevised,
 		updateLatest, updateArrived, updateState, deleteLabels,
 		selectIntents, selectIntent, updatePublishing, updatePublished, updateIntentsEnded,
 		selectDue, selectNotification, updateSent, updateFailed, selectRule, selectMark, upsertCount, deleteOldCounts, sumCounts,
 		deleteEnded, deleteOldMarks, deleteMarks, deleteCounts,
+		selectReplay, selectReplayBySeq, selectRequest, selectReplayMember, selectSelector, updateReplay, updateItemEnded, updateItemTakenBack,
+		updateTakenBack, updateBegun, updateEndedWell, selectUnsent, selectUnderWay, updateIntentSent, updateIntentNotSent, selectHolder,
+		countOverdue, selectNextRun, selectCandidates + `?, ?) ORDER BY d.sequence`,
+		selectItems + ` ORDER BY position LIMIT ?`, selectItems + ` AND state = ? AND state >= 4 ORDER BY position LIMIT ?`,
+		selectReplays + `r.end_time IS NULL AND r.sequence < ? ORDER BY r.sequence DESC LIMIT ?`,
 		selectGroupHead, updateGroupSeen, updateGroupState, countHour, selectGroup, updateGroup, selectHours, selectSamples, deleteHours,
 		selectUngrouped, selectUngroupedRuns, selectGroupedRuns, updateRunGroup, updateDeadLetterGroup, inheritGroup,
 		uncountDeath, uncountHour, deleteEmptyGroup,
-		list + `d.group_id = ? AND d.sequence < ? ORDER BY d.sequence DESC LIMIT ?`,
-		list + `d.group_id = ? AND d.state = ? AND d.sequence < ? ORDER BY d.sequence DESC LIMIT ?`,
 		list + `d.sequence > ? ORDER BY d.sequence LIMIT ?`,
 		list + `d.sequence < ? ORDER BY d.sequence DESC LIMIT ?`,
 		list + `d.change > ? ORDER BY d.change LIMIT ?`,
@@ -49,6 +53,13 @@ func TestStatementsUseIndices(t *testing.T) {
 	require.Contains(t, strings.Join(plan(t, s, selectChannels), "\n"), "COVERING INDEX notifications_due")
 	require.Contains(t, strings.Join(plan(t, s, countGroups), "\n"), "COVERING INDEX groups_state")
 	require.Contains(t, strings.Join(plan(t, s, selectVersions), "\n"), "SEARCH dead_letters USING COVERING INDEX dead_letters_group")
+	grouped, err := store.Fields.Parse(`state = OPEN AND (labels.a = "b" AND group_id = "x")`)
+	require.NoError(t, err)
+	for _, order := range []string{"d.sequence", "d.sequence DESC"} {
+		steps := plan(t, s, selectMember+lettersOf(grouped)+" WHERE "+selection(store.Query{Filter: grouped, State: store.StateOpen}).SQL()+" ORDER BY "+order)
+		require.Contains(t, steps[0], "SEARCH d USING INDEX dead_letters_group (group_id=?)")
+		require.NotContains(t, strings.Join(steps, "\n"), "TEMP B-TREE")
+	}
 	first, _ := groupsQuery(store.GroupQuery{}, 1)
 	next, _ := groupsQuery(store.GroupQuery{After: &store.GroupPlace{}}, 1)
 	for _, query := range []string{first, next} {

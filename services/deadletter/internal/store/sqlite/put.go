@@ -28,7 +28,7 @@ VALUES (?, ?, ?, ?, 1, ?, 1,
 WHERE sequence = ?`
 
 	updateArrived = `UPDATE dead_letters SET state = ?, version = version + 1, change = ?,
-	first_dead_time = min(first_dead_time, ?), update_time = iif(?, ?, update_time),
+	first_dead_time = min(first_dead_time, ?), update_time = iif(?, ?, update_time), replay_id = iif(state = ?, replay_id, ''),
 	occurrence_count = occurrence_count + 1, fingerprint_version = min(fingerprint_version, ?)
 WHERE sequence = ?`
 
@@ -129,6 +129,10 @@ func (w *writing) create(ctx context.Context, a *store.Arrival) (store.Change, e
 func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Change, error) {
 	run := a.Occurrence.Run
 	change := store.Change{ID: a.ID, Kind: store.ChangeHistory, State: h.state, Run: run}
+	if run <= h.purgedRun {
+		change.Kind = store.ChangeNone
+		return change, nil
+	}
 	fresh, err := w.addOccurrence(ctx, h.sequence, a)
 	if err != nil {
 		return change, err
@@ -139,7 +143,10 @@ func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Chan
 	}
 	died := run > h.run && (h.state == store.StateOpen || run >= h.reopenRun)
 	if died {
-		change.Kind, change.State = store.ChangeDiedAgain, store.StateOpen
+		change.Kind = store.ChangeDiedAgain
+		if change.State, err = w.diedInto(ctx, h, a); err != nil {
+			return change, err
+		}
 		if change.ReplaysEnded, err = w.endIntents(ctx, h.sequence, run, store.OutcomeDeadLettered); err != nil {
 			return change, err
 		}
@@ -152,7 +159,8 @@ func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Chan
 			return change, err
 		}
 	}
-	err = w.exec(ctx, updateArrived, int64(change.State), w.nextChange(), micros(a.Occurrence.DeadTime), died, w.now, int64(a.Fingerprint.Version), h.sequence)
+	err = w.exec(ctx, updateArrived, int64(change.State), w.nextChange(), micros(a.Occurrence.DeadTime), died, w.now,
+		int64(change.State), int64(a.Fingerprint.Version), h.sequence)
 	if err != nil {
 		return change, err
 	}
@@ -162,7 +170,7 @@ func (w *writing) add(ctx context.Context, h head, a *store.Arrival) (store.Chan
 // arrived stores what goes with each new occurrence.
 func (w *writing) arrived(ctx context.Context, sequence int64, a *store.Arrival, change store.Change, from store.State) (store.Change, error) {
 	var err error
-	if change.Notified, err = w.tell(ctx, sequence, a, change); err != nil {
+	if change.Notified, err = w.tell(ctx, sequence, a, change, from); err != nil {
 		return change, err
 	}
 	return change, w.audit(ctx, sequence, store.AuditEntry{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,8 +40,8 @@ func get(ctx context.Context, tx *sql.Tx, id string) (store.DeadLetter, error) {
 func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 	var page store.Page
 	c := selection(q)
-	from := arrivalOrder
-	if label, ok := labelOf(q.Filter); ok {
+	from := source{lettersOf(q.Filter), arrivalOrder.place}
+	if label, ok := labelOf(q.Filter); ok && from == arrivalOrder {
 		from = labelOrder
 		c.And("x.key = ?", label.Key)
 		c.And("x.value = ?", label.Match.Value)
@@ -89,7 +90,7 @@ func (s *Store) Count(ctx context.Context, q store.Query) (int64, error) {
 	var n int64
 	c := selection(q)
 	err := s.read(ctx, "count dead letters", func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT count(*) FROM dead_letters d WHERE `+c.SQL(), c.Args()...).Scan(&n)
+		return tx.QueryRowContext(ctx, `SELECT count(*) FROM `+lettersOf(q.Filter)+` WHERE `+c.SQL(), c.Args()...).Scan(&n)
 	})
 	return n, err
 }
@@ -188,7 +189,8 @@ func (s *Store) Audit(ctx context.Context, id string) ([]store.AuditEntry, error
 			err := row.Scan(&e.Sequence, &at, &e.Action, &e.From, &e.To, &e.Run, &e.Reason, &e.Actor)
 			e.Time = time.UnixMicro(at).UTC()
 			return e, err
-		}, selectAudit, d.Sequence)
+		}, selectAudit, d.Sequence, int64(store.MaxAudit))
+		slices.Reverse(entries)
 		return err
 	})
 	return entries, err

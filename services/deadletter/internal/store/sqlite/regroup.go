@@ -112,7 +112,7 @@ func (w *writing) regroup(ctx context.Context, r *store.Regrouping, left map[str
 		if x.fingerprint = r.Runs[x.run].Normalize(); x.fingerprint.GroupID == "" || x.fingerprint.GroupID == x.from {
 			continue
 		}
-		if err := w.move(ctx, r.Sequence, x); err != nil {
+		if err := w.regroupRun(ctx, r.Sequence, x); err != nil {
 			return err
 		}
 		if x.from != "" {
@@ -122,8 +122,8 @@ func (w *writing) regroup(ctx context.Context, r *store.Regrouping, left map[str
 	return w.exec(ctx, updateDeadLetterGroup, int64(r.Version), r.Sequence)
 }
 
-// move puts a run into its group.
-func (w *writing) move(ctx context.Context, sequence int64, x *groupedRun) error {
+// regroupRun puts a run into its group.
+func (w *writing) regroupRun(ctx context.Context, sequence int64, x *groupedRun) error {
 	g, err := w.countDeath(ctx, &x.death)
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ const (
 	selectMessage = `SELECT body, properties, headers, queue, exchange, routing_keys, template FROM messages WHERE dead_letter = ?`
 
 	selectAudit = `SELECT sequence, time, action, from_state, to_state, run, reason, actor FROM audit
-WHERE dead_letter = ? ORDER BY sequence`
+WHERE dead_letter = ? ORDER BY sequence DESC LIMIT ?`
 )
 
 // scanner is a row that can be read.
@@ -42,6 +42,11 @@ func collect[T any](ctx context.Context, tx *sql.Tx, scan func(scanner) (T, erro
 	if err != nil {
 		return nil, err
 	}
+	return gather(rows, scan)
+}
+
+// gather reads all rows that there are, and closes them.
+func gather[T any](rows *sql.Rows, scan func(scanner) (T, error)) ([]T, error) {
 	defer func() { _ = rows.Close() }()
 	var all []T
 	for rows.Next() {
@@ -121,7 +126,11 @@ func fill(ctx context.Context, tx *sql.Tx, d *store.DeadLetter) (size int, err e
 		}
 	}
 	n, err := scanMessage(tx.QueryRowContext(ctx, selectMessage, d.Sequence), d)
-	return size + n, err
+	if err != nil {
+		return 0, err
+	}
+	revisions, err := fillRevisions(ctx, tx, d)
+	return size + n + revisions, err
 }
 
 // scanOccurrence reads a row of selectOccurrences, and returns its size.
@@ -141,12 +150,15 @@ func scanOccurrence(row scanner) (store.Occurrence, int, error) {
 	return o, len(failure.V) + len(attempts.V), errors.Join(errs[:]...)
 }
 
-// scanMessage reads a row of selectMessage into a dead letter, and returns its
-// size.
+// scanMessage reads a row of selectMessage into a dead letter, and returns its size. A
+// tombstone has none.
 func scanMessage(row scanner, d *store.DeadLetter) (int, error) {
 	var m store.Message
 	var properties, headers, keys sql.Null[string]
 	err := row.Scan(&m.Body, &properties, &headers, &m.Queue, &m.Exchange, &keys, &d.Template)
+	if errors.Is(err, sql.ErrNoRows) && d.State == store.StatePurged {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -48,26 +48,37 @@ type ruleCache struct {
 	rules   []store.Rule
 }
 
+// telling is what a transaction has of the notification rules.
+type telling struct {
+	cache *ruleCache
+	// rules are all of them, once they were asked for; arrivals is what those of
+	// TriggerRate are to count, by their places.
+	rules    []store.Rule
+	loaded   bool
+	arrivals map[int]int64
+}
+
 // rulesNow are all rules, as the transaction saw them first.
 func (w *writing) rulesNow(ctx context.Context) ([]store.Rule, error) {
-	if w.loaded {
-		return w.rules, nil
+	t := &w.told
+	if t.loaded {
+		return t.rules, nil
 	}
 	var version int64
 	if err := w.tx.QueryRowContext(ctx, selectRuleVersion).Scan(&version); err != nil {
 		return nil, err
 	}
-	w.cache.mu.Lock()
-	defer w.cache.mu.Unlock()
-	if w.cache.version != version {
+	t.cache.mu.Lock()
+	defer t.cache.mu.Unlock()
+	if t.cache.version != version {
 		rules, err := readRules(ctx, w.tx)
 		if err != nil {
 			return nil, err
 		}
-		w.cache.version, w.cache.rules = version, rules
+		t.cache.version, t.cache.rules = version, rules
 	}
-	w.rules, w.loaded = w.cache.rules, true
-	return w.rules, nil
+	t.rules, t.loaded = t.cache.rules, true
+	return t.rules, nil
 }
 
 func readRules(ctx context.Context, tx *sql.Tx) ([]store.Rule, error) {

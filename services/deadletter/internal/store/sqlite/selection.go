@@ -90,7 +90,7 @@ type gathering struct {
 	}
 }
 
-const selectMember = `SELECT d.sequence, d.id, d.version, d.type, d.cause FROM dead_letters d WHERE `
+const selectMember = `SELECT d.sequence, d.id, d.version, d.type, d.cause FROM `
 
 // member is a row of selectMember.
 type member struct {
@@ -113,7 +113,7 @@ func (g *gathering) add(m *member) {
 }
 
 func (g *gathering) byID(ctx context.Context, tx *sql.Tx, ids []string) error {
-	found, err := tx.PrepareContext(ctx, selectMember+"d.id = ?")
+	found, err := tx.PrepareContext(ctx, selectMember+"dead_letters d WHERE d.id = ?")
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,11 @@ func (g *gathering) byFilter(ctx context.Context, tx *sql.Tx, r store.FreezeRequ
 		c.And("d.state IN (?"+strings.Repeat(", ?", len(states)-1)+")", states...)
 	}
 	c.Filter(r.Filter, columns)
-	rows, err := tx.QueryContext(ctx, selectMember+c.SQL()+" ORDER BY d.sequence", c.Args()...)
+	limit := -1 // none
+	if r.Limit > 0 {
+		limit = r.Limit
+	}
+	rows, err := tx.QueryContext(ctx, selectMember+lettersOf(r.Filter)+" WHERE "+c.SQL()+" ORDER BY d.sequence LIMIT ?", c.Args(limit)...)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,10 @@ func (s *Store) write(ctx context.Context, what string, f func(context.Context, 
 	}
 	defer s.leave()
 	err := s.db.Write(ctx, func(tx *sql.Tx) error {
-		w := &writing{tx: tx, now: s.clock().UnixMicro(), stopped: ctx.Err, prepared: map[string]*sql.Stmt{}, cache: &s.rules, arrivals: map[int]int64{}}
+		w := &writing{
+			tx: tx, now: s.clock().UnixMicro(), stopped: ctx.Err, prepared: map[string]*sql.Stmt{}, rules: newRulebook(tx),
+			told: telling{cache: &s.rules, arrivals: map[int]int64{}},
+		}
 		stmtCtx := context.WithoutCancel(ctx)
 		if err := w.begin(stmtCtx); err != nil {
 			return err
@@ -141,7 +144,9 @@ func isAnswer(err error) bool {
 		store.ErrNotFound, store.ErrBadArrival, store.ErrNotOpen, store.ErrEtag,
 		store.ErrNotReplayable, store.ErrRun, store.ErrNotPending, store.ErrNoSelection,
 		store.ErrNoRule, store.ErrRuleExists, store.ErrTooManyRules,
+		store.ErrNoReplay, store.ErrReplayEnded, store.ErrRequestID, store.ErrMoved, store.ErrNotOverdue,
 		store.ErrNoGroup, store.ErrTooMany,
+		store.ErrHeld, store.ErrManyPolicies, store.ErrRevisions,
 	} {
 		if errors.Is(err, answer) {
 			return true

@@ -32,8 +32,9 @@ ON CONFLICT (rule, slot) DO UPDATE SET count = count + excluded.count`
 // builtIn is the rule of the command line, which has decided already.
 var builtIn = store.Rule{ID: store.BuiltInRule, Trigger: store.TriggerDeadLetter, Channels: []string{store.BuiltInRule}}
 
-// tell enqueues the notifications of an arrival, and says whether there are any.
-func (w *writing) tell(ctx context.Context, sequence int64, a *store.Arrival, change store.Change) (bool, error) {
+// tell enqueues the notifications of an arrival at a dead letter that was in a state, 0 for
+// none, and says whether there are any.
+func (w *writing) tell(ctx context.Context, sequence int64, a *store.Arrival, change store.Change, from store.State) (bool, error) {
 	rules, err := w.rulesNow(ctx)
 	if err != nil || len(rules) == 0 && !a.Notify {
 		return false, err
@@ -45,7 +46,7 @@ func (w *writing) tell(ctx context.Context, sequence int64, a *store.Arrival, ch
 		Type: a.Type, Cause: a.Occurrence.Cause, Run: change.Run, GroupID: change.GroupID, Code: codeOf(a),
 	}
 	told := false
-	if a.Notify && happened(store.TriggerDeadLetter, change) {
+	if a.Notify && happened(store.TriggerDeadLetter, change, from) {
 		if told, err = w.tellBy(ctx, &builtIn, sequence, x); err != nil {
 			return told, err
 		}
@@ -56,10 +57,10 @@ func (w *writing) tell(ctx context.Context, sequence int64, a *store.Arrival, ch
 			continue
 		}
 		if r.Trigger == store.TriggerRate {
-			w.arrivals[i]++
+			w.told.arrivals[i]++
 			continue
 		}
-		if !happened(r.Trigger, change) {
+		if !happened(r.Trigger, change, from) {
 			continue
 		}
 		more, err := w.tellBy(ctx, r, sequence, x)
@@ -79,7 +80,7 @@ func codeOf(a *store.Arrival) int {
 }
 
 // happened says whether a change is what a trigger stands for.
-func happened(t store.Trigger, change store.Change) bool {
+func happened(t store.Trigger, change store.Change, from store.State) bool {
 	arrived := change.Kind == store.ChangeCreated || change.Kind == store.ChangeDiedAgain
 	switch t {
 	case store.TriggerDeadLetter:
@@ -89,7 +90,7 @@ func happened(t store.Trigger, change store.Change) bool {
 	case store.TriggerRegressedGroup:
 		return change.GroupRegressed
 	case store.TriggerQuarantine:
-		return arrived && change.State == store.StateQuarantined
+		return arrived && change.State == store.StateQuarantined && from != store.StateQuarantined
 	default:
 		return false
 	}
@@ -191,8 +192,8 @@ func slotWidth(window time.Duration) int64 { return max(window.Microseconds()/ra
 
 // keepArrivals stores what the transaction has counted for rules of TriggerRate.
 func (w *writing) keepArrivals(ctx context.Context) error {
-	for i, n := range w.arrivals {
-		r := &w.rules[i]
+	for i, n := range w.told.arrivals {
+		r := &w.told.rules[i]
 		width := slotWidth(r.Window)
 		if err := w.exec(ctx, upsertCount, r.ID, w.now/width*width, n); err != nil {
 			return err

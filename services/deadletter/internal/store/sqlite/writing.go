@@ -15,7 +15,10 @@ const (
 	selectLastChange = `SELECT last FROM changes WHERE id = 1`
 	updateLastChange = `UPDATE changes SET last = ? WHERE id = 1`
 
-	selectHead = `SELECT sequence, is_foreign, state, version, run, reopen_run, held, replay_count FROM dead_letters WHERE id = ?`
+	headColumns = `sequence, is_foreign, state, version, run, reopen_run, held, replay_count, id, type, purged_run, update_time`
+
+	selectHead           = `SELECT ` + headColumns + ` FROM dead_letters WHERE id = ?`
+	selectHeadBySequence = `SELECT ` + headColumns + ` FROM dead_letters WHERE sequence = ?`
 
 	insertAudit = `INSERT INTO audit (dead_letter, time, action, from_state, to_state, run, reason, actor)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
@@ -33,12 +36,10 @@ type writing struct {
 	stopped func() error
 	// prepared are statements by their queries; the transaction closes them.
 	prepared map[string]*sql.Stmt
-	// rules are the notification rules, once they were asked for; arrivals is what those
-	// of TriggerRate are to count, by their places.
-	cache    *ruleCache
-	rules    []store.Rule
-	loaded   bool
-	arrivals map[int]int64
+	// replays are those that the transaction changes, by their places.
+	replays map[int64]*replayRow
+	rules   *rulebook
+	told    telling
 }
 
 func (w *writing) begin(ctx context.Context) error {
@@ -48,6 +49,9 @@ func (w *writing) begin(ctx context.Context) error {
 }
 
 func (w *writing) end(ctx context.Context) error {
+	if err := w.settle(ctx); err != nil {
+		return err
+	}
 	if w.change == w.began {
 		return nil
 	}
@@ -91,6 +95,10 @@ type head struct {
 	run, reopenRun int
 	held           bool
 	replays        int
+	taskType       string
+	// purgedRun is the highest that was known when it was purged, -1 for none.
+	purgedRun int
+	updated   int64
 }
 
 // head reads the head of a dead letter. Errors: ErrNotFound.
@@ -99,15 +107,37 @@ func (w *writing) head(ctx context.Context, id string) (head, error) {
 	if err != nil {
 		return head{}, fmt.Errorf("%w: %q is no id", store.ErrNotFound, id)
 	}
-	h := head{id: u}
 	if err := w.prepare(ctx, selectHead); err != nil {
-		return h, err
+		return head{}, err
 	}
-	err = w.prepared[selectHead].QueryRowContext(ctx, u[:]).
-		Scan(&h.sequence, &h.foreign, &h.state, &h.version, &h.run, &h.reopenRun, &h.held, &h.replays)
+	h, err := scanHead(w.prepared[selectHead].QueryRowContext(ctx, u[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		err = store.ErrNotFound
 	}
+	return h, err
+}
+
+// headAt reads the head of a dead letter by its place. Errors: ErrNotFound.
+func (w *writing) headAt(ctx context.Context, sequence int64) (head, error) {
+	if err := w.prepare(ctx, selectHeadBySequence); err != nil {
+		return head{}, err
+	}
+	h, err := scanHead(w.prepared[selectHeadBySequence].QueryRowContext(ctx, sequence))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = store.ErrNotFound
+	}
+	return h, err
+}
+
+// scanHead reads headColumns.
+func scanHead(row scanner) (h head, err error) {
+	var id []byte
+	err = row.Scan(&h.sequence, &h.foreign, &h.state, &h.version, &h.run, &h.reopenRun, &h.held, &h.replays,
+		&id, &h.taskType, &h.purgedRun, &h.updated)
+	if err != nil {
+		return h, err
+	}
+	h.id, err = uuid.FromBytes(id)
 	return h, err
 }
 

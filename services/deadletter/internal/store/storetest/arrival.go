@@ -101,7 +101,7 @@ func show(d *store.DeadLetter, a *store.Arrival) {
 
 // basic is what is left of a full dead letter when full was not asked for.
 func basic(d store.DeadLetter) store.DeadLetter {
-	d.Occurrences, d.Message, d.Template = nil, nil, nil
+	d.Occurrences, d.Message, d.Template, d.Revisions = nil, nil, nil, nil
 	if d.Failure != nil {
 		f := *d.Failure
 		f.Details = nil
@@ -143,7 +143,7 @@ func requireSame(t test, want, got store.DeadLetter) {
 	require.NotZero(t, got.Change)
 	require.False(t, got.UpdateTime.IsZero())
 	want.Etag, want.Sequence, want.Change, want.UpdateTime = got.Etag, got.Sequence, got.Change, got.UpdateTime
-	want.OperatorReason = got.OperatorReason
+	want.OperatorReason, want.ReplayCount = got.OperatorReason, got.ReplayCount
 	require.Equal(t, want, got)
 }
 

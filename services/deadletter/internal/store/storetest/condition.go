@@ -20,10 +20,10 @@ var conditionRules = map[string]func(*testing.T, store.Store){
 
 func countsArrivals(t *testing.T, s store.Store) {
 	r := store.Rule{ID: "rate", Trigger: store.TriggerRate, Types: []string{"demo.*"}, Threshold: 1, Window: time.Hour, Channels: []string{"mail"}}
-	create(t, s, r)
+	createRule(t, s, r)
 	off := r
 	off.ID, off.Disabled = "off", true
-	create(t, s, off)
+	createRule(t, s, off)
 	id, other := task.NewID(), arrival(task.NewID(), 1)
 	other.Type = "other.v1.X"
 	changes := put(t, s, arrival(id, 1), arrival(task.NewID(), 1), other)
@@ -41,7 +41,7 @@ func countsArrivals(t *testing.T, s store.Store) {
 	_, err := s.UpdateRule(t.Context(), "rate", "", func(r store.Rule) (store.Rule, error) {
 		r.Types = nil
 		return r, nil
-	}, operator)
+	}, ruler)
 	require.NoError(t, err)
 	require.Zero(t, count("rate", hourAgo), "what was counted was something else")
 }
@@ -65,7 +65,7 @@ func countsByCode(t *testing.T, s store.Store) {
 
 func condition(t *testing.T, s store.Store, throttle time.Duration) store.Rule {
 	t.Helper()
-	return create(t, s, store.Rule{
+	return createRule(t, s, store.Rule{
 		ID: "many", Trigger: store.TriggerCount, Threshold: 5, Channels: []string{"mail", "chat"}, Throttle: throttle,
 	})
 }
@@ -106,7 +106,7 @@ func holdsConditionsBack(t *testing.T, s store.Store) {
 	r, err := s.UpdateRule(t.Context(), r.ID, "", func(r store.Rule) (store.Rule, error) {
 		r.Throttle = 0
 		return r, nil
-	}, operator)
+	}, ruler)
 	require.NoError(t, err)
 	require.True(t, measure(t, s, r, true))
 	require.EqualValues(t, 2, told(t, s)[2].HeldBack)
@@ -117,11 +117,11 @@ func measuresTheRule(t *testing.T, s store.Store) {
 	r, err := s.UpdateRule(t.Context(), old.ID, "", func(r store.Rule) (store.Rule, error) {
 		r.Threshold = 50
 		return r, nil
-	}, operator)
+	}, ruler)
 	require.NoError(t, err)
 	require.False(t, measure(t, s, old, true))
 	require.True(t, measure(t, s, r, true))
-	require.NoError(t, s.DeleteRule(t.Context(), r.ID, "", operator))
+	require.NoError(t, s.DeleteRule(t.Context(), r.ID, "", ruler))
 	require.False(t, measure(t, s, r, true))
 	require.Len(t, told(t, s), 2)
 	// One that comes back has told of nothing.

@@ -22,7 +22,7 @@ func goesToDone(t *testing.T, s store.Store) {
 	d, i := replay(t, s, id, 2)
 	require.Equal(t, store.StateInReplay, d.State)
 	require.Equal(t, store.Intent{
-		ID: i.ID, Sequence: i.Sequence, DeadLetterID: id, Run: 2, State: store.IntentPending, Time: d.UpdateTime, Reason: "mended", Call: "00-a-b-01",
+		ID: i.ID, Sequence: i.Sequence, DeadLetterID: id, Run: 2, State: store.IntentPending, Time: d.UpdateTime, Reason: "mended", Call: "00-a-b-01", Revision: 1,
 	}, i)
 	require.Equal(t, []store.Intent{i}, requireIntents(t, s, 1, 0, 0))
 

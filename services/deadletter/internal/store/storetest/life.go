@@ -55,6 +55,26 @@ func Calls(ctx context.Context, s store.Store, id string) map[string]func() erro
 	calls["CountGroups"] = func() error { _, err := s.CountGroups(ctx); return err }
 	calls["Aggregate"] = func() error { _, err := s.Aggregate(ctx, store.AggregateQuery{}); return err }
 	calls["Ungrouped"] = func() error { _, err := s.Ungrouped(ctx, 1, 1); return err }
+	calls["AuditEvents"] = func() error { _, err := s.AuditEvents(ctx, nil, 0, 1); return err }
+	calls["Select"] = func() error { _, err := s.Select(ctx, store.FreezeRequest{}); return err }
+	calls["Selection"] = func() error { _, err := s.Selection(ctx, id); return err }
+	calls["Selected"] = func() error { _, err := s.Selected(ctx, []int64{1}, true); return err }
+	calls["Payload"] = func() error { _, _, err := s.Payload(ctx, 1, 0); return err }
+	calls["Revision"] = func() error { _, _, err := s.Revision(ctx, 1, 0); return err }
+	calls["Replay"] = func() error { _, err := s.Replay(ctx, id); return err }
+	calls["ReplayOf"] = func() error { _, err := s.ReplayOf(ctx, "none", nil); return err }
+	calls["Replays"] = func() error { _, err := s.Replays(ctx, store.ReplayQuery{Limit: 1}); return err }
+	calls["ReplayMembers"] = func() error { _, err := s.ReplayMembers(ctx, id); return err }
+	calls["ReplayItems"] = func() error { _, err := s.ReplayItems(ctx, store.ItemQuery{ReplayID: id, Limit: 1}); return err }
+	calls["Candidates"] = func() error { _, err := s.Candidates(ctx, []store.Member{{Sequence: 1}}); return err }
+	calls["Holder"] = func() error { _, err := s.Holder(ctx, id); return err }
+	calls["JudgeMembers"] = func() error {
+		_, err := s.JudgeMembers(ctx, store.BulkRequest{Members: []store.Member{{Sequence: 1}}})
+		return err
+	}
+	calls["Policy"] = func() error { _, _, err := s.Policy(ctx, taskType); return err }
+	calls["Policies"] = func() error { _, err := s.Policies(ctx, "", 1); return err }
+	calls["CountResidence"] = func() error { _, err := s.CountResidence(ctx); return err }
 	return calls
 }
 
@@ -82,10 +102,26 @@ func Writes(ctx context.Context, s store.Store, id string) map[string]func() err
 		"GiveUpNotifications": func() error { _, err := s.GiveUpNotifications(ctx, []string{"c"}, epoch, 1); return err },
 		"ForgetNotifications": func() error { _, err := s.ForgetNotifications(ctx, epoch, 1); return err },
 		"Hold":                func() error { return s.Hold(ctx, []store.Held{{Key: id, Data: []byte{1}}}) },
+		"Freeze":              func() error { _, err := s.Freeze(ctx, store.FreezeRequest{}); return err },
+		"Revise":              func() error { _, _, err := s.Revise(ctx, store.ReviseRequest{ID: id, Etag: "1"}); return err },
 		"Unhold":              func() error { return s.Unhold(ctx, []string{id}) },
-		"Check":               func() error { return s.Check(ctx) },
 		"UpdateGroup":         func() error { _, err := s.UpdateGroup(ctx, store.GroupUpdate{ID: id}); return err },
 		"Regroup":             func() error { return s.Regroup(ctx, nil) },
 		"ForgetHours":         func() error { _, err := s.ForgetHours(ctx, 1); return err },
+		"Check":               func() error { return s.Check(ctx) },
+		"CreateReplay":        func() error { _, err := s.CreateReplay(ctx, store.NewReplay{}); return err },
+		"SteerReplay":         func() error { _, err := s.SteerReplay(ctx, store.Steering{ReplayID: id}); return err },
+		"StartReplay":         func() error { _, err := s.StartReplay(ctx, id); return err },
+		"BeginItems":          func() error { _, _, err := s.BeginItems(ctx, store.Begin{ReplayID: id}); return err },
+		"MarkSent":            func() error { return s.MarkSent(ctx, []store.Sent{{IntentID: id}}) },
+		"ResolveAll":          func() error { _, err := s.ResolveAll(ctx, []store.Ended{{DeadLetterID: id, Run: 2}}); return err },
+		"Reopen":              func() error { _, err := s.Reopen(ctx, store.ReopenRequest{ID: id}); return err },
+		"ChangeMembers": func() error {
+			_, err := s.ChangeMembers(ctx, store.BulkRequest{Action: store.BulkHold, Members: []store.Member{{Sequence: 1}}})
+			return err
+		},
+		"UpdatePolicy": func() error { _, _, err := s.UpdatePolicy(ctx, store.PolicyRequest{TaskType: taskType}); return err },
+		"Expire":       func() error { _, _, err := s.Expire(ctx, store.ExpirePlace{}); return err },
+		"Forget":       func() error { _, err := s.Forget(ctx); return err },
 	}
 }

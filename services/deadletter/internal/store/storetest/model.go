@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,14 @@ import (
 type model struct {
 	s  store.Store
 	id string
+	// taskType is its own, so that its policy is.
+	taskType string
+	// replays, held and the policy are as operators have set them; purgedRun is the
+	// highest known when it was purged, -1 for none, and tombstone what was left then.
+	replays, maxReplays int
+	held, typeHeld      bool
+	purgedRun           int
+	tombstone           store.DeadLetter
 	// arrivals are those that were not dropped.
 	arrivals []store.Arrival
 	state    store.State
@@ -23,18 +32,22 @@ type model struct {
 	// changes counts the changes, all of which are audited.
 	changes int
 	intent  *store.Intent
+	// revisions are the payloads once one was revised.
+	revisions []store.Revision
 }
 
 // anySequence does anything to a dead letter, in any order, and compares what
 // it becomes with the model.
 func anySequence(t *testing.T, s store.Store) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{s: s, id: task.NewID()}
+		id := task.NewID()
+		m := &model{s: s, id: id, taskType: "t" + id, purgedRun: -1, maxReplays: 10}
 		m.put(t)
 		actions := []func(*rapid.T){
 			m.put, m.put, m.replay, m.replay, m.resolve, m.resolveNow, m.discard, m.markPublishing, m.markPublished,
+			m.replay, m.bulk, m.bulk, m.bulk, m.setPolicy, m.expire, m.revise,
 		}
-		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+		for range rapid.IntRange(1, 16).Draw(t, "steps") {
 			actions[rapid.IntRange(0, len(actions)-1).Draw(t, "action")](t)
 			m.compare(t)
 		}
@@ -48,16 +61,26 @@ func (m *model) put(t *rapid.T) {
 	if under && m.intent.State == store.IntentDone {
 		ended = 1
 	}
-	require.Equal(t, []store.Change{{ID: m.id, Kind: kind, State: m.state, Run: run, ReplaysEnded: ended}}, put(t, m.s, arrival(m.id, run)))
+	require.Equal(t, []store.Change{{ID: m.id, Kind: kind, State: m.state, Run: run, ReplaysEnded: ended}}, put(t, m.s, m.arrival(run)))
+}
+
+// arrival is the death of one of its task's runs.
+func (m *model) arrival(run int) store.Arrival {
+	a := arrival(m.id, run)
+	a.Type = m.taskType
+	return a
 }
 
 func (m *model) arrive(run int) store.ChangeKind {
+	if run <= m.purgedRun {
+		return store.ChangeNone
+	}
 	for i := range m.arrivals {
 		if m.arrivals[i].Occurrence.Run == run {
 			return store.ChangeNone
 		}
 	}
-	m.arrivals = append(m.arrivals, arrival(m.id, run))
+	m.arrivals = append(m.arrivals, m.arrival(run))
 	m.changes++
 	higher := run > m.run
 	m.run = max(m.run, run)
@@ -66,7 +89,7 @@ func (m *model) arrive(run int) store.ChangeKind {
 	case 0:
 		m.state = store.StateOpen
 		return store.ChangeCreated
-	case store.StateOpen, store.StateDiscarded:
+	case store.StateOpen, store.StateDiscarded, store.StateQuarantined, store.StatePurged:
 		reopens = higher
 	case store.StateInReplay:
 		reopens = higher && run >= m.closedBy
@@ -77,6 +100,9 @@ func (m *model) arrive(run int) store.ChangeKind {
 		return store.ChangeHistory
 	}
 	m.state = store.StateOpen
+	if m.maxReplays > 0 && m.replays >= m.maxReplays {
+		m.state = store.StateQuarantined
+	}
 	m.end(store.OutcomeDeadLettered)
 	return store.ChangeDiedAgain
 }
@@ -87,11 +113,11 @@ func (m *model) end(o store.Outcome) {
 	}
 }
 
-// change expects that a call worked just if the dead letter was OPEN, and its
-// etag right.
-func (m *model) change(t *rapid.T, err error, etagOK bool, to store.State, run int) bool {
+// change expects that a call worked just if the dead letter was OPEN, or in another
+// state that fits, and its etag right.
+func (m *model) change(t *rapid.T, err error, etagOK bool, to store.State, run int, or ...store.State) bool {
 	switch {
-	case m.state != store.StateOpen:
+	case m.state != store.StateOpen && !slices.Contains(or, m.state):
 		var notOpen *store.NotOpenError
 		require.ErrorAs(t, err, &notOpen)
 		require.ErrorIs(t, err, store.ErrNotOpen)
@@ -99,6 +125,9 @@ func (m *model) change(t *rapid.T, err error, etagOK bool, to store.State, run i
 		return false
 	case !etagOK:
 		require.ErrorIs(t, err, store.ErrEtag)
+		return false
+	case to != store.StateResolved && (m.held || m.typeHeld):
+		require.ErrorIs(t, err, store.ErrHeld)
 		return false
 	}
 	require.NoError(t, err)
@@ -118,14 +147,15 @@ func (m *model) replay(t *rapid.T) {
 	etag, right := m.etag(t)
 	run := rapid.IntRange(m.run-1, m.run+3).Draw(t, "run")
 	d, i, err := m.s.BeginReplay(t.Context(), store.ReplayRequest{ID: m.id, Etag: etag, Run: run, By: store.Call{Reason: "why", Trace: "00-a-b-01"}})
-	if m.state == store.StateOpen && right && run <= m.run {
+	if m.state == store.StateOpen && right && !m.held && !m.typeHeld && run <= m.run {
 		require.ErrorIs(t, err, store.ErrRun)
 		return
 	}
 	if m.change(t, err, right, store.StateInReplay, run) {
+		m.replays++
 		require.Equal(t, basic(get(t, m.s, m.id)), d)
 		require.Equal(t, store.Intent{
-			ID: i.ID, Sequence: i.Sequence, DeadLetterID: m.id, Run: run, State: store.IntentPending, Time: d.UpdateTime, Reason: "why", Call: "00-a-b-01",
+			ID: i.ID, Sequence: i.Sequence, DeadLetterID: m.id, Run: run, State: store.IntentPending, Time: d.UpdateTime, Reason: "why", Call: "00-a-b-01", Revision: 1,
 		}, i)
 		m.intent = &i
 	}
@@ -135,13 +165,29 @@ func (m *model) resolveNow(t *rapid.T) {
 	etag, right := m.etag(t)
 	run := rapid.IntRange(0, m.run+2).Draw(t, "run")
 	_, err := m.s.ResolveNow(t.Context(), store.ResolveRequest{ID: m.id, Etag: etag, Run: run})
-	m.change(t, err, right, store.StateResolved, max(run, m.run))
+	m.change(t, err, right, store.StateResolved, max(run, m.run), store.StateQuarantined)
 }
 
 func (m *model) discard(t *rapid.T) {
 	etag, right := m.etag(t)
 	_, err := m.s.Discard(t.Context(), store.DiscardRequest{ID: m.id, Etag: etag, By: store.Call{Reason: "why"}})
-	m.change(t, err, right, store.StateDiscarded, m.run)
+	m.change(t, err, right, store.StateDiscarded, m.run, store.StateQuarantined)
+}
+
+func (m *model) revise(t *rapid.T) {
+	was := get(t, m.s, m.id)
+	etag, right := m.etag(t)
+	payload := rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "payload")
+	_, made, err := m.s.Revise(t.Context(), store.ReviseRequest{ID: m.id, Etag: etag, Payload: payload, Diff: "diff", By: store.Call{Reason: "why"}})
+	if m.change(t, err, right && etag != "", m.state, m.closedBy, store.StateQuarantined) {
+		if len(m.revisions) == 0 {
+			m.revisions = []store.Revision{original(was.Message.Body)}
+		}
+		want := store.NewRevision(len(m.revisions)+1, payload, "diff", store.Call{Reason: "why"})
+		want.Time = made.Time
+		require.Equal(t, want, made)
+		m.revisions = append(m.revisions, made)
+	}
 }
 
 func (m *model) resolve(t *rapid.T) {
@@ -183,7 +229,9 @@ func (m *model) markPublished(t *rapid.T) {
 
 func (m *model) compare(t *rapid.T) {
 	d := get(t, m.s, m.id)
-	requireSame(t, whole(m.state, m.arrivals...), d)
+	requireSame(t, m.want(), d)
+	require.Equal(t, m.replays, d.ReplayCount)
+	m.comparePayload(t, &d)
 	entries, err := m.s.Audit(t.Context(), m.id)
 	require.NoError(t, err)
 	require.Len(t, entries, m.changes)
@@ -192,10 +240,22 @@ func (m *model) compare(t *rapid.T) {
 		require.Equal(t, entries[i].To, entries[i+1].From)
 		require.Greater(t, entries[i+1].Sequence, entries[i].Sequence)
 	}
-	last, err := m.s.LatestChange(t.Context())
+	change, err := m.s.LatestChange(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, last, d.Change)
+	require.Equal(t, change, d.Change)
 	m.compareIntent(t)
+}
+
+// comparePayload compares the last payload, of which a tombstone has none.
+func (m *model) comparePayload(t *rapid.T, d *store.DeadLetter) {
+	last, ok, err := m.s.Payload(t.Context(), d.Sequence, 0)
+	require.NoError(t, err)
+	require.Equal(t, m.state != store.StatePurged, ok)
+	if n := len(m.revisions); n > 0 {
+		require.Equal(t, m.revisions[n-1].Payload, last)
+	} else if ok {
+		require.Equal(t, d.Message.Body, last)
+	}
 }
 
 func (m *model) compareIntent(t *rapid.T) {

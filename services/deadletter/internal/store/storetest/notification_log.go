@@ -23,7 +23,7 @@ var notificationLogRules = map[string]func(*testing.T, store.Store){
 
 func filtersNotifications(t *testing.T, s store.Store) {
 	ctx := t.Context()
-	create(t, s, rule("a"))
+	createRule(t, s, rule("a"))
 	first, second := task.NewID(), task.NewID()
 	put(t, s, notifying(first, 1), arrival(second, 1))
 	failing := told(t, s)[1]
@@ -49,7 +49,7 @@ func filtersNotifications(t *testing.T, s store.Store) {
 }
 
 func pagesNotifications(t *testing.T, s store.Store) {
-	create(t, s, rule("a"))
+	createRule(t, s, rule("a"))
 	var want []string
 	for range 5 {
 		put(t, s, arrival(task.NewID(), 1))
@@ -89,7 +89,7 @@ func showsChannels(t *testing.T, s store.Store) {
 	require.Empty(t, states(t, s))
 	r := rule("a")
 	r.Channels = []string{"mail", "chat"}
-	create(t, s, r)
+	createRule(t, s, r)
 	put(t, s, arrival(task.NewID(), 1))
 	all := told(t, s)
 	require.Equal(t, store.ChannelState{Channel: "mail", Waiting: 1, Oldest: all[0].Time}, states(t, s)["mail"])
@@ -112,10 +112,10 @@ func showsChannels(t *testing.T, s store.Store) {
 
 func notesTests(t *testing.T, s store.Store) {
 	ctx := t.Context()
-	require.NoError(t, s.NotificationTested(ctx, "mail", "", operator))
+	require.NoError(t, s.NotificationTested(ctx, "mail", "", ruler))
 	require.NotZero(t, states(t, s)["mail"].LastSuccess)
 	require.Zero(t, states(t, s)["mail"].LastFailure)
-	require.NoError(t, s.NotificationTested(ctx, "mail", "no route", operator))
+	require.NoError(t, s.NotificationTested(ctx, "mail", "no route", ruler))
 	require.Equal(t, "no route", states(t, s)["mail"].LastError)
 	events := audited(t, s, store.ResourceChannel+"mail")
 	require.Len(t, events, 2)
@@ -127,7 +127,7 @@ func givesUpOthers(t *testing.T, s store.Store) {
 	ctx := t.Context()
 	r := rule("a")
 	r.Channels = []string{"mail", "gone"}
-	create(t, s, r)
+	createRule(t, s, r)
 	for range 3 {
 		put(t, s, arrival(task.NewID(), 1))
 	}
@@ -150,7 +150,7 @@ func givesUpOthers(t *testing.T, s store.Store) {
 
 func forgetsNotifications(t *testing.T, s store.Store) {
 	ctx := t.Context()
-	create(t, s, rule("a"))
+	createRule(t, s, rule("a"))
 	for range 4 {
 		put(t, s, arrival(task.NewID(), 1))
 	}
@@ -177,7 +177,7 @@ func keepsConditions(t *testing.T, s store.Store) {
 	require.True(t, measure(t, s, r, true))
 	throttled := rule("a")
 	throttled.Throttle = 24 * time.Hour
-	create(t, s, throttled)
+	createRule(t, s, throttled)
 	put(t, s, arrival(task.NewID(), 1))
 	require.False(t, put(t, s, arrival(task.NewID(), 1))[0].Notified)
 	n, err := s.ForgetNotifications(ctx, soon(), 10)

@@ -49,7 +49,9 @@ func oneWins(t *testing.T, s store.Store) {
 		for err := range failures {
 			var notOpen *store.NotOpenError
 			require.True(t, errors.As(err, &notOpen), err)
-			require.Equal(t, store.NotOpenError{ID: id, State: store.StateInReplay}, *notOpen)
+			require.Equal(t, id, notOpen.ID)
+			require.Equal(t, store.StateInReplay, notOpen.State)
+			require.False(t, notOpen.Holder.Since.IsZero())
 		}
 	}
 	requireIntents(t, s, 5, 0, 0)

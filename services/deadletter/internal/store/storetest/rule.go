@@ -28,11 +28,11 @@ func rule(id string) store.Rule {
 	return store.Rule{ID: id, Trigger: store.TriggerDeadLetter, Channels: []string{"mail"}}
 }
 
-var operator = store.Call{Method: "AnyCall", Actor: "ann", Peer: "10.0.0.1:1", Reason: "because"}
+var ruler = store.Call{Method: "AnyCall", Actor: "ann", Peer: "10.0.0.1:1", Reason: "because"}
 
-func create(t *testing.T, s store.Store, r store.Rule) store.Rule {
+func createRule(t *testing.T, s store.Store, r store.Rule) store.Rule {
 	t.Helper()
-	made, err := s.CreateRule(t.Context(), r, operator)
+	made, err := s.CreateRule(t.Context(), r, ruler)
 	require.NoError(t, err)
 	return made
 }
@@ -71,19 +71,19 @@ func createsRules(t *testing.T, s store.Store) {
 		ID: "b", Trigger: store.TriggerRate, Types: []string{"acme.*"}, Codes: []int{13, 14}, Threshold: 5, Window: time.Hour,
 		Channels: []string{"mail", "chat"}, Throttle: time.Minute, Disabled: true,
 	}
-	made := create(t, s, want)
+	made := createRule(t, s, want)
 	require.NotEmpty(t, made.Etag)
 	require.NotZero(t, made.UpdateTime)
 	want.Etag, want.UpdateTime = made.Etag, made.UpdateTime
 	require.Equal(t, want, made)
-	other := create(t, s, rule("a"))
+	other := createRule(t, s, rule("a"))
 	require.Equal(t, []store.Rule{other, made}, rules(t, s))
-	_, err := s.CreateRule(t.Context(), rule("b"), operator)
+	_, err := s.CreateRule(t.Context(), rule("b"), ruler)
 	require.ErrorIs(t, err, store.ErrRuleExists)
 
 	events := audited(t, s, store.ResourceRule+"b")
 	require.Len(t, events, 1)
-	require.Equal(t, operator, events[0].By)
+	require.Equal(t, ruler, events[0].By)
 	require.Equal(t, []store.AuditChange{
 		{Field: "trigger", After: "RATE"}, {Field: "types", After: "acme.*"}, {Field: "codes", After: "INTERNAL, UNAVAILABLE"},
 		{Field: "threshold", After: "5"}, {Field: "window", After: "1h0m0s"}, {Field: "channels", After: "mail, chat"},
@@ -97,22 +97,22 @@ func updatesRules(t *testing.T, s store.Store) {
 		r.Disabled = true
 		return r, nil
 	}
-	_, err := s.UpdateRule(ctx, "a", "", disable, operator)
+	_, err := s.UpdateRule(ctx, "a", "", disable, ruler)
 	require.ErrorIs(t, err, store.ErrNoRule)
-	made := create(t, s, rule("a"))
-	_, err = s.UpdateRule(ctx, "a", made.Etag+"0", disable, operator)
+	made := createRule(t, s, rule("a"))
+	_, err = s.UpdateRule(ctx, "a", made.Etag+"0", disable, ruler)
 	require.ErrorIs(t, err, store.ErrEtag)
 	refused := errors.New("refused")
-	_, err = s.UpdateRule(ctx, "a", "", func(store.Rule) (store.Rule, error) { return store.Rule{}, refused }, operator)
+	_, err = s.UpdateRule(ctx, "a", "", func(store.Rule) (store.Rule, error) { return store.Rule{}, refused }, ruler)
 	require.ErrorIs(t, err, refused)
 	require.Equal(t, []store.Rule{made}, rules(t, s))
 
-	updated, err := s.UpdateRule(ctx, "a", made.Etag, disable, operator)
+	updated, err := s.UpdateRule(ctx, "a", made.Etag, disable, ruler)
 	require.NoError(t, err)
 	require.True(t, updated.Disabled)
 	require.NotEqual(t, made.Etag, updated.Etag)
 	require.Equal(t, []store.Rule{updated}, rules(t, s))
-	same, err := s.UpdateRule(ctx, "a", "", disable, operator)
+	same, err := s.UpdateRule(ctx, "a", "", disable, ruler)
 	require.NoError(t, err)
 	require.Equal(t, updated, same)
 	events := audited(t, s, store.ResourceRule+"a")
@@ -122,27 +122,27 @@ func updatesRules(t *testing.T, s store.Store) {
 
 func deletesRules(t *testing.T, s store.Store) {
 	ctx := t.Context()
-	require.ErrorIs(t, s.DeleteRule(ctx, "a", "", operator), store.ErrNoRule)
-	made := create(t, s, rule("a"))
+	require.ErrorIs(t, s.DeleteRule(ctx, "a", "", ruler), store.ErrNoRule)
+	made := createRule(t, s, rule("a"))
 	put(t, s, arrival(task.NewID(), 1))
-	require.ErrorIs(t, s.DeleteRule(ctx, "a", made.Etag+"0", operator), store.ErrEtag)
-	require.NoError(t, s.DeleteRule(ctx, "a", made.Etag, operator))
+	require.ErrorIs(t, s.DeleteRule(ctx, "a", made.Etag+"0", ruler), store.ErrEtag)
+	require.NoError(t, s.DeleteRule(ctx, "a", made.Etag, ruler))
 	require.Empty(t, rules(t, s))
 	put(t, s, arrival(task.NewID(), 1))
 	require.Len(t, told(t, s), 1, "what it has asked for stays")
 	events := audited(t, s, store.ResourceRule+"a")
 	require.Len(t, events, 2)
 	require.Contains(t, events[0].Changes, store.AuditChange{Field: "channels", Before: "mail"})
-	require.NotEqual(t, made.Etag, create(t, s, rule("a")).Etag, "another rule of the same id has another etag")
+	require.NotEqual(t, made.Etag, createRule(t, s, rule("a")).Etag, "another rule of the same id has another etag")
 }
 
 func boundsRules(t *testing.T, s store.Store) {
 	for i := range store.MaxRules {
-		create(t, s, rule(fmt.Sprintf("r%d", i)))
+		createRule(t, s, rule(fmt.Sprintf("r%d", i)))
 	}
-	_, err := s.CreateRule(t.Context(), rule("more"), operator)
+	_, err := s.CreateRule(t.Context(), rule("more"), ruler)
 	require.ErrorIs(t, err, store.ErrTooManyRules)
-	_, err = s.CreateRule(t.Context(), rule("r7"), operator)
+	_, err = s.CreateRule(t.Context(), rule("r7"), ruler)
 	require.ErrorIs(t, err, store.ErrRuleExists)
 	require.Len(t, rules(t, s), store.MaxRules)
 }
@@ -154,7 +154,7 @@ func matchesRules(t *testing.T, s store.Store) {
 	both.Types, both.Codes = []string{"demo.v1.*"}, []int{14}
 	off.Disabled = true
 	for _, r := range []store.Rule{byType, byCode, both, off} {
-		create(t, s, r)
+		createRule(t, s, r)
 	}
 	put(t, s, arrival(task.NewID(), 1))
 	var by []string
@@ -169,7 +169,7 @@ func matchesRules(t *testing.T, s store.Store) {
 func tellsEachChannel(t *testing.T, s store.Store) {
 	r := rule("a")
 	r.Channels = []string{"mail", "chat"}
-	create(t, s, r)
+	createRule(t, s, r)
 	id := task.NewID()
 	require.True(t, put(t, s, notifying(id, 2))[0].Notified)
 	require.False(t, put(t, s, arrival(id, 2))[0].Notified)
@@ -194,7 +194,7 @@ func tellsEachChannel(t *testing.T, s store.Store) {
 func holdsBack(t *testing.T, s store.Store) {
 	r := rule("a")
 	r.Throttle = 24 * time.Hour
-	create(t, s, r)
+	createRule(t, s, r)
 	require.True(t, put(t, s, arrival(task.NewID(), 1))[0].Notified)
 	for range 3 {
 		require.False(t, put(t, s, arrival(task.NewID(), 1))[0].Notified)
@@ -203,7 +203,7 @@ func holdsBack(t *testing.T, s store.Store) {
 		_, err := s.UpdateRule(t.Context(), "a", "", func(r store.Rule) (store.Rule, error) {
 			r.Throttle = d
 			return r, nil
-		}, operator)
+		}, ruler)
 		require.NoError(t, err)
 	}
 	throttle(time.Microsecond)
@@ -221,15 +221,15 @@ func holdsBack(t *testing.T, s store.Store) {
 
 func countsAtOnce(t *testing.T, s store.Store) {
 	put(t, s, arrival(task.NewID(), 1))
-	create(t, s, rule("a"))
+	createRule(t, s, rule("a"))
 	require.True(t, put(t, s, arrival(task.NewID(), 1))[0].Notified)
-	create(t, s, rule("b"))
+	createRule(t, s, rule("b"))
 	put(t, s, arrival(task.NewID(), 1))
 	require.Len(t, told(t, s), 3)
 	_, err := s.UpdateRule(t.Context(), "a", "", func(r store.Rule) (store.Rule, error) {
 		r.Types = []string{"none"}
 		return r, nil
-	}, operator)
+	}, ruler)
 	require.NoError(t, err)
 	put(t, s, arrival(task.NewID(), 1))
 	require.Len(t, told(t, s), 4)

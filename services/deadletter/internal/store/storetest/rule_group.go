@@ -13,13 +13,14 @@ import (
 var groupRuleRules = map[string]func(*testing.T, store.Store){
 	"Rules/tell once of a new group":              tellsOfNewGroups,
 	"Rules/tell of each time a group regresses":   tellsOfRegressions,
+	"Rules/tell of a quarantine":                  tellsOfQuarantines,
 	"Rules/hold back by group":                    holdsBackByGroup,
 	"Rules/tell nothing of a group that is muted": tellsNothingOfMuted,
 }
 
 func onGroups(t *testing.T, s store.Store, trigger store.Trigger, throttle time.Duration) {
 	t.Helper()
-	create(t, s, store.Rule{ID: "r", Trigger: trigger, Channels: []string{"mail"}, Throttle: throttle})
+	createRule(t, s, store.Rule{ID: "r", Trigger: trigger, Channels: []string{"mail"}, Throttle: throttle})
 }
 
 // toldOf are the groups of all notifications, the first one first.
@@ -69,7 +70,7 @@ func holdsBackByGroup(t *testing.T, s store.Store) {
 
 func tellsNothingOfMuted(t *testing.T, s store.Store) {
 	onGroups(t, s, store.TriggerDeadLetter, 0)
-	create(t, s, store.Rule{ID: "rate", Trigger: store.TriggerRate, Window: time.Hour, Channels: []string{"mail"}})
+	createRule(t, s, store.Rule{ID: "rate", Trigger: store.TriggerRate, Window: time.Hour, Channels: []string{"mail"}})
 	first := in(1, arrival(task.NewID(), 1))
 	put(t, s, first)
 	mute := func(until time.Time) {
@@ -89,4 +90,27 @@ func tellsNothingOfMuted(t *testing.T, s store.Store) {
 	n, err := s.CountArrivals(t.Context(), "rate", epoch)
 	require.NoError(t, err)
 	require.EqualValues(t, 4, n, "what is muted counts for no rate")
+}
+
+func tellsOfQuarantines(t *testing.T, s store.Store) {
+	onGroups(t, s, store.TriggerQuarantine, 0)
+	id := task.NewID()
+	put(t, s, in(1, arrival(id, 1)))
+	quarantined := 0
+	for run := 2; quarantined == 0; run++ {
+		require.Less(t, run, 100)
+		require.Empty(t, told(t, s))
+		replay(t, s, id, run)
+		change := put(t, s, in(1, arrival(id, run)))[0]
+		require.Equal(t, change.State == store.StateQuarantined, change.Notified)
+		if change.State == store.StateQuarantined {
+			quarantined = run
+		}
+	}
+	// It is QUARANTINED already.
+	require.False(t, put(t, s, in(1, arrival(id, quarantined+1)))[0].Notified)
+	all := told(t, s)
+	require.Len(t, all, 1)
+	require.Equal(t, store.TriggerQuarantine, all[0].Trigger)
+	require.Equal(t, quarantined, all[0].Run)
 }

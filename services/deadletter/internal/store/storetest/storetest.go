@@ -15,7 +15,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	t.Helper()
 	for _, rules := range []map[string]func(*testing.T, store.Store){
 		putRules, reopenRules, replayRules, intentRules, readRules, listRules, filterRules, changeRules,
-		notificationRules, notificationLogRules, ruleRules, groupRuleRules, conditionRules, heldRules, lifeRules, countRules, groupRules, regroupRules, aggregateRules,
+		notificationRules, notificationLogRules, ruleRules, groupRuleRules, conditionRules, heldRules, lifeRules, countRules, groupRules,
+		regroupRules, aggregateRules, resourceRules, bulkRules, purgeRules, policyRules, retentionRules, revisionRules, auditRules, selectionRules,
 	} {
 		for name, rule := range rules {
 			t.Run(name, func(t *testing.T) {
