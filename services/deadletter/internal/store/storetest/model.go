@@ -155,7 +155,8 @@ func (m *model) replay(t *rapid.T) {
 		m.replays++
 		require.Equal(t, basic(get(t, m.s, m.id)), d)
 		require.Equal(t, store.Intent{
-			ID: i.ID, Sequence: i.Sequence, DeadLetterID: m.id, Run: run, State: store.IntentPending, Time: d.UpdateTime, Reason: "why", Call: "00-a-b-01", Revision: 1,
+			ID: i.ID, Sequence: i.Sequence, DeadLetterID: m.id, Run: run, State: store.IntentPending, Time: d.UpdateTime, Reason: "why", Call: "00-a-b-01",
+			Revision: max(1, len(m.revisions)),
 		}, i)
 		m.intent = &i
 	}

@@ -18,6 +18,7 @@ var purgeRules = map[string]func(*testing.T, store.Store){
 
 // tombstone is what is left of a full dead letter that is purged.
 func tombstone(d store.DeadLetter) store.DeadLetter {
+	d.Revision, d.Revisions = 1, nil
 	d.State, d.Decision, d.Labels = store.StatePurged, "", nil
 	d.Occurrences, d.Message, d.Template = nil, nil, nil
 	if d.Failure != nil {
