@@ -84,6 +84,7 @@ func TestQueuedLooksNoLongerThanItMay(t *testing.T) {
 	s := openHere(t)
 	fill(t, s, 100_000) // more than SQLite looks through in the time below
 	queuedTask(t, s)
+	s.queuedBudget = time.Minute
 	_, oldest, known, err := s.Queued(t.Context(), "a.v1.A.B")
 	require.NoError(t, err)
 	require.True(t, known)
