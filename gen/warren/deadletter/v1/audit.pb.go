@@ -213,7 +213,8 @@ type DeadLetterEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When.
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
-	// E.g. `ARRIVE`, `REPLAY`, `RESOLVE`, `DISCARD`.
+	// `ARRIVE`, `REPLAY`, `REOPEN`, `RESOLVE`, `REVISE`, `DISCARD`, `RESTORE`, `HOLD`, `RELEASE`, `PURGE`
+	// or `EXPIRE`.
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// The state before; unset for the first.
 	From DeadLetterState `protobuf:"varint,3,opt,name=from,proto3,enum=warren.deadletter.v1.DeadLetterState" json:"from,omitempty"`

@@ -854,7 +854,8 @@ type CreateReplayRequest struct {
 	// Why, for the record. Required.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// If set, the same call again answers with the replay of the first; another call
-	// with it fails with ALREADY_EXISTS (AIP-155). Kept as long as the replay.
+	// with it fails with ALREADY_EXISTS (AIP-155). Kept as long as the replay, a
+	// year after its end.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Check the request, and create nothing (AIP-163).
 	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// AuditRetention is how long audit events are kept.
+// AuditRetention is how long audit events are kept, and replays after their end.
 const AuditRetention = 365 * 24 * time.Hour
 
 // MaxExpired bounds the dead letters that one call of Expire looks at and changes.
@@ -20,9 +20,9 @@ type Retention interface {
 	// context's.
 	Expire(ctx context.Context, from ExpirePlace) (expired []Expired, next ExpirePlace, err error)
 
-	// Forget deletes audit events older than AuditRetention and selections that have
-	// expired, at most MaxExpired of each, and says how many audit events. Errors:
-	// ErrUnavailable, the context's.
+	// Forget deletes audit events and replays older than AuditRetention and selections
+	// that have expired, at most MaxExpired of each and of the replays' items, and says
+	// how many audit events. Errors: ErrUnavailable, the context's.
 	Forget(ctx context.Context) (events int, err error)
 
 	// CountResidence counts the dead letters that have waited for longer than their

@@ -73,3 +73,58 @@ func TestOverdueItems(t *testing.T) {
 	require.True(t, resolved)
 	require.Equal(t, store.ReplayCounts{Total: 3, Pending: 1, Succeeded: 1, Unknown: 1}, counts())
 }
+
+// A replay that ended a year ago is forgotten, a part of its items at a time; a younger
+// one, and one that has not ended, are kept.
+func TestOldReplaysAreForgotten(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var now atomic.Int64
+	now.Store(time.Now().UnixMicro())
+	s, err := sqlite.Open(ctx, "sqlite:"+file(t), sqlite.Options{Clock: func() time.Time { return time.UnixMicro(now.Load()) }})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	arrivals := make([]store.Arrival, store.MaxExpired+1)
+	for i := range arrivals {
+		arrivals[i] = dead(task.NewID(), 1)
+	}
+	_, err = s.Put(ctx, arrivals)
+	require.NoError(t, err)
+	set, err := s.Select(ctx, store.FreezeRequest{})
+	require.NoError(t, err)
+	create := func(skipped int) store.Replay {
+		r, err := s.CreateReplay(ctx, store.NewReplay{Selection: set, Plan: store.Plan{MaxInFlight: 10}})
+		require.NoError(t, err)
+		b := store.Begin{ReplayID: r.ID}
+		for _, m := range set.Members[:skipped] {
+			b.Items = append(b.Items, store.BeginItem{Sequence: m.Sequence, DeadLetterID: task.NewID(), Verdict: store.VerdictHeld})
+		}
+		_, r, err = s.BeginItems(ctx, b)
+		require.NoError(t, err)
+		return r
+	}
+	open, old := create(1), create(len(set.Members))
+	require.False(t, old.EndTime.IsZero())
+	now.Add(time.Hour.Microseconds())
+	young := create(len(set.Members))
+	now.Add((store.AuditRetention - time.Hour).Microseconds())
+	forget := func() {
+		_, err := s.Forget(ctx)
+		require.NoError(t, err)
+	}
+	forget()
+	page, err := s.ReplayItems(ctx, store.ItemQuery{ReplayID: old.ID, States: []store.ItemState{store.ItemSkipped}, Limit: 10})
+	require.NoError(t, err)
+	require.Len(t, page.Items, 1)
+	forget()
+	_, err = s.Replay(ctx, old.ID)
+	require.ErrorIs(t, err, store.ErrNoReplay)
+	forget()
+	for _, kept := range []store.Replay{open, young} {
+		_, err = s.Replay(ctx, kept.ID)
+		require.NoError(t, err)
+		page, err = s.ReplayItems(ctx, store.ItemQuery{ReplayID: kept.ID, States: []store.ItemState{store.ItemSkipped}, Limit: 10})
+		require.NoError(t, err)
+		require.NotEmpty(t, page.Items)
+	}
+}

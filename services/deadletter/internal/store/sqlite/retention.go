@@ -172,7 +172,7 @@ func (w *writing) expire(ctx context.Context, sequence int64) (store.Expired, bo
 // Forget implements [store.Retention].
 func (s *Store) Forget(ctx context.Context) (int, error) {
 	events := 0
-	err := s.write(ctx, "forget old audit events and selections", func(ctx context.Context, w *writing) error {
+	err := s.write(ctx, "forget old audit events, replays and selections", func(ctx context.Context, w *writing) error {
 		result, err := w.execute(ctx, deleteAuditEvents, store.MaxExpired, w.now-store.AuditRetention.Microseconds())
 		if err != nil {
 			return err
@@ -182,6 +182,9 @@ func (s *Store) Forget(ctx context.Context) (int, error) {
 			return err
 		}
 		events = int(n)
+		if err := w.forgetReplay(ctx, w.now-store.AuditRetention.Microseconds()); err != nil {
+			return err
+		}
 		return w.exec(ctx, deleteExpiredSelections, w.now)
 	})
 	return events, err
