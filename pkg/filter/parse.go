@@ -38,13 +38,51 @@ func (s Schema) Parse(text string) (Expr, error) {
 	p.Init(text)
 	parsed, err := p.Parse()
 	if err != nil {
-		return nil, syntaxError(err)
+		return nil, syntaxError(err, len(text))
 	}
 	e, err := s.convert(parsed.GetExpr())
 	if err != nil {
-		return nil, err
+		return nil, placed(err, parsed.GetSourceInfo().GetPositions())
 	}
 	return e, nil
+}
+
+// misplaced is an error about a part of a filter.
+type misplaced struct {
+	error
+	part *expr.Expr
+}
+
+// Unwrap returns the error itself.
+func (m *misplaced) Unwrap() error { return m.error }
+
+// placed says where in the filter an error is, by the parser's offsets.
+func placed(err error, offsets map[int64]int32) error {
+	var m *misplaced
+	if !errors.As(err, &m) {
+		return err
+	}
+	if offset, ok := offsets[leftmost(m.part).GetId()]; ok {
+		return invalid("at column %d: %s", offset+1, strings.TrimPrefix(m.Error(), ErrInvalid.Error()+": "))
+	}
+	return m.error
+}
+
+// leftmost is the part of an expression that its text begins with.
+func leftmost(e *expr.Expr) *expr.Expr {
+	for {
+		switch k := e.GetExprKind().(type) {
+		case *expr.Expr_CallExpr:
+			if len(k.CallExpr.GetArgs()) == 0 {
+				return e
+			}
+			e = k.CallExpr.GetArgs()[0]
+		case *expr.Expr_SelectExpr:
+			e = k.SelectExpr.GetOperand()
+		default:
+			return e
+		}
+	}
 }
 
 func invalid(format string, args ...any) error {
@@ -70,7 +108,7 @@ func scan(text string) (string, error) {
 			return moved.String(), nil
 		}
 		if err != nil {
-			return "", syntaxError(err)
+			return "", syntaxError(err, len(text))
 		}
 		switch token.Type {
 		case filtering.TokenTypeLeftParen:
@@ -96,10 +134,10 @@ func scan(text string) (string, error) {
 	}
 }
 
-// syntaxError says in one line where the parser gave up.
-func syntaxError(err error) error {
+// syntaxError says in one line where in a text of a length the parser gave up.
+func syntaxError(err error, length int) error {
 	if errors.Is(err, io.EOF) {
-		return invalid("it ends where more is needed")
+		return invalid("it ends where more is needed, at column %d", length+1)
 	}
 	var place interface {
 		Position() filtering.Position
@@ -114,7 +152,17 @@ func syntaxError(err error) error {
 	return invalid("%s at column %d", place.Message(), place.Position().Column)
 }
 
+// convert converts an expression; an error says of which part it is.
 func (s Schema) convert(e *expr.Expr) (Expr, error) {
+	converted, err := s.convertPart(e)
+	var known *misplaced
+	if err != nil && !errors.As(err, &known) {
+		err = &misplaced{err, e}
+	}
+	return converted, err
+}
+
+func (s Schema) convertPart(e *expr.Expr) (Expr, error) {
 	call := e.GetCallExpr()
 	if call == nil {
 		return nil, invalid("%s stands alone; compare a field with a value", show(e))

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -156,7 +157,9 @@ func TestAlertsWatchWhatIsEmitted(t *testing.T) {
 	t.Parallel()
 	gateway, deadletter, worker := freeAddress(t), freeAddress(t), freeAddress(t)
 	f := forward(t, demoTarget, []string{"--metrics-listen", worker}, withFlags("--metrics-listen", gateway))
-	f.startDeadletter(t, "--metrics-listen", deadletter)
+	channel := filepath.Join(t.TempDir(), "chat.url")
+	require.NoError(t, os.WriteFile(channel, []byte("generic://127.0.0.1:1/?disabletls=yes\n"), 0o600))
+	f.startDeadletter(t, "--metrics-listen", deadletter, "--notify", "chat="+channel)
 	f.awaitReady(t, typeFail)
 	f.failAndFire(t)
 

@@ -421,7 +421,9 @@ type DiscardDeadLettersResponse struct {
 	// How many could not be.
 	Skipped int64 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	// Those, at most 100 of them.
-	Problems      []*BulkProblem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []*BulkProblem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many of them the call had no time for: call again.
+	Remaining     int64 `protobuf:"varint,6,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -489,6 +491,13 @@ func (x *DiscardDeadLettersResponse) GetProblems() []*BulkProblem {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *DiscardDeadLettersResponse) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
 }
 
 // RestoreDeadLettersRequest selects dead letters to make OPEN again.
@@ -576,7 +585,9 @@ type RestoreDeadLettersResponse struct {
 	// How many could not be.
 	Skipped int64 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	// Those, at most 100 of them.
-	Problems      []*BulkProblem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []*BulkProblem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many of them the call had no time for: call again.
+	Remaining     int64 `protobuf:"varint,6,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -644,6 +655,13 @@ func (x *RestoreDeadLettersResponse) GetProblems() []*BulkProblem {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *RestoreDeadLettersResponse) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
 }
 
 // PurgeDeadLettersRequest selects dead letters to forget.
@@ -735,14 +753,17 @@ type PurgeDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With `validate_only`: the set.
 	Selection *Selection `protobuf:"bytes,1,opt,name=selection,proto3" json:"selection,omitempty"`
-	// How many were selected, ids that belong to nothing included.
+	// How many were selected, ids that belong to nothing included; with `validate_only`
+	// how many would be purged, which is the count to expect.
 	Matched int64 `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
 	// How many are PURGED by this call: a tombstone is left of each.
 	Purged int64 `protobuf:"varint,3,opt,name=purged,proto3" json:"purged,omitempty"`
 	// How many could not be.
 	Skipped int64 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	// Those, at most 100 of them.
-	Problems      []*BulkProblem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []*BulkProblem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many of them the call had no time for: call again.
+	Remaining     int64 `protobuf:"varint,6,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -810,6 +831,13 @@ func (x *PurgeDeadLettersResponse) GetProblems() []*BulkProblem {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *PurgeDeadLettersResponse) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
 }
 
 // HoldDeadLettersRequest selects dead letters to hold, or to let go.
@@ -886,7 +914,9 @@ type HoldDeadLettersResponse struct {
 	// How many could not be, or were so already.
 	Skipped int64 `protobuf:"varint,3,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	// Those that could not be, at most 100 of them.
-	Problems      []*BulkProblem `protobuf:"bytes,4,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []*BulkProblem `protobuf:"bytes,4,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many of them the call had no time for: call again.
+	Remaining     int64 `protobuf:"varint,5,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -949,6 +979,13 @@ func (x *HoldDeadLettersResponse) GetProblems() []*BulkProblem {
 	return nil
 }
 
+func (x *HoldDeadLettersResponse) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
 var File_warren_deadletter_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_warren_deadletter_v1_bulk_proto_rawDesc = "" +
@@ -987,13 +1024,14 @@ const file_warren_deadletter_v1_bulk_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12+\n" +
 	"\vsample_size\x18\x04 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\n" +
-	"sampleSize\"\xec\x01\n" +
+	"sampleSize\"\x8a\x02\n" +
 	"\x1aDiscardDeadLettersResponse\x12=\n" +
 	"\tselection\x18\x01 \x01(\v2\x1f.warren.deadletter.v1.SelectionR\tselection\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\x03R\amatched\x12\x1c\n" +
 	"\tdiscarded\x18\x03 \x01(\x03R\tdiscarded\x12\x18\n" +
 	"\askipped\x18\x04 \x01(\x03R\askipped\x12=\n" +
-	"\bproblems\x18\x05 \x03(\v2!.warren.deadletter.v1.BulkProblemR\bproblems\"\xdf\x01\n" +
+	"\bproblems\x18\x05 \x03(\v2!.warren.deadletter.v1.BulkProblemR\bproblems\x12\x1c\n" +
+	"\tremaining\x18\x06 \x01(\x03R\tremaining\"\xdf\x01\n" +
 	"\x19RestoreDeadLettersRequest\x12L\n" +
 	"\bselector\x18\x01 \x01(\v2(.warren.deadletter.v1.DeadLetterSelectorB\x06\xbaH\x03\xc8\x01\x01R\bselector\x12\"\n" +
 	"\x06reason\x18\x02 \x01(\tB\n" +
@@ -1001,13 +1039,14 @@ const file_warren_deadletter_v1_bulk_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12+\n" +
 	"\vsample_size\x18\x04 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\n" +
-	"sampleSize\"\xea\x01\n" +
+	"sampleSize\"\x88\x02\n" +
 	"\x1aRestoreDeadLettersResponse\x12=\n" +
 	"\tselection\x18\x01 \x01(\v2\x1f.warren.deadletter.v1.SelectionR\tselection\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\x03R\amatched\x12\x1a\n" +
 	"\brestored\x18\x03 \x01(\x03R\brestored\x12\x18\n" +
 	"\askipped\x18\x04 \x01(\x03R\askipped\x12=\n" +
-	"\bproblems\x18\x05 \x03(\v2!.warren.deadletter.v1.BulkProblemR\bproblems\"\x8d\x02\n" +
+	"\bproblems\x18\x05 \x03(\v2!.warren.deadletter.v1.BulkProblemR\bproblems\x12\x1c\n" +
+	"\tremaining\x18\x06 \x01(\x03R\tremaining\"\x8d\x02\n" +
 	"\x17PurgeDeadLettersRequest\x12L\n" +
 	"\bselector\x18\x01 \x01(\v2(.warren.deadletter.v1.DeadLetterSelectorB\x06\xbaH\x03\xc8\x01\x01R\bselector\x12.\n" +
 	"\x0eexpected_count\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rexpectedCount\x12\"\n" +
@@ -1016,23 +1055,25 @@ const file_warren_deadletter_v1_bulk_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12+\n" +
 	"\vsample_size\x18\x05 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\n" +
-	"sampleSize\"\xe4\x01\n" +
+	"sampleSize\"\x82\x02\n" +
 	"\x18PurgeDeadLettersResponse\x12=\n" +
 	"\tselection\x18\x01 \x01(\v2\x1f.warren.deadletter.v1.SelectionR\tselection\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\x03R\amatched\x12\x16\n" +
 	"\x06purged\x18\x03 \x01(\x03R\x06purged\x12\x18\n" +
 	"\askipped\x18\x04 \x01(\x03R\askipped\x12=\n" +
-	"\bproblems\x18\x05 \x03(\v2!.warren.deadletter.v1.BulkProblemR\bproblems\"\x9e\x01\n" +
+	"\bproblems\x18\x05 \x03(\v2!.warren.deadletter.v1.BulkProblemR\bproblems\x12\x1c\n" +
+	"\tremaining\x18\x06 \x01(\x03R\tremaining\"\x9e\x01\n" +
 	"\x16HoldDeadLettersRequest\x12L\n" +
 	"\bselector\x18\x01 \x01(\v2(.warren.deadletter.v1.DeadLetterSelectorB\x06\xbaH\x03\xc8\x01\x01R\bselector\x12\x12\n" +
 	"\x04hold\x18\x02 \x01(\bR\x04hold\x12\"\n" +
 	"\x06reason\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"\xa6\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\x06reason\"\xc4\x01\n" +
 	"\x17HoldDeadLettersResponse\x12\x18\n" +
 	"\amatched\x18\x01 \x01(\x03R\amatched\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\x03R\achanged\x12\x18\n" +
 	"\askipped\x18\x03 \x01(\x03R\askipped\x12=\n" +
-	"\bproblems\x18\x04 \x03(\v2!.warren.deadletter.v1.BulkProblemR\bproblemsB\xd9\x01\n" +
+	"\bproblems\x18\x04 \x03(\v2!.warren.deadletter.v1.BulkProblemR\bproblems\x12\x1c\n" +
+	"\tremaining\x18\x05 \x01(\x03R\tremainingB\xd9\x01\n" +
 	"\x18com.warren.deadletter.v1B\tBulkProtoP\x01Z@github.com/warrenmq/warren/gen/warren/deadletter/v1;deadletterv1\xa2\x02\x03WDX\xaa\x02\x14Warren.Deadletter.V1\xca\x02\x14Warren\\Deadletter\\V1\xe2\x02 Warren\\Deadletter\\V1\\GPBMetadata\xea\x02\x16Warren::Deadletter::V1b\x06proto3"
 
 var (

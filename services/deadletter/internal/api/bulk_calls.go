@@ -21,7 +21,7 @@ func (s *Service) DiscardDeadLetters(ctx context.Context, r *deadletterv1.Discar
 	c := s.newChange(ctx, store.BulkDiscard, r.Selector, "DiscardDeadLetters", r.Reason)
 	err := c.run(ctx, r.Selector)
 	o := &c.outcome
-	return &deadletterv1.DiscardDeadLettersResponse{Matched: o.matched, Discarded: o.changed, Skipped: o.skipped, Problems: o.problems}, err
+	return &deadletterv1.DiscardDeadLettersResponse{Matched: o.matched, Discarded: o.changed, Skipped: o.skipped, Problems: o.problems, Remaining: o.left()}, err
 }
 
 // RestoreDeadLetters implements warren.deadletter.v1.DeadLetterService.
@@ -33,7 +33,7 @@ func (s *Service) RestoreDeadLetters(ctx context.Context, r *deadletterv1.Restor
 	c := s.newChange(ctx, store.BulkRestore, r.Selector, "RestoreDeadLetters", r.Reason)
 	err := c.run(ctx, r.Selector)
 	o := &c.outcome
-	return &deadletterv1.RestoreDeadLettersResponse{Matched: o.matched, Restored: o.changed, Skipped: o.skipped, Problems: o.problems}, err
+	return &deadletterv1.RestoreDeadLettersResponse{Matched: o.matched, Restored: o.changed, Skipped: o.skipped, Problems: o.problems, Remaining: o.left()}, err
 }
 
 // HoldDeadLetters implements warren.deadletter.v1.DeadLetterService.
@@ -46,20 +46,38 @@ func (s *Service) HoldDeadLetters(ctx context.Context, r *deadletterv1.HoldDeadL
 	c.audit.Changes = append(c.audit.Changes, store.AuditChange{Field: "held", After: strconv.FormatBool(r.Hold)})
 	err := c.run(ctx, r.Selector)
 	o := &c.outcome
-	return &deadletterv1.HoldDeadLettersResponse{Matched: o.matched, Changed: o.changed, Skipped: o.skipped, Problems: o.problems}, err
+	return &deadletterv1.HoldDeadLettersResponse{Matched: o.matched, Changed: o.changed, Skipped: o.skipped, Problems: o.problems, Remaining: o.left()}, err
 }
 
 // PurgeDeadLetters implements warren.deadletter.v1.DeadLetterService. What it purges is
 // exactly what was counted: nothing that has changed since.
 func (s *Service) PurgeDeadLetters(ctx context.Context, r *deadletterv1.PurgeDeadLettersRequest) (*deadletterv1.PurgeDeadLettersResponse, error) {
 	if r.ValidateOnly {
-		selection, err := s.preview(ctx, store.BulkPurge, r.Selector, r.SampleSize)
-		return &deadletterv1.PurgeDeadLettersResponse{Selection: selection, Matched: selection.GetCount()}, err
+		return s.previewPurge(ctx, r)
 	}
 	c := s.newChange(ctx, store.BulkPurge, r.Selector, "PurgeDeadLetters", r.Reason)
 	err := c.purge(ctx, r)
 	o := &c.outcome
-	return &deadletterv1.PurgeDeadLettersResponse{Matched: o.matched, Purged: o.changed, Skipped: o.skipped, Problems: o.problems}, err
+	return &deadletterv1.PurgeDeadLettersResponse{Matched: o.matched, Purged: o.changed, Skipped: o.skipped, Problems: o.problems, Remaining: o.left()}, err
+}
+
+// previewPurge tells the count that the purge asks for: what is frozen, less what can't be
+// purged.
+func (s *Service) previewPurge(ctx context.Context, r *deadletterv1.PurgeDeadLettersRequest) (*deadletterv1.PurgeDeadLettersResponse, error) {
+	selection, err := s.preview(ctx, store.BulkPurge, r.Selector, r.SampleSize)
+	if err != nil {
+		return nil, err
+	}
+	frozen, err := s.cfg.Store.Selection(ctx, selection.Token)
+	if err != nil {
+		return nil, answer(err)
+	}
+	c := s.newChange(ctx, store.BulkPurge, r.Selector, "PurgeDeadLetters", r.Reason)
+	count, err := c.eligible(ctx, frozen.Members)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &deadletterv1.PurgeDeadLettersResponse{Selection: selection, Matched: count}, nil
 }
 
 func (c *change) purge(ctx context.Context, r *deadletterv1.PurgeDeadLettersRequest) error {

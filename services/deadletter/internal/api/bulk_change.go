@@ -2,6 +2,10 @@ package api
 
 import (
 	"context"
+	"encoding/hex"
+	"errors"
+	"strconv"
+	"strings"
 
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
@@ -51,21 +55,29 @@ func (c *change) run(ctx context.Context, x *deadletterv1.DeadLetterSelector) er
 	return c.finish(ctx, c.changeAll(work, x, &selected, x.GetToken() != ""))
 }
 
-// finish says how it went.
+// finish says how it went. When the time was too short for all of them the outcome says
+// how many are left; any other end before the last of them is an error, whose metadata
+// says how far it came.
 func (c *change) finish(ctx context.Context, err error) error {
 	c.s.cfg.Logger.InfoContext(ctx, "an operator has changed dead letters", "method", c.call.Method, "resource", c.audit.Resource,
 		"matched", c.outcome.matched, "changed", c.outcome.changed, "skipped", c.outcome.skipped, "reason", c.call.Reason)
-	if err != nil && (c.outcome.changed == 0 || ctx.Err() != nil) {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil || c.outcome.changed == 0:
 		return answer(err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil // the counts tell
 	}
-	return nil
+	return explain(err).With("changed", strconv.FormatInt(c.outcome.changed, 10)).With("matched", strconv.FormatInt(c.outcome.matched, 10))
 }
 
 // changeAll changes members batch by batch, and ends early with an error that the next
 // batch would meet too.
 func (c *change) changeAll(ctx context.Context, x *deadletterv1.DeadLetterSelector, selected *store.Selection, versioned bool) error {
-	c.missing(x, selected)
+	c.missing(ctx, x, selected)
 	c.outcome.matched += int64(len(selected.Members))
+	c.audit.Changes = append(c.audit.Changes, auditOfMembers(x, selected)...)
 	for rest := selected.Members; len(rest) > 0; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -78,7 +90,7 @@ func (c *change) changeAll(ctx context.Context, x *deadletterv1.DeadLetterSelect
 			return err
 		}
 		for i := range done.Items {
-			c.add(&done.Items[i])
+			c.add(ctx, &done.Items[i])
 		}
 		c.audit.Event, c.audit.Changed, c.audit.Skipped = done.Event, c.outcome.changed, c.outcome.skipped
 		rest = rest[n:]
@@ -86,8 +98,26 @@ func (c *change) changeAll(ctx context.Context, x *deadletterv1.DeadLetterSelect
 	return nil
 }
 
+// maxAuditedIDs bounds the ids in an audit event.
+const maxAuditedIDs = 100
+
+// auditOfMembers says exactly which dead letters a call is about: those that were named,
+// and the digest of all.
+func auditOfMembers(x *deadletterv1.DeadLetterSelector, selected *store.Selection) []store.AuditChange {
+	changes := []store.AuditChange{
+		{Field: "digest", After: hex.EncodeToString(selected.Digest)}, {Field: "selected", After: strconv.Itoa(len(selected.Members))},
+	}
+	if ids := x.GetIds().GetDeadLetterIds(); len(ids) > 0 {
+		changes = append(changes, store.AuditChange{Field: "dead_letter_ids", After: strings.Join(ids[:min(len(ids), maxAuditedIDs)], " ")})
+	}
+	return changes
+}
+
+// left is how many were not looked at.
+func (o *outcome) left() int64 { return o.matched - o.changed - o.skipped }
+
 // missing tells of ids that were named and belong to nothing.
-func (c *change) missing(x *deadletterv1.DeadLetterSelector, selected *store.Selection) {
+func (c *change) missing(ctx context.Context, x *deadletterv1.DeadLetterSelector, selected *store.Selection) {
 	gone := int64(distinct(x.GetIds().GetDeadLetterIds()) - len(selected.Members))
 	if x.GetIds() == nil || gone <= 0 {
 		return
@@ -96,24 +126,29 @@ func (c *change) missing(x *deadletterv1.DeadLetterSelector, selected *store.Sel
 	c.outcome.skipped += gone
 	c.audit.Skipped = c.outcome.skipped
 	for _, id := range selected.Missing {
-		c.problem(&store.BulkItem{ID: id, Obstacle: store.ObstacleGone})
+		c.problem(ctx, &store.BulkItem{ID: id, Obstacle: store.ObstacleGone})
 	}
 }
 
-func (c *change) add(item *store.BulkItem) {
+func (c *change) add(ctx context.Context, item *store.BulkItem) {
 	if item.Obstacle == store.ObstacleNone {
 		c.outcome.changed++
 		return
 	}
 	c.outcome.skipped++
 	if item.Obstacle != store.ObstacleDone {
-		c.problem(item)
+		c.problem(ctx, item)
 	}
 }
 
-func (c *change) problem(item *store.BulkItem) {
+func (c *change) problem(ctx context.Context, item *store.BulkItem) {
 	if len(c.outcome.problems) < maxProblems {
 		v, message := verdictOf(item)
+		if item.Obstacle == store.ObstacleInReplay {
+			if holder, err := c.s.cfg.Store.Holder(ctx, item.ID); err == nil && !holder.Since.IsZero() {
+				message = holder.String() + "; wait for the outcome"
+			}
+		}
 		c.outcome.problems = append(c.outcome.problems, &deadletterv1.BulkProblem{DeadLetterId: item.ID, Verdict: v, Message: message})
 	}
 }

@@ -93,7 +93,8 @@ func NewChannel(name, secret string, insecure bool) (*Channel, error) {
 	return newChannel(name, kind, 1, out), nil
 }
 
-// isPlain says whether a URL asks for HTTP without TLS to another machine.
+// isPlain says whether a URL asks for HTTP to another machine without TLS, or without
+// checking whose it is.
 func isPlain(u *url.URL) bool {
 	if rpc.IsLoopback(u.Hostname()) {
 		return false
@@ -101,7 +102,7 @@ func isPlain(u *url.URL) bool {
 	for key, values := range u.Query() {
 		for _, value := range values {
 			switch strings.ToLower(key) {
-			case "disabletls":
+			case "disabletls", "disabletlsverification", "insecureskipverify", "skiptlsverify":
 				if slices.Contains([]string{"1", "t", "true", "y", "yes"}, strings.ToLower(value)) {
 					return true
 				}

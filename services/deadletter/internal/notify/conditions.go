@@ -66,12 +66,15 @@ func (n *Notifier) measureAll(ctx context.Context, now time.Time) error {
 		is := seen{r.Etag, holds}
 		// Nothing is written while nothing changes.
 		if n.seen[r.ID] != is {
-			told, err := n.store.Measure(ctx, r.ID, r.Etag, holds, found)
+			noted, err := n.store.Measure(ctx, r.ID, r.Etag, holds, found)
 			if err != nil {
 				return fmt.Errorf("note what rule %s has found: %w", r.ID, err)
 			}
-			if told {
+			if noted.Told {
 				n.Wake()
+			}
+			if !noted.Settled {
+				continue
 			}
 		}
 		known[r.ID] = is

@@ -40,7 +40,7 @@ type Store interface {
 	Rules(ctx context.Context) ([]store.Rule, error)
 	OpenByCode(ctx context.Context) ([]store.OpenByCode, error)
 	CountArrivals(ctx context.Context, ruleID string, since time.Time) (int64, error)
-	Measure(ctx context.Context, ruleID, etag string, holds bool, m store.Measured) (bool, error)
+	Measure(ctx context.Context, ruleID, etag string, holds bool, m store.Measured) (store.Noted, error)
 	DueNotifications(ctx context.Context, channel string, now time.Time, limit int) ([]store.Notification, error)
 	NotificationSent(ctx context.Context, id string) error
 	NotificationFailed(ctx context.Context, id string, f store.NotificationFailure) error

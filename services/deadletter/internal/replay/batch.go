@@ -40,9 +40,12 @@ func (d *drive) publish(ctx context.Context, batch []one) {
 	for i := range batch {
 		ids[i] = batch[i].intent.ID
 	}
+	left := false
 	defer func() {
 		d.r.occupy(ids, false)
-		if d.behind.Load() {
+		// While they were occupied, who looked for what is left passed them over.
+		if left {
+			d.behind.Store(true)
 			d.r.begun()
 		}
 	}()
@@ -58,6 +61,7 @@ func (d *drive) publish(ctx context.Context, batch []one) {
 			sent = append(sent, store.Sent{IntentID: p.intent.ID, Published: true})
 			followed = append(followed, p.intent)
 		default:
+			left = true
 			d.failed(ctx, p, err)
 			if p.unsent {
 				sent = append(sent, store.Sent{IntentID: p.intent.ID})
@@ -67,7 +71,7 @@ func (d *drive) publish(ctx context.Context, batch []one) {
 	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
 	if err := d.r.cfg.Store.MarkSent(note, sent); err != nil {
-		d.behind.Store(true)
+		left = true
 		for _, p := range parcels {
 			if p.sent {
 				d.r.noteSent(p.intent.ID, p.letter)
@@ -134,7 +138,6 @@ func (d *drive) confirmed(ctx context.Context, p *parcel) (bool, error) {
 
 // failed leaves an item to be published by others.
 func (d *drive) failed(ctx context.Context, p *parcel, err error) {
-	d.behind.Store(true)
 	if p.sent {
 		d.r.noteSent(p.intent.ID, p.letter)
 	}

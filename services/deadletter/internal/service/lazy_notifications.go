@@ -85,6 +85,6 @@ func (s lazyStore) OpenByCode(ctx context.Context) ([]store.OpenByCode, error) {
 }
 
 // Measure implements [store.Store].
-func (s lazyStore) Measure(ctx context.Context, ruleID, etag string, holds bool, m store.Measured) (bool, error) {
-	return ask(ctx, s, "Measure", func(o store.Store) (bool, error) { return o.Measure(ctx, ruleID, etag, holds, m) })
+func (s lazyStore) Measure(ctx context.Context, ruleID, etag string, holds bool, m store.Measured) (store.Noted, error) {
+	return ask(ctx, s, "Measure", func(o store.Store) (store.Noted, error) { return o.Measure(ctx, ruleID, etag, holds, m) })
 }

@@ -30,7 +30,7 @@ var answers = []error{
 	store.ErrNoRule, store.ErrRuleExists, store.ErrTooManyRules,
 	store.ErrNoSelection, store.ErrNoReplay, store.ErrReplayEnded, store.ErrRequestID, store.ErrMoved, store.ErrNotOverdue,
 	store.ErrNoGroup, store.ErrTooMany,
-	store.ErrHeld, store.ErrManyPolicies,
+	store.ErrHeld, store.ErrManyPolicies, store.ErrRevisions,
 }
 
 // storeProblem names what keeps the store from answering.

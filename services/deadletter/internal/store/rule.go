@@ -54,12 +54,12 @@ type Rules interface {
 	// that are no tasks are counted under no type. Errors: ErrUnavailable, the context's.
 	OpenByCode(ctx context.Context) ([]OpenByCode, error)
 
-	// Measure notes whether the condition of a rule holds. When it begins to, and nothing
-	// was told within the rule's throttle, it enqueues a notification for each of the
-	// rule's channels and returns true; within the throttle it counts one as held back. It
-	// does nothing if the rule has changed since it had the etag, or is gone. Errors:
+	// Measure notes whether the condition of a rule holds. When it begins to, it enqueues a
+	// notification for each of the rule's channels; but within the rule's throttle it waits
+	// for the end of that, and counts one as held back if it does not hold any more then.
+	// It does nothing if the rule has changed since it had the etag, or is gone. Errors:
 	// ErrUnavailable, the context's.
-	Measure(ctx context.Context, ruleID, etag string, holds bool, m Measured) (bool, error)
+	Measure(ctx context.Context, ruleID, etag string, holds bool, m Measured) (Noted, error)
 }
 
 // Trigger is what somebody is told of. The numbers are those of
@@ -141,4 +141,12 @@ type OpenByCode struct {
 	OpenCount
 	// Code is 0 for none.
 	Code int
+}
+
+// Noted is what became of a condition that was measured.
+type Noted struct {
+	// Told: notifications were enqueued.
+	Told bool
+	// Settled: nothing follows before the condition, or its rule, changes.
+	Settled bool
 }

@@ -48,10 +48,10 @@ func (s *Store) CountArrivals(ctx context.Context, ruleID string, since time.Tim
 }
 
 // Measure implements [store.Rules].
-func (s *Store) Measure(ctx context.Context, ruleID, etag string, holds bool, measured store.Measured) (bool, error) {
-	told := false
+func (s *Store) Measure(ctx context.Context, ruleID, etag string, holds bool, measured store.Measured) (store.Noted, error) {
+	var noted store.Noted
 	err := s.write(ctx, "note what notification rule "+ruleID+" has found", func(ctx context.Context, w *writing) (err error) {
-		told = false
+		noted = store.Noted{Settled: true}
 		r, err := w.rule(ctx, ruleID, etag)
 		switch {
 		case errors.Is(err, store.ErrNoRule) || errors.Is(err, store.ErrEtag) || err == nil && r.Disabled:
@@ -60,23 +60,48 @@ func (s *Store) Measure(ctx context.Context, ruleID, etag string, holds bool, me
 			return err
 		}
 		m, err := w.mark(ctx, ruleID, "")
-		if err != nil || m.holds == holds {
-			return err
-		}
-		begins := holds
-		if m.holds = holds; begins {
-			told = w.throttle(&m, &r)
-		}
-		if err := w.keepMark(ctx, ruleID, "", m); err != nil || !told {
-			return err
-		}
-		text, err := encodeMeasured(measured)
 		if err != nil {
 			return err
 		}
-		return w.enqueue(ctx, &r, 0, store.Notification{Type: scope(&r), HeldBack: m.told}, text)
+		noted, err = w.note(ctx, &r, m, holds, measured)
+		return err
 	})
-	return told && err == nil, err
+	if err != nil {
+		return store.Noted{}, err
+	}
+	return noted, nil
+}
+
+// note goes on from the mark of a rule whose condition was measured.
+func (w *writing) note(ctx context.Context, r *store.Rule, m mark, holds bool, measured store.Measured) (store.Noted, error) {
+	was := m.holds
+	if !holds {
+		if m.holds = notHolding; was == notHolding {
+			return store.Noted{Settled: true}, nil
+		}
+		return store.Noted{Settled: true}, w.keepMark(ctx, r.ID, "", m)
+	}
+	if was == holdingTold {
+		return store.Noted{Settled: true}, nil
+	}
+	if was == holdingUntold {
+		m.held-- // this one is told, or counted again
+	}
+	told := w.throttle(&m, r)
+	if m.holds = holdingUntold; told {
+		m.holds = holdingTold
+	}
+	if m.holds == was {
+		return store.Noted{}, nil
+	}
+	if err := w.keepMark(ctx, r.ID, "", m); err != nil || !told {
+		return store.Noted{}, err
+	}
+	text, err := encodeMeasured(measured)
+	if err != nil {
+		return store.Noted{}, err
+	}
+	return store.Noted{Told: true, Settled: true}, w.enqueue(ctx, r, 0, store.Notification{Type: scope(r), HeldBack: m.told}, text)
 }
 
 // scope says which dead letters a rule is about; empty is all.

@@ -135,8 +135,20 @@ type mark struct {
 	// time is when it did last, held how often it was held back since; told is how often it
 	// was when it told.
 	time, held, told int64
-	holds            bool
+	// holds is whether a condition holds.
+	holds holding
 }
+
+// holding is whether the condition of a rule holds, and was told.
+type holding int64
+
+// How it stands with a condition. The numbers are stored.
+const (
+	notHolding holding = iota
+	holdingTold
+	// holdingUntold waits for the end of the throttle.
+	holdingUntold
+)
 
 func (w *writing) mark(ctx context.Context, rule, subject string) (m mark, err error) {
 	if err := w.prepare(ctx, selectMark); err != nil {
@@ -150,7 +162,7 @@ func (w *writing) mark(ctx context.Context, rule, subject string) (m mark, err e
 }
 
 func (w *writing) keepMark(ctx context.Context, rule, subject string, m mark) error {
-	return w.exec(ctx, replaceMark, rule, subject, m.time, m.held, m.holds)
+	return w.exec(ctx, replaceMark, rule, subject, m.time, m.held, int64(m.holds))
 }
 
 // throttle says whether a rule may tell now, and notes what follows. A clock that was put

@@ -15,6 +15,7 @@ var conditionRules = map[string]func(*testing.T, store.Store){
 	"OpenByCode/by type, cause and code": countsByCode,
 	"Measure/tells when it begins":       tellsWhenItBegins,
 	"Measure/holds back and counts it":   holdsConditionsBack,
+	"Measure/tells after the throttle":   tellsAfterTheThrottle,
 	"Measure/only of the rule as it is":  measuresTheRule,
 }
 
@@ -72,9 +73,31 @@ func condition(t *testing.T, s store.Store, throttle time.Duration) store.Rule {
 
 func measure(t *testing.T, s store.Store, r store.Rule, holds bool) bool {
 	t.Helper()
-	told, err := s.Measure(t.Context(), r.ID, r.Etag, holds, store.Measured{Count: 6, Threshold: 5, Age: time.Minute, Window: time.Second})
+	return note(t, s, r, holds).Told
+}
+
+func note(t *testing.T, s store.Store, r store.Rule, holds bool) store.Noted {
+	t.Helper()
+	noted, err := s.Measure(t.Context(), r.ID, r.Etag, holds, store.Measured{Count: 6, Threshold: 5, Age: time.Minute, Window: time.Second})
 	require.NoError(t, err)
-	return told
+	return noted
+}
+
+// A condition that begins to hold within the throttle is told at its end.
+func tellsAfterTheThrottle(t *testing.T, s store.Store) {
+	r := condition(t, s, 300*time.Millisecond)
+	require.Equal(t, store.Noted{Told: true, Settled: true}, note(t, s, r, true))
+	require.Equal(t, store.Noted{Settled: true}, note(t, s, r, true))
+	require.Equal(t, store.Noted{Settled: true}, note(t, s, r, false))
+	require.Eventually(t, func() bool {
+		noted := note(t, s, r, true)
+		require.Equal(t, noted.Told, noted.Settled)
+		return noted.Told
+	}, time.Minute, time.Millisecond)
+	require.Equal(t, store.Noted{Settled: true}, note(t, s, r, true))
+	all := told(t, s)
+	require.Len(t, all, 4)
+	require.Zero(t, all[2].HeldBack, "nothing was held back for good")
 }
 
 func tellsWhenItBegins(t *testing.T, s store.Store) {

@@ -27,7 +27,7 @@ CREATE TABLE notification_marks (
     subject   TEXT    NOT NULL, -- a failure group; empty for a condition
     time      INTEGER NOT NULL, -- when; 0: never
     held_back INTEGER NOT NULL, -- since then
-    holds     INTEGER NOT NULL, -- 1: a condition that holds
+    holds     INTEGER NOT NULL, -- 1: a condition that holds, 2: it is not told yet
     PRIMARY KEY (rule, subject)
 ) WITHOUT ROWID, STRICT;
 
