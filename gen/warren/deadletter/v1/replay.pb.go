@@ -462,7 +462,8 @@ type Replay struct {
 	State ReplayState `protobuf:"varint,2,opt,name=state,proto3,enum=warren.deadletter.v1.ReplayState" json:"state,omitempty"`
 	// For people: why it is in this state.
 	StateReason string `protobuf:"bytes,3,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
-	// What was selected, as it was asked for.
+	// What was selected, as it was asked for. ListReplays and WatchReplay show at most 100
+	// ids of it.
 	Selector *DeadLetterSelector `protobuf:"bytes,4,opt,name=selector,proto3" json:"selector,omitempty"`
 	// As of Selection.
 	Digest string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`

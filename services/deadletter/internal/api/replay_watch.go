@@ -22,7 +22,7 @@ const (
 func (s *Service) WatchReplay(r *deadletterv1.WatchReplayRequest, stream grpc.ServerStreamingServer[deadletterv1.WatchReplayResponse]) error {
 	var shown *deadletterv1.Replay
 	return s.follow(stream.Context(), r.ReplayId, watchRest, func(now *store.Replay) (bool, error) {
-		m := replayToProto(now)
+		m := listed(replayToProto(now))
 		if !proto.Equal(m, shown) {
 			if err := stream.Send(&deadletterv1.WatchReplayResponse{Replay: m}); err != nil {
 				return true, err

@@ -102,7 +102,7 @@ func (s *Service) ListReplays(ctx context.Context, r *deadletterv1.ListReplaysRe
 		out.NextPageToken = token(tag, page[size-1].Sequence)
 	}
 	for i := range page {
-		out.Replays = append(out.Replays, replayToProto(&page[i]))
+		out.Replays = append(out.Replays, listed(replayToProto(&page[i])))
 	}
 	return out, nil
 }
@@ -201,4 +201,14 @@ func (s *Service) ReopenDeadLetter(ctx context.Context, r *deadletterv1.ReopenDe
 	}
 	logOf(s.cfg.Logger, &d, d.Run).InfoContext(ctx, "an operator has reopened a dead letter", "force", r.Force, "reason", r.Reason)
 	return &deadletterv1.ReopenDeadLetterResponse{DeadLetter: s.show(ctx, &d, false)}, nil
+}
+
+// maxIDsListed bounds the ids of a selector in a list: GetReplay has all of them.
+const maxIDsListed = 100
+
+func listed(m *deadletterv1.Replay) *deadletterv1.Replay {
+	if ids := m.GetSelector().GetIds(); len(ids.GetDeadLetterIds()) > maxIDsListed {
+		ids.DeadLetterIds = ids.DeadLetterIds[:maxIDsListed]
+	}
+	return m
 }

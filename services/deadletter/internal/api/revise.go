@@ -45,6 +45,10 @@ func (s *Service) revise(ctx context.Context, r *deadletterv1.ReviseDeadLetterRe
 	if err == nil {
 		err = revisable(&d, r.Etag)
 	}
+	var notOpen *store.NotOpenError
+	if errors.As(err, &notOpen) && notOpen.State == store.StateInReplay {
+		notOpen.Holder, _ = s.cfg.Store.Holder(ctx, d.ID) // without it the answer names nobody
+	}
 	if err != nil {
 		return none(err)
 	}
@@ -139,6 +143,8 @@ func reviseError(err error, r *deadletterv1.ReviseDeadLetterRequest) error {
 	switch {
 	case errors.As(err, &bad):
 		return bad.Answer(payloadField(r))
+	case errors.As(err, &notOpen) && notOpen.State == store.StateInReplay:
+		return answer(err)
 	case errors.As(err, &notOpen):
 		return rpc.Errorf(codes.FailedPrecondition, taskv1.ErrorReason_ERROR_REASON_DEAD_LETTER_NOT_OPEN,
 			"the dead letter is %s; only one that is OPEN or QUARANTINED can be revised", notOpen.State).With("state", notOpen.State.String())

@@ -58,7 +58,7 @@ func (d *drive) run(ctx context.Context) {
 		}
 		atMost := stuckPause
 		if err == nil {
-			d.stopped.Store(replay.State == store.ReplayPaused || replay.State.Over())
+			d.stopped.Store(replay.Stopped())
 			if !replay.EndTime.IsZero() {
 				d.ended(ctx, &replay)
 				return

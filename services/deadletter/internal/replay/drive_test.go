@@ -103,12 +103,33 @@ func TestAReplayBeginsAllAndLearnsHowTheyEnd(t *testing.T) {
 	require.Equal(t, store.ReplayCounts{Total: n, Succeeded: n - 1, Cancelled: 1}, r.Counts)
 }
 
+// A run that was begun and given up, whose message is lost, is in no later run's way.
+func TestAReopenedDeadLetterIsReplayed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ids := w.newTasks(t, 2)
+	run(t, w.replayer.Run)
+	w.create(t, store.Plan{}, ids...)
+	w.awaitIntents(t, store.IntentPublished, 2)
+	for _, id := range ids {
+		w.gateway.know(id, 2, taskv1.TaskState_TASK_STATE_QUEUED)
+		_, err := w.store.Reopen(t.Context(), store.ReopenRequest{ID: id, Force: true})
+		require.NoError(t, err)
+	}
+	b, err := w.replayer.Begin(t.Context(), store.ReplayRequest{ID: ids[0], By: store.Call{Reason: "it is lost"}})
+	require.NoError(t, err)
+	require.Equal(t, 3, b.Run)
+	r := w.create(t, store.Plan{}, ids[1])
+	w.awaitReplay(t, r.ID, func(r *store.Replay) bool { return r.Counts.InFlight == 1 })
+}
+
 func TestAReplaySkipsWhatCannotRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ids := w.newTasks(t, 3)
 	w.gateway.know(ids[1], 1, taskv1.TaskState_TASK_STATE_SUCCEEDED)
 	w.gateway.know(ids[2], 3, taskv1.TaskState_TASK_STATE_RUNNING)
+	w.gateway.set(func(g *gateway) { g.shows = 1 })
 	now := time.Now().UTC()
 	expired := &broker.TaskMessage{
 		ID: task.NewID(), Type: taskType, Payload: []byte("p"), Run: 1, CreateTime: now.Add(-time.Hour), ExpireTime: now.Add(-time.Minute), Priority: 4,

@@ -17,7 +17,7 @@ func (r *Replayer) driveAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	var mu sync.Mutex
-	driven := map[string]bool{}
+	driven := map[string]*drive{}
 	var logged time.Time
 	for ctx.Err() == nil {
 		news := r.bell.next()
@@ -26,16 +26,22 @@ func (r *Replayer) driveAll(ctx context.Context) {
 			r.log.WarnContext(ctx, "replays can't be read now", "error", err)
 			logged = time.Now()
 		}
-		for _, id := range active {
+		for i := range active {
+			id := active[i].ID
 			mu.Lock()
-			is := driven[id]
-			driven[id] = true
+			d, is := driven[id]
+			if !is {
+				d = newDrive(r, id)
+				driven[id] = d
+			}
 			mu.Unlock()
+			// The drive itself may wait for the broker or the gateway.
+			d.stopped.Store(active[i].Stopped())
 			if is {
 				continue
 			}
 			wg.Go(func() {
-				newDrive(r, id).run(ctx)
+				d.run(ctx)
 				mu.Lock()
 				defer mu.Unlock()
 				delete(driven, id)
@@ -50,21 +56,21 @@ func (r *Replayer) driveAll(ctx context.Context) {
 // minLook is the least time between two looks for new replays.
 const minLook = 5 * time.Millisecond
 
-// active are the ids of the replays that have not ended.
-func (r *Replayer) active(ctx context.Context) ([]string, error) {
-	var ids []string
+// active are the replays that have not ended.
+func (r *Replayer) active(ctx context.Context) ([]store.Replay, error) {
+	var all []store.Replay
 	q := store.ReplayQuery{Active: true, Limit: store.MaxPage}
 	for {
 		page, err := r.cfg.Store.Replays(ctx, q)
 		if err != nil {
-			return ids, err
+			return all, err
 		}
 		for i := range page {
-			ids = append(ids, page[i].ID)
+			all = append(all, page[i])
 			q.Before = page[i].Sequence
 		}
 		if len(page) < store.MaxPage {
-			return ids, nil
+			return all, nil
 		}
 	}
 }

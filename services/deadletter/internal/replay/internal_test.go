@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
+	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/services/deadletter/internal/store"
 )
@@ -69,4 +71,26 @@ func TestRebuildMakesUpForWhatIsMissing(t *testing.T) {
 		_, _, err := rebuild(d, 7, now)
 		require.Error(t, err)
 	}
+}
+
+// What a replay's plan said holds for its own run alone.
+func TestLaterReplaysAreAsTheFirst(t *testing.T) {
+	t.Parallel()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	encode := func(expire time.Time, attempts int32) []byte {
+		return EncodeTemplate(&broker.TaskMessage{CreateTime: now, ExpireTime: expire, Retry: &taskv1.RetryPolicy{MaxAttempts: attempts}})
+	}
+	d := &store.DeadLetter{
+		ID: task.NewID(), Type: "t", Message: &store.Message{}, FirstTemplate: encode(now.Add(time.Hour), 5), Template: encode(time.Time{}, 1),
+	}
+	last, err := decodeTemplate(d)
+	require.NoError(t, err)
+	require.Equal(t, now.Add(time.Hour), last.expiry(store.ExpiryKept, now.Add(24*time.Hour)))
+	require.Equal(t, now.Add(25*time.Hour), last.expiry(store.ExpiryRenewed, now.Add(24*time.Hour)))
+	m, _, err := rebuild(d, 3, now)
+	require.NoError(t, err)
+	require.EqualValues(t, 5, m.Retry.MaxAttempts)
+	d.FirstTemplate = []byte("{")
+	_, err = decodeTemplate(d)
+	require.Error(t, err)
 }

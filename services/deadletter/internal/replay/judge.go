@@ -59,10 +59,10 @@ func (r *Replayer) standing(ctx context.Context, c *store.Candidate) (store.Verd
 		return store.VerdictWrongState, "it is " + d.State.String(), nil
 	case d.Foreign:
 		return store.VerdictNoTask, "it is a message that is no task; discard it", nil
-	case d.Etag != strconv.FormatInt(c.Version, 10):
-		return store.VerdictChanged, "it has changed since it was selected; look at it again", nil
 	case d.OnHold || c.TypeHeld:
 		return store.VerdictHeld, "a hold keeps it as it is; release it first", nil
+	case d.Etag != strconv.FormatInt(c.Version, 10):
+		return store.VerdictChanged, "it has changed since it was selected; look at it again", nil
 	}
 	return store.VerdictReady, "", nil
 }
@@ -77,7 +77,7 @@ func (r *Replayer) judge(ctx context.Context, c *store.Candidate, p *store.Plan,
 		return judgement{
 			verdict: store.VerdictAlreadySucceeded, run: int(t.Run), message: "asked for a replay, the gateway said " + stateName(t),
 		}, nil
-	case t != nil && int(t.Run) > d.Run && t.State != taskv1.TaskState_TASK_STATE_DEAD_LETTERED:
+	case t != nil && int(t.Run) > max(d.Run, c.Begun) && t.State != taskv1.TaskState_TASK_STATE_DEAD_LETTERED:
 		return judgement{verdict: store.VerdictInReplay, message: fmt.Sprintf("its run %d is %s; wait for its end", t.Run, stateName(t))}, nil
 	case last >= math.MaxInt32:
 		return judgement{verdict: store.VerdictNotReplayable, message: "no run is left"}, nil

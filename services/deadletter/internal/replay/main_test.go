@@ -51,6 +51,8 @@ type gateway struct {
 	lost int
 	// single: it knows no questions for many tasks.
 	single bool
+	// shows bounds the tasks of an answer; 0 is all.
+	shows int
 	// most is how many tasks a question was for.
 	most int
 	// workers serve every type.
@@ -82,7 +84,11 @@ func (g *gateway) BatchGetTasks(_ context.Context, r *taskv1.BatchGetTasksReques
 	}
 	g.most = max(g.most, len(r.TaskIds))
 	answer := &taskv1.BatchGetTasksResponse{}
-	for _, id := range r.TaskIds {
+	for i, id := range r.TaskIds {
+		if g.shows > 0 && i >= g.shows {
+			answer.UnreadTaskIds = r.TaskIds[i:]
+			break
+		}
 		if t := g.tasks[id]; t != nil {
 			answer.Tasks = append(answer.Tasks, t)
 			continue

@@ -190,7 +190,14 @@ func (r *Replayer) begin(ctx context.Context, req store.ReplayRequest) (Begun, e
 		return Begun{DeadLetter: d}, err
 	}
 	if t != nil && int(t.Run) > d.Run && t.State != taskv1.TaskState_TASK_STATE_DEAD_LETTERED {
-		return Begun{}, fmt.Errorf("%w: its run %d is %s", ErrAlive, t.Run, stateName(t))
+		// A run that was begun here and given up does not count.
+		all, err := r.cfg.Store.Candidates(ctx, []store.Member{{Sequence: d.Sequence}})
+		if err != nil {
+			return Begun{}, err
+		}
+		if int(t.Run) > all[0].Begun {
+			return Begun{}, fmt.Errorf("%w: its run %d is %s", ErrAlive, t.Run, stateName(t))
+		}
 	}
 	req.Run = max(d.Run, int(t.GetRun())) + 1
 	if req.Run > math.MaxInt32 {

@@ -33,7 +33,23 @@ func (r *Replayer) tasksOf(ctx context.Context, ids []string) (map[string]*taskv
 	return known, nil
 }
 
+// askFor asks with as many calls as the size of the answers takes.
 func (r *Replayer) askFor(ctx context.Context, ids []string, known map[string]*taskv1.Task) error {
+	for len(ids) > 0 {
+		answer, err := r.askOnce(ctx, ids, known)
+		if err != nil {
+			return err
+		}
+		if len(answer.GetUnreadTaskIds()) >= len(ids) {
+			return fmt.Errorf("%w: none of %d tasks was read", ErrGateway, len(ids))
+		}
+		ids = answer.GetUnreadTaskIds()
+	}
+	return nil
+}
+
+// askOnce answers nil if all were asked for in another way.
+func (r *Replayer) askOnce(ctx context.Context, ids []string, known map[string]*taskv1.Task) (*taskv1.BatchGetTasksResponse, error) {
 	ask, cancel := context.WithTimeout(ctx, gatewayTimeout)
 	defer cancel()
 	answer, err := r.cfg.Tasks.BatchGetTasks(ask, &taskv1.BatchGetTasksRequest{TaskIds: ids})
@@ -42,13 +58,13 @@ func (r *Replayer) askFor(ctx context.Context, ids []string, known map[string]*t
 		for _, t := range answer.Tasks {
 			known[t.TaskId] = t
 		}
-		return nil
+		return answer, nil
 	case status.Code(err) == codes.Unimplemented:
-		return r.askOneByOne(ctx, ids, known)
+		return nil, r.askOneByOne(ctx, ids, known)
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	return fmt.Errorf("%w: ask for %d tasks: %w", ErrGateway, len(ids), err)
+	return nil, fmt.Errorf("%w: ask for %d tasks: %w", ErrGateway, len(ids), err)
 }
 
 // askOneByOne asks a gateway of an earlier version.

@@ -28,7 +28,7 @@ type template struct {
 	// Retry is an encoded warren.task.v1.RetryPolicy.
 	Retry      []byte `json:",omitempty"`
 	ScheduleID string `json:",omitempty"`
-	// ExpireTime is that of the run that died. Templates of earlier versions have none.
+	// ExpireTime is when the run expired. Templates of earlier versions have none.
 	ExpireTime time.Time `json:",omitzero"`
 }
 
@@ -51,10 +51,20 @@ func EncodeTemplate(m *broker.TaskMessage) []byte {
 	return b
 }
 
+// decodeTemplate is the template of the run that died last. When the task expires and how
+// often it is tried are those of the first one: later ones have what a replay's plan said.
 func decodeTemplate(d *store.DeadLetter) (t template, err error) {
 	if err := json.Unmarshal(d.Template, &t); err != nil {
 		return t, fmt.Errorf("decode the template of dead letter %s: %w", d.ID, err)
 	}
+	if d.FirstTemplate == nil {
+		return t, nil
+	}
+	var first template
+	if err := json.Unmarshal(d.FirstTemplate, &first); err != nil {
+		return t, fmt.Errorf("decode the first template of dead letter %s: %w", d.ID, err)
+	}
+	t.ExpireTime, t.Retry = first.ExpireTime, first.Retry
 	return t, nil
 }
 

@@ -108,6 +108,9 @@ type DeadLetter struct {
 	Message *Message
 	// Template is that of the highest run; nil unless full.
 	Template []byte
+	// FirstTemplate is that of the arrival which came in first; nil if that is Template, or
+	// unless full.
+	FirstTemplate []byte
 	// Revisions are its payloads, the original first; nil unless full, and if nobody has
 	// revised it, when the message's body is the original.
 	Revisions []Revision

@@ -324,6 +324,9 @@ type Replays interface {
 	Reopen(ctx context.Context, r ReopenRequest) (DeadLetter, error)
 }
 
+// Stopped says that nothing of it is sent first now: it is paused, cancelled or aborted.
+func (r *Replay) Stopped() bool { return r.State == ReplayPaused || r.State.Over() }
+
 // NewReplay is a replay that is to be.
 type NewReplay struct {
 	// RequestID, if set, and RequestHash say which request it is of.

@@ -37,8 +37,8 @@ WHERE sequence = ?`
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (dead_letter, run) DO NOTHING`
 
-	replaceMessage = `REPLACE INTO messages (dead_letter, body, properties, headers, queue, exchange, routing_keys, template)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+	replaceMessage = `REPLACE INTO messages (dead_letter, body, properties, headers, queue, exchange, routing_keys, template, first_template)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT ifnull(first_template, template) FROM messages WHERE dead_letter = ?))`
 
 	deleteLabels = `DELETE FROM labels WHERE dead_letter = ?`
 	insertLabel  = `INSERT INTO labels (dead_letter, key, value) VALUES (?, ?, ?)`
@@ -215,7 +215,7 @@ func (w *writing) showMessage(ctx context.Context, sequence int64, a *store.Arri
 	if err != nil {
 		return err
 	}
-	if err := w.exec(ctx, replaceMessage, args...); err != nil {
+	if err := w.exec(ctx, replaceMessage, append(args, sequence)...); err != nil {
 		return err
 	}
 	if err := w.exec(ctx, deleteLabels, sequence); err != nil {

@@ -17,7 +17,7 @@ import (
 
 const (
 	// One dead letter for each member, with what its next run is made of.
-	selectCandidates = `SELECT ` + deadLetterColumns + `, m.body, m.template, o.attempts,
+	selectCandidates = `SELECT ` + deadLetterColumns + `, m.body, m.template, m.first_template, o.attempts,
 	ifnull((SELECT max(i.run) FROM intents i WHERE i.dead_letter = d.sequence), 0)
 FROM dead_letters d
 LEFT JOIN messages m ON m.dead_letter = d.sequence
@@ -106,13 +106,13 @@ func (w wider) Scan(columns ...any) error { return w.scanner.Scan(slices.Concat(
 func scanCandidate(row scanner) (store.Candidate, int, error) {
 	var c store.Candidate
 	var m store.Message
-	var template []byte
+	var template, first []byte
 	var attempts sql.Null[string]
-	d, err := scanDeadLetter(wider{row, []any{&m.Body, &template, &attempts, &c.Begun}})
+	d, err := scanDeadLetter(wider{row, []any{&m.Body, &template, &first, &attempts, &c.Begun}})
 	if err != nil {
 		return c, 0, err
 	}
-	d.Message, d.Template = &m, template
+	d.Message, d.Template, d.FirstTemplate = &m, template, first
 	records, err := decodeAttempts(attempts)
 	if err == nil && len(records) > 0 {
 		d.Occurrences = []store.Occurrence{{Run: d.Run, Attempts: records}}

@@ -27,7 +27,7 @@ const (
 	selectOccurrences = `SELECT run, attempt, cause, failure, reason, decision, dead_time, worker_id, trace_id,
 	broker_reason, attempts, attempts_omitted FROM occurrences WHERE dead_letter = ? ORDER BY run`
 
-	selectMessage = `SELECT body, properties, headers, queue, exchange, routing_keys, template FROM messages WHERE dead_letter = ?`
+	selectMessage = `SELECT body, properties, headers, queue, exchange, routing_keys, template, first_template FROM messages WHERE dead_letter = ?`
 
 	selectAudit = `SELECT sequence, time, action, from_state, to_state, run, reason, actor FROM audit
 WHERE dead_letter = ? ORDER BY sequence DESC LIMIT ?`
@@ -155,7 +155,7 @@ func scanOccurrence(row scanner) (store.Occurrence, int, error) {
 func scanMessage(row scanner, d *store.DeadLetter) (int, error) {
 	var m store.Message
 	var properties, headers, keys sql.Null[string]
-	err := row.Scan(&m.Body, &properties, &headers, &m.Queue, &m.Exchange, &keys, &d.Template)
+	err := row.Scan(&m.Body, &properties, &headers, &m.Queue, &m.Exchange, &keys, &d.Template, &d.FirstTemplate)
 	if errors.Is(err, sql.ErrNoRows) && d.State == store.StatePurged {
 		return 0, nil
 	}

@@ -96,12 +96,15 @@ func show(d *store.DeadLetter, a *store.Arrival) {
 	d.Labels, d.Priority, d.CreateTime, d.RunTime = a.Labels, a.Priority, a.CreateTime, a.RunTime
 	d.Queue, d.PayloadSize = a.Message.Queue, int64(len(a.Message.Body))
 	m := a.Message
+	if d.Message != nil && d.FirstTemplate == nil {
+		d.FirstTemplate = d.Template
+	}
 	d.Message, d.Template = &m, a.Template
 }
 
 // basic is what is left of a full dead letter when full was not asked for.
 func basic(d store.DeadLetter) store.DeadLetter {
-	d.Occurrences, d.Message, d.Template, d.Revisions = nil, nil, nil, nil
+	d.Occurrences, d.Message, d.Template, d.FirstTemplate, d.Revisions = nil, nil, nil, nil, nil
 	if d.Failure != nil {
 		f := *d.Failure
 		f.Details = nil

@@ -20,7 +20,7 @@ var purgeRules = map[string]func(*testing.T, store.Store){
 func tombstone(d store.DeadLetter) store.DeadLetter {
 	d.Revision, d.Revisions = 1, nil
 	d.State, d.Decision, d.Labels = store.StatePurged, "", nil
-	d.Occurrences, d.Message, d.Template = nil, nil, nil
+	d.Occurrences, d.Message, d.Template, d.FirstTemplate = nil, nil, nil, nil
 	if d.Failure != nil {
 		d.Failure = &task.Failure{Code: d.Failure.Code, Kind: d.Failure.Kind}
 	}

@@ -62,6 +62,13 @@ CREATE TABLE replay_items (
 -- What an operator looks for: all but PENDING, IN_FLIGHT and SUCCEEDED.
 CREATE INDEX replay_items_odd ON replay_items (replay, position) WHERE state >= 4;
 
+-- What is in flight, the longest first. 2 is store.ItemInFlight.
+CREATE INDEX replay_items_in_flight ON replay_items (replay, begin_time) WHERE state = 2;
+
+-- The template of the message that came in first, NULL if that is the last one too: a
+-- replay puts what its plan says into the ones that follow.
+ALTER TABLE messages ADD COLUMN first_template BLOB;
+
 -- The replay that an intent is of, NULL for none, and what of its plan the message needs.
 ALTER TABLE intents ADD COLUMN replay INTEGER;
 ALTER TABLE intents ADD COLUMN replay_position INTEGER;
