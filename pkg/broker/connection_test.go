@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
 
@@ -211,8 +211,5 @@ func TestNothingRunsOn(t *testing.T) {
 // deadURL is where nobody listens.
 func deadURL(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return "amqp://" + l.Addr().String() + "/"
+	return "amqp://" + porttest.Address(t) + "/"
 }

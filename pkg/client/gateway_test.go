@@ -84,22 +84,12 @@ func startGateway() *gateway { return startGatewayWith(hooks{}) }
 
 func startGatewayWith(h hooks) *gateway {
 	g := &gateway{conns: map[net.Conn]bool{}, tasks: map[string]*fakeTask{}, keys: map[string]string{}, hooks: h}
-	g.start(listen())
-	return g
-}
-
-// listen listens on a port that no outgoing connection is given, so that it is free
-// when it is listened on again.
-func listen() net.Listener {
-	for {
-		port, err := ports.AnyFree(context.Background())
-		if err != nil {
-			panic(err)
-		}
-		if l, err := net.Listen("tcp", ports.Loopback(port)); err == nil {
-			return l
-		}
+	l, err := ports.Listen(context.Background())
+	if err != nil {
+		panic(err)
 	}
+	g.start(l)
+	return g
 }
 
 // start serves.

@@ -25,6 +25,7 @@ import (
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 // selectors are the metrics that alert rules look at, each with the labels that it must
@@ -155,7 +156,7 @@ func get(ctx context.Context, url string) ([]byte, error) {
 // A rule whose metric, or label, nothing emits would never fire.
 func TestAlertsWatchWhatIsEmitted(t *testing.T) {
 	t.Parallel()
-	gateway, deadletter, worker := freeAddress(t), freeAddress(t), freeAddress(t)
+	gateway, deadletter, worker := porttest.Address(t), porttest.Address(t), porttest.Address(t)
 	f := forward(t, demoTarget, []string{"--metrics-listen", worker}, withFlags("--metrics-listen", gateway))
 	channel := filepath.Join(t.TempDir(), "chat.url")
 	require.NoError(t, os.WriteFile(channel, []byte("generic://127.0.0.1:1/?disabletls=yes\n"), 0o600))

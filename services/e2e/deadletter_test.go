@@ -21,6 +21,7 @@ import (
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 const full = deadletterv1.DeadLetterView_DEAD_LETTER_VIEW_FULL
@@ -30,7 +31,7 @@ const full = deadletterv1.DeadLetterView_DEAD_LETTER_VIEW_FULL
 func (p *platform) startDeadletter(t testing.TB, flags ...string) {
 	t.Helper()
 	if p.dead == nil {
-		p.deadAddress, p.deadStore = freeAddress(t), filepath.Join(t.TempDir(), "deadletter.db")
+		p.deadAddress, p.deadStore = porttest.Address(t), filepath.Join(t.TempDir(), "deadletter.db")
 		conn, err := grpc.NewClient(p.deadAddress, grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
 		require.NoError(t, err)

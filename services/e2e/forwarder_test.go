@@ -15,6 +15,7 @@ import (
 	demov1 "github.com/warrenmq/warren/gen/demo/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 // forwarding is a platform whose worker is the forwarding worker, and its target.
@@ -30,7 +31,7 @@ type forwarding struct {
 func forward(t testing.TB, tg target, flags []string, options ...func(*platform)) *forwarding {
 	t.Helper()
 	p, b := onVHost(t, options...)
-	f := &forwarding{platform: p, broker: b, target: tg, address: freeAddress(t)}
+	f := &forwarding{platform: p, broker: b, target: tg, address: porttest.Address(t)}
 	f.server = tg.start(t, p, f.address)
 	f.worker = f.startForwarder(t, flags...)
 	return f

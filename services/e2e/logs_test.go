@@ -23,6 +23,7 @@ import (
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 const (
@@ -156,7 +157,7 @@ func (p *platform) lineAbout(t testing.TB, of *process, id string, run int, text
 func TestLogsHaveNothingOfBrokenRules(t *testing.T) {
 	t.Parallel()
 	p, _ := onVHost(t, withFlags(talkative...))
-	f := &forwarding{platform: p, target: demoTarget, address: freeAddress(t)}
+	f := &forwarding{platform: p, target: demoTarget, address: porttest.Address(t)}
 	f.server = startDemo(t, p, f.address)
 	quoting := changedSet(t, "FailRequest", func(m *descriptorpb.DescriptorProto) {
 		rules := &validate.FieldRules{Cel: []*validate.Rule{{
@@ -197,14 +198,14 @@ func TestLogsHaveNoPasswords(t *testing.T) {
 	wrong := *right
 	wrong.User = url.UserPassword("guest", secretMarker)
 	nobody := *right
-	nobody.User, nobody.Host = url.UserPassword("guest", secretMarker), freeAddress(t)
+	nobody.User, nobody.Host = url.UserPassword("guest", secretMarker), porttest.Address(t)
 	for name, amqpURL := range map[string]string{"wrong password": wrong.String(), "nobody there": nobody.String()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlatform(t, amqpURL, withFlags("--log-level", "debug"))
 			p.startDeadletter(t, "--log-level", "debug")
 			all := []*process{p.gateway, p.deadletter, p.startWorker(t), startProcess(t, "forwarder", nil, forwarderBinary,
-				"--amqp-url", amqpURL, "--target", freeAddress(t), "--metrics-listen", "", "--log-level", "debug")}
+				"--amqp-url", amqpURL, "--target", porttest.Address(t), "--metrics-listen", "", "--log-level", "debug")}
 			for _, process := range all[:3] {
 				// The forwarding worker waits for its target first.
 				brokertest.Eventually(t, 20*time.Second, func() error { return process.said(right.Scheme + "://") })

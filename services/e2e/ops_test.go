@@ -28,6 +28,7 @@ import (
 	adminv1 "github.com/warrenmq/warren/gen/warren/admin/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 // httpGet asks a process's port for operators.
@@ -84,10 +85,10 @@ func calls(families map[string]*dto.MetricFamily) map[string]uint64 {
 // call by its method, if it knows that.
 func TestOpsMetrics(t *testing.T) {
 	t.Parallel()
-	gateway, deadletter, worker := freeAddress(t), freeAddress(t), freeAddress(t)
+	gateway, deadletter, worker := porttest.Address(t), porttest.Address(t), porttest.Address(t)
 	p, b := onVHost(t, withFlags("--metrics-listen", gateway))
 	p.startDeadletter(t, "--metrics-listen", deadletter)
-	startProcess(t, "forwarder", p.env, forwarderBinary, "--amqp-url", b.URL, "--target", freeAddress(t), "--metrics-listen", worker)
+	startProcess(t, "forwarder", p.env, forwarderBinary, "--amqp-url", b.URL, "--target", porttest.Address(t), "--metrics-listen", worker)
 	p.startWorker(t)
 	p.awaitReady(t, typeDelay)
 
@@ -121,7 +122,7 @@ func TestOpsMetrics(t *testing.T) {
 
 func TestOpsWithoutMetrics(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := porttest.Address(t)
 	onVHost(t, withFlags("--metrics-listen", address, "--pprof"), withEnv("OTEL_METRICS_EXPORTER=none"))
 	awaitHTTP(t, address, "/healthz", http.StatusOK, "up")
 	awaitHTTP(t, address, "/metrics", http.StatusNotFound, "")
@@ -132,7 +133,7 @@ func TestOpsWithoutMetrics(t *testing.T) {
 // while it takes new calls and those under way go on.
 func TestOpsReadinessDropsFirst(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := porttest.Address(t)
 	p, _ := onVHost(t, withFlags("--metrics-listen", address, "--shutdown-delay", "1h"))
 	p.startWorker(t)
 	p.awaitReady(t, typeDelay)

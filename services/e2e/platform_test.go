@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	deadletterv1 "github.com/warrenmq/warren/gen/warren/deadletter/v1"
 	taskv1 "github.com/warrenmq/warren/gen/warren/task/v1"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 // Task types that the test worker serves.
@@ -59,7 +59,7 @@ type platform struct {
 // newPlatform starts a gateway with a fresh store. Options change it before.
 func newPlatform(t testing.TB, amqpURL string, options ...func(*platform)) *platform {
 	t.Helper()
-	p := &platform{amqpURL: amqpURL, address: freeAddress(t), program: gatewayBinary, store: filepath.Join(t.TempDir(), "gateway.db"), recorder: newRecorder(t)}
+	p := &platform{amqpURL: amqpURL, address: porttest.Address(t), program: gatewayBinary, store: filepath.Join(t.TempDir(), "gateway.db"), recorder: newRecorder(t)}
 	for _, o := range options {
 		o(p)
 	}
@@ -88,13 +88,6 @@ func withEnv(env ...string) func(*platform) {
 
 func withFlags(flags ...string) func(*platform) {
 	return func(p *platform) { p.flags = append(p.flags, flags...) }
-}
-
-func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (p *platform) startGateway(t testing.TB) {

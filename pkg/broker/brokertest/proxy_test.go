@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 const (
@@ -114,10 +115,7 @@ func TestProxyCutEndsAStall(t *testing.T) {
 
 func TestProxyResetsClientsOfADeadBroker(t *testing.T) {
 	t.Parallel()
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, gone.Close())
-	p := brokertest.NewProxy(t, "amqp://"+gone.Addr().String())
+	p := brokertest.NewProxy(t, "amqp://"+porttest.Address(t))
 	requireReset(t, dial(t, p, greeting091))
 }
 

@@ -39,12 +39,12 @@ type NodeConfig struct {
 	LogWriter io.Writer
 }
 
-// ports are those of one node. A management port of 0 means no management.
-type ports struct{ amqp, management, dist int }
+// nodePorts are those of one node. A management port of 0 means no management.
+type nodePorts struct{ amqp, management, dist int }
 
 // nodeConf writes rabbitmq.conf. The limits suit many small nodes on one machine: alarms by free disk come late, and
 // Raft's log files are 64 MiB instead of 512.
-func nodeConf(cfg NodeConfig, p ports, peers []string) string {
+func nodeConf(cfg NodeConfig, p nodePorts, peers []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "listeners.tcp.1 = 127.0.0.1:%d\n", p.amqp)
 	if p.management != 0 {

@@ -116,7 +116,7 @@ func (d *dataDir) write(file, content string, mode fs.FileMode) error {
 	return nil
 }
 
-func (d *dataDir) writeConfig(cfg NodeConfig, p ports, peers []string) error {
+func (d *dataDir) writeConfig(cfg NodeConfig, p nodePorts, peers []string) error {
 	advanced := cfg.AdvancedConfig
 	if advanced == "" {
 		advanced = "[]."

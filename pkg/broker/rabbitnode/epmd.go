@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/warrenmq/warren/pkg/ports"
 )
 
 // epmd is the Erlang port mapper of one node or one cluster, at a port of its own and not at the well-known one, where
@@ -28,11 +30,11 @@ const (
 func (i Install) startEpmd(ctx context.Context) (*epmd, error) {
 	var lastErr error
 	for range startTries {
-		free, err := freePorts(1)
+		port, err := ports.AnyFree(ctx)
 		if err != nil {
 			return nil, err
 		}
-		e, err := i.startEpmdAt(ctx, free[0])
+		e, err := i.startEpmdAt(ctx, port)
 		if err == nil || ctx.Err() != nil {
 			return e, err
 		}
@@ -62,7 +64,7 @@ func (e *epmd) awaitReady(ctx context.Context) error {
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
 	for {
-		conn, err := net.DialTimeout("tcp", loopback(e.port), time.Second)
+		conn, err := net.DialTimeout("tcp", ports.Loopback(e.port), time.Second)
 		if err == nil {
 			return conn.Close()
 		}

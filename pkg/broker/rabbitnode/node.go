@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"github.com/warrenmq/warren/pkg/ports"
 )
 
 // Errors of a [Node]'s methods, to be told apart with errors.Is.
@@ -32,7 +34,7 @@ type Node struct {
 	install  Install
 	cfg      NodeConfig
 	name     string
-	ports    ports
+	ports    nodePorts
 	dir      *dataDir
 	epmd     *epmd
 	ownsEpmd bool
@@ -202,12 +204,12 @@ func (n *Node) signal(s syscall.Signal) error {
 	return proc.signal(s)
 }
 
-func (n *Node) setPorts(p ports) {
+func (n *Node) setPorts(p nodePorts) {
 	n.ports = p
 	guest := url.UserPassword("guest", "guest")
-	n.amqpURL = (&url.URL{Scheme: "amqp", User: guest, Host: loopback(p.amqp), Path: "/"}).String()
+	n.amqpURL = (&url.URL{Scheme: "amqp", User: guest, Host: ports.Loopback(p.amqp), Path: "/"}).String()
 	if p.management != 0 {
-		n.managementURL = (&url.URL{Scheme: "http", User: guest, Host: loopback(p.management)}).String()
+		n.managementURL = (&url.URL{Scheme: "http", User: guest, Host: ports.Loopback(p.management)}).String()
 	}
 }
 

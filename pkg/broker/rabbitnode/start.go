@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/warrenmq/warren/pkg/ports"
 )
 
 // Start runs a node and returns once it is ready: a guest can log in over AMQP and, with Management, over HTTP. It takes
@@ -51,7 +53,7 @@ func (n *Node) firstStart(ctx context.Context, peers []string) error {
 	defer n.starting.Unlock()
 	var lastErr error
 	for range startTries {
-		p, err := choosePorts(n.cfg)
+		p, err := choosePorts(ctx, n.cfg)
 		if err != nil {
 			return err
 		}
@@ -65,41 +67,37 @@ func (n *Node) firstStart(ctx context.Context, peers []string) error {
 		if err := n.Kill(); err != nil {
 			return errors.Join(lastErr, err)
 		}
-		if ctx.Err() != nil || !anyTaken(p) {
+		if ctx.Err() != nil || !anyTaken(ctx, p) {
 			return lastErr
 		}
 	}
 	return lastErr
 }
 
-func choosePorts(cfg NodeConfig) (ports, error) {
-	for _, fixed := range []int{cfg.AMQPPort, cfg.ManagementPort} {
-		if fixed != 0 {
-			if err := checkFree(fixed); err != nil {
-				return ports{}, err
-			}
-		}
+func choosePorts(ctx context.Context, cfg NodeConfig) (nodePorts, error) {
+	amqp, errAMQP := choosePort(ctx, cfg.AMQPPort)
+	management, errManagement := choosePort(ctx, cfg.ManagementPort)
+	dist, errDist := choosePort(ctx, 0)
+	if !cfg.Management {
+		management = 0
 	}
-	free, err := freePorts(3)
-	if err != nil {
-		return ports{}, err
-	}
-	p := ports{amqp: free[0], dist: free[1]}
-	if cfg.AMQPPort != 0 {
-		p.amqp = cfg.AMQPPort
-	}
-	if cfg.Management {
-		p.management = free[2]
-		if cfg.ManagementPort != 0 {
-			p.management = cfg.ManagementPort
-		}
-	}
-	return p, nil
+	return nodePorts{amqp: amqp, management: management, dist: dist}, errors.Join(errAMQP, errManagement, errDist)
 }
 
-func anyTaken(p ports) bool {
+// choosePort takes any free port for none.
+func choosePort(ctx context.Context, fixed int) (int, error) {
+	if fixed == 0 {
+		return ports.AnyFree(ctx)
+	}
+	if err := ports.Check(ctx, fixed); err != nil {
+		return 0, fmt.Errorf("listening on port %d: %w", fixed, err)
+	}
+	return fixed, nil
+}
+
+func anyTaken(ctx context.Context, p nodePorts) bool {
 	for _, port := range []int{p.amqp, p.management, p.dist} {
-		if port != 0 && checkFree(port) != nil {
+		if port != 0 && !ports.Free(ctx, port) {
 			return true
 		}
 	}

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 func TestRunRefusesMistakes(t *testing.T) {
 	t.Parallel()
-	taken := listen(t)
+	taken := porttest.Listen(t)
 	defer taken.Close()
 	file := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(file, []byte(secret), 0o600))

@@ -36,6 +36,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/health"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/telemetry/logtest"
 )
@@ -81,14 +82,6 @@ func (g *gateway) know(id string, run int, state taskv1.TaskState) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.tasks[id] = &taskv1.Task{TaskId: id, Run: int32(run), State: state}
-}
-
-// listen takes a port, on which a gateway may be started later.
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	return l
 }
 
 func startGateway(t *testing.T, l net.Listener) *gateway {
@@ -220,9 +213,7 @@ func newTask() *broker.TaskMessage {
 func TestItWaitsForWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	const own = "warren.deadletter.v1.DeadLetterService"
-	b, out, l := brokertest.VHost(t), &logtest.Buffer{}, listen(t)
-	target := l.Addr().String()
-	require.NoError(t, l.Close())
+	b, out, target := brokertest.VHost(t), &logtest.Buffer{}, porttest.Address(t)
 	r := run(t, config(t, b.URL, target, slog.New(slog.NewTextHandler(out, nil))))
 	r.awaitHealth(t, health.Store, serving)
 	r.awaitHealth(t, own, notServing)
@@ -273,7 +264,7 @@ func TestFromDeathToResolution(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
 	p, _ := declare(t, b.URL)
-	g := startGateway(t, listen(t))
+	g := startGateway(t, porttest.Listen(t))
 	verifier, err := standardwebhooks.NewWebhook(secret)
 	require.NoError(t, err)
 	told := make(chan error, 10)
@@ -362,7 +353,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	t.Run("run", func(t *testing.T) {
 		b := brokertest.VHost(t)
 		_, stop := declare(t, b.URL)
-		g := startGateway(t, listen(t))
+		g := startGateway(t, porttest.Listen(t))
 		r := run(t, config(t, b.URL, g.target, slog.New(slog.DiscardHandler)))
 		r.awaitHealth(t, gatewayService, serving)
 		watch, err := r.WatchDeadLetters(t.Context(), &deadletterv1.WatchDeadLettersRequest{})

@@ -13,16 +13,9 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 	"github.com/warrenmq/warren/services/healthcheck/internal/probe"
 )
-
-// closed is an address where nobody listens.
-func closed(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
-}
 
 func TestHTTP(t *testing.T) {
 	t.Parallel()
@@ -38,7 +31,7 @@ func TestHTTP(t *testing.T) {
 	require.ErrorContains(t, err, "503")
 	require.ErrorContains(t, err, "waits for the broker")
 	require.Error(t, probe.Check(t.Context(), s.URL+"/unknown"))
-	require.Error(t, probe.Check(t.Context(), "http://"+closed(t)))
+	require.Error(t, probe.Check(t.Context(), "http://"+porttest.Address(t)))
 }
 
 func TestGRPC(t *testing.T) {
@@ -56,7 +49,7 @@ func TestGRPC(t *testing.T) {
 	require.NoError(t, probe.Check(t.Context(), l.Addr().String()))
 	healthy.Shutdown()
 	require.ErrorContains(t, probe.Check(t.Context(), l.Addr().String()), "NOT_SERVING")
-	require.Error(t, probe.Check(t.Context(), closed(t)))
+	require.Error(t, probe.Check(t.Context(), porttest.Address(t)))
 }
 
 // Something that takes the connection and never answers is not healthy.

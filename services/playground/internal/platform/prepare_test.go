@@ -3,12 +3,12 @@
 package platform
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/warrenmq/warren/pkg/ports"
 )
 
 func TestCheckBinariesNamesTheMissingOne(t *testing.T) {
@@ -37,7 +37,7 @@ func TestOldLogsAreRemoved(t *testing.T) {
 
 func TestCheckListenNamesTheFlag(t *testing.T) {
 	t.Parallel()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	listener, err := ports.Listen(t.Context())
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.ErrorContains(t, CheckListen(t.Context(), "deadletter-listen", address), "--deadletter-listen")

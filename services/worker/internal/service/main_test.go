@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -21,15 +20,6 @@ func TestMain(m *testing.M) { brokertest.Main(m) }
 const patience = 15 * time.Second
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// freeAddress is one where nobody listens yet.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
-}
 
 // quick are the periods of tests.
 var quick = periods{relearn: 20 * time.Millisecond, confirm: 20 * time.Millisecond, retry: 20 * time.Millisecond, learn: patience, settle: patience}

@@ -23,6 +23,7 @@ import (
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
 	"github.com/warrenmq/warren/pkg/frame"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 	"github.com/warrenmq/warren/pkg/task"
 	"github.com/warrenmq/warren/pkg/worker/gatewaytest"
 	"github.com/warrenmq/warren/services/worker/internal/target"
@@ -164,7 +165,7 @@ func TestTasksAreCarriedOutByTheTarget(t *testing.T) {
 func TestItSaysWhatItWaitsFor(t *testing.T) {
 	t.Parallel()
 	b := brokertest.VHost(t)
-	r := run(t, b, freeAddress(t), nil)
+	r := run(t, b, porttest.Address(t), nil)
 	r.awaitProbe(t, "broker: exchange")
 	r.awaitProbe(t, "target: the target can't be reached")
 	gatewaytest.Start(t, b)

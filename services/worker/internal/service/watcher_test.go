@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/warrenmq/warren/pkg/broker/brokertest"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 	"github.com/warrenmq/warren/services/worker/internal/discovery"
 	"github.com/warrenmq/warren/services/worker/internal/target"
 	"github.com/warrenmq/warren/services/worker/internal/targettest"
@@ -35,7 +36,7 @@ func methods(v view) int { return len(v.schema.Services[0].Methods) }
 
 func TestATargetThatComesLater(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := porttest.Address(t)
 	w := watch(t, address, quick, nil)
 	v := await(t, w.views, "trouble", func(v view) bool { return errors.Is(v.trouble, target.ErrUnreachable) })
 	require.Nil(t, v.schema)

@@ -15,11 +15,13 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/warrenmq/warren/pkg/frame"
+	"github.com/warrenmq/warren/pkg/ports/porttest"
 )
 
 // Config says what a server is like.
 type Config struct {
-	// Addr is where it listens. Default a free port of this machine.
+	// Addr is where it listens. Default a free port of this machine, which stays free
+	// when the server ends, so that another can be started there.
 	Addr string
 	// Handle answers all calls, whose messages are frames. Default is to refuse.
 	Handle grpc.StreamHandler
@@ -47,7 +49,7 @@ type Server struct {
 func Start(t testing.TB, cfg Config) *Server {
 	t.Helper()
 	if cfg.Addr == "" {
-		cfg.Addr = "127.0.0.1:0"
+		return Serve(t, porttest.Listen(t), cfg)
 	}
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", cfg.Addr)
