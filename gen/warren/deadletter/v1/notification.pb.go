@@ -178,8 +178,8 @@ type NotificationRule struct {
 	// Where it is told: names of ListNotificationChannels.
 	Channels []string `protobuf:"bytes,7,rep,name=channels,proto3" json:"channels,omitempty"`
 	// After it has told of something, the rule tells nothing more of the same (a failure
-	// group; of RATE, COUNT and OLDEST_AGE, anything) for so long; what was held back is
-	// counted in the next one. RATE, COUNT and OLDEST_AGE tell when they come to hold, and not
+	// group; of RATE, COUNT and OLDEST_AGE, anything) for so long. What was held back of a
+	// group is told at the end, in one notification that counts the others. RATE, COUNT and OLDEST_AGE tell when they come to hold, and not
 	// again while they do. At most 7 days; default 5 minutes for all but DEAD_LETTER, which
 	// has none.
 	Throttle *durationpb.Duration `protobuf:"bytes,8,opt,name=throttle,proto3" json:"throttle,omitempty"`
@@ -422,7 +422,7 @@ type Notification struct {
 	GroupId string `protobuf:"bytes,7,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
 	// What it says.
 	Summary string `protobuf:"bytes,8,opt,name=summary,proto3" json:"summary,omitempty"`
-	// When it was made.
+	// When it was made, or when the throttle ends that has held it back.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// How often sending it has failed.
 	FailedAttempts int32 `protobuf:"varint,10,opt,name=failed_attempts,json=failedAttempts,proto3" json:"failed_attempts,omitempty"`
@@ -430,7 +430,7 @@ type Notification struct {
 	LastError string `protobuf:"bytes,11,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	// WAITING: when it is sent next.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
-	// How many of the same were held back since the one before.
+	// How many more of the same it stands for, which the rule's throttle held back.
 	HeldBack      int64 `protobuf:"varint,13,opt,name=held_back,json=heldBack,proto3" json:"held_back,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -169,7 +169,7 @@ func Summary(x *store.Notification) string {
 		}
 	}
 	if x.HeldBack > 0 {
-		fmt.Fprintf(&b, "; %d more of the same before", x.HeldBack)
+		fmt.Fprintf(&b, "; %d more of the same", x.HeldBack)
 	}
 	return b.String()
 }
@@ -199,7 +199,7 @@ func textOf(x *store.Notification, d *data) string {
 	line("Failure group", d.GroupID)
 	line("Rule", x.RuleID)
 	if x.HeldBack > 0 {
-		line("Not told since the last time", fmt.Sprintf("%d of the same", x.HeldBack))
+		line("Not told one by one", fmt.Sprintf("%d more of the same", x.HeldBack))
 	}
 	b.WriteString("\n")
 	isGroup := x.Trigger == store.TriggerNewGroup || x.Trigger == store.TriggerRegressedGroup

@@ -36,7 +36,8 @@ const (
 // group of its own fingerprint, a dead letter to that of its highest run.
 //
 // Put makes groups and counts for them, as its arrivals' fingerprints say. An arrival
-// that makes its dead letter OPEN, or finds it so, makes a RESOLVED group REGRESSED. Of
+// that makes its dead letter OPEN, or finds it so, makes a RESOLVED group REGRESSED, unless
+// its run died in a second before that in which the group was RESOLVED. Of
 // how many dead letters a group has now, and how many OPEN ones, every method keeps
 // count. A group stays when its last dead letter goes.
 type Groups interface {

@@ -15,8 +15,9 @@ import (
 // dead letter OPEN or QUARANTINED, or finds it so; of TriggerNewGroup and
 // TriggerRegressedGroup when it does that to its group; of TriggerQuarantine when the
 // dead letter becomes QUARANTINED; and it counts for those of TriggerRate. A failure
-// group that is muted is told of by none of these. All of it is in the transaction of
-// the arrival.
+// group that is muted is told of by none of these. Within the throttle of a rule the
+// first of a group is due at its end, and those that follow are counted as held back by
+// that one. All of it is in the transaction of the arrival.
 type Notifications interface {
 	Rules
 
@@ -105,9 +106,10 @@ type Notification struct {
 	GroupID string
 	// Measured is what a condition of a rule has found; unset if it is about a dead letter.
 	Measured Measured
-	// HeldBack is how many of the same the rule did not tell since the one before.
+	// HeldBack is how many of the same the rule did not tell, and this one stands for.
 	HeldBack int64
-	// Time is when it was made, by the store's clock.
+	// Time is when it was made, or when the throttle ends that has held it back, by the
+	// store's clock.
 	Time time.Time
 	// Attempts is how often sending failed.
 	Attempts int

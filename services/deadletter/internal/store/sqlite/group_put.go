@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	selectGroupHead = `SELECT sequence, state FROM groups WHERE id = ?`
+	selectGroupHead = `SELECT sequence, state, state_time FROM groups WHERE id = ?`
 
 	insertGroup = `INSERT INTO groups (id, state, version, type, cause, code, domain, reason, message, custom,
 	fingerprint_version, count, dead_letters, open, first_seen, last_seen, state_time, note)
@@ -38,7 +38,9 @@ type death struct {
 type groupHead struct {
 	sequence int64
 	state    store.GroupState
-	created  bool
+	// stateTime is when it came to be in that state, in microseconds.
+	stateTime int64
+	created   bool
 }
 
 // groupArrival counts an arrival for its group, which it makes if it is the first, and
@@ -59,12 +61,16 @@ func (w *writing) groupArrival(ctx context.Context, a *store.Arrival, change *st
 		return err
 	}
 	change.GroupID, change.GroupCreated = a.Fingerprint.GroupID, g.created
-	if g.state != store.GroupResolved || change.Kind == store.ChangeHistory {
+	if g.state != store.GroupResolved || change.Kind == store.ChangeHistory || secondOf(d.dead) < secondOf(g.stateTime) {
 		return nil
 	}
 	change.GroupRegressed = true
 	return w.exec(ctx, updateGroupState, int64(store.GroupRegressed), w.now, g.sequence)
 }
+
+// secondOf is the second of a time in microseconds: deaths that the broker tells of are
+// dated no finer.
+func secondOf(micros int64) int64 { return micros / time.Second.Microseconds() }
 
 // countDeath counts a run for its group, which it makes if there is none.
 func (w *writing) countDeath(ctx context.Context, d *death) (groupHead, error) {
@@ -91,7 +97,7 @@ func (w *writing) groupHead(ctx context.Context, id string) (g groupHead, err er
 	if err := w.prepare(ctx, selectGroupHead); err != nil {
 		return g, err
 	}
-	err = w.prepared[selectGroupHead].QueryRowContext(ctx, id).Scan(&g.sequence, &g.state)
+	err = w.prepared[selectGroupHead].QueryRowContext(ctx, id).Scan(&g.sequence, &g.state, &g.stateTime)
 	if errors.Is(err, sql.ErrNoRows) {
 		return groupHead{created: true}, nil
 	}

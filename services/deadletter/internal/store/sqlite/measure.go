@@ -101,7 +101,7 @@ func (w *writing) note(ctx context.Context, r *store.Rule, m mark, holds bool, m
 	if err != nil {
 		return store.Noted{}, err
 	}
-	return store.Noted{Told: true, Settled: true}, w.enqueue(ctx, r, 0, store.Notification{Type: scope(r), HeldBack: m.told}, text)
+	return store.Noted{Told: true, Settled: true}, w.enqueue(ctx, r, 0, store.Notification{Type: scope(r), HeldBack: m.told}, w.now, text)
 }
 
 // scope says which dead letters a rule is about; empty is all.

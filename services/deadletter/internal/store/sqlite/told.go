@@ -26,6 +26,10 @@ ON CONFLICT (dead_letter, run, rule, channel) DO NOTHING`
 	upsertCount = `INSERT INTO notification_counts (rule, slot, count) VALUES (?, ?, ?)
 ON CONFLICT (rule, slot) DO UPDATE SET count = count + excluded.count`
 
+	// The conditions on the state are that of the index, word by word.
+	countHeldBack = `UPDATE notifications INDEXED BY notifications_due SET held_back = held_back + 1
+WHERE state = 1 AND channel = ? AND next_time = ? AND rule = ? AND group_id = ?`
+
 	deleteOldCounts = `DELETE FROM notification_counts WHERE rule = ? AND slot < ?`
 )
 
@@ -111,29 +115,56 @@ func (w *writing) muted(ctx context.Context, groupID string) (muted bool, err er
 	return muted, err
 }
 
-// tellBy enqueues what a rule tells of a dead letter, unless the rule holds it back.
+// tellBy enqueues what a rule tells of a dead letter, and says whether it is due now.
+// Within the throttle the first is due at its end, and those that follow are counted with
+// that one.
 func (w *writing) tellBy(ctx context.Context, r *store.Rule, sequence int64, x store.Notification) (bool, error) {
 	x.Trigger = r.Trigger
+	due := w.now
 	if r.Throttle > 0 {
 		m, err := w.mark(ctx, r.ID, x.GroupID)
 		if err != nil {
 			return false, err
 		}
-		told := w.throttle(&m, r)
-		if x.HeldBack = m.told; !told {
-			return false, w.keepMark(ctx, r.ID, x.GroupID, m)
+		throttle := r.Throttle.Microseconds()
+		switch since := w.now - m.time; {
+		case m.time == 0 || since >= throttle || since < -throttle: // the last: a clock that was put back
+		case since >= 0:
+			due = m.time + throttle
+		default:
+			if counted, err := w.holdBack(ctx, r, x.GroupID, m.time); counted || err != nil {
+				return false, err
+			}
 		}
-		if err := w.keepMark(ctx, r.ID, x.GroupID, m); err != nil {
+		if err := w.keepMark(ctx, r.ID, x.GroupID, mark{time: due}); err != nil {
 			return false, err
 		}
 	}
-	return true, w.enqueue(ctx, r, sequence, x, nil)
+	return due == w.now, w.enqueue(ctx, r, sequence, x, due, nil)
+}
+
+// holdBack counts one more of what a rule tells of a group at a time to come. It says
+// whether there is anything that is to be told then.
+func (w *writing) holdBack(ctx context.Context, r *store.Rule, groupID string, due int64) (bool, error) {
+	var counted int64
+	for _, channel := range r.Channels {
+		result, err := w.execute(ctx, countHeldBack, channel, due, r.ID, groupID)
+		if err != nil {
+			return false, err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return false, err
+		}
+		counted += n
+	}
+	return counted > 0, nil
 }
 
 // mark is what a rule has told of a subject.
 type mark struct {
-	// time is when it did last, held how often it was held back since; told is how often it
-	// was when it told.
+	// time is when it did last, or when it will if that is to come. Of a condition: held is
+	// how often it was held back since, told how often it was when it told.
 	time, held, told int64
 	// holds is whether a condition holds.
 	holds holding
@@ -165,7 +196,7 @@ func (w *writing) keepMark(ctx context.Context, rule, subject string, m mark) er
 	return w.exec(ctx, replaceMark, rule, subject, m.time, m.held, int64(m.holds))
 }
 
-// throttle says whether a rule may tell now, and notes what follows. A clock that was put
+// throttle says whether a rule may tell of its condition now, and notes what follows. A clock that was put
 // back holds nothing back.
 func (w *writing) throttle(m *mark, r *store.Rule) bool {
 	if since := w.now - m.time; m.time > 0 && since >= 0 && since < r.Throttle.Microseconds() {
@@ -176,9 +207,9 @@ func (w *writing) throttle(m *mark, r *store.Rule) bool {
 	return true
 }
 
-// enqueue makes a notification for each channel of a rule. A sequence of 0 is no dead
-// letter.
-func (w *writing) enqueue(ctx context.Context, r *store.Rule, sequence int64, x store.Notification, measured any) error {
+// enqueue makes a notification for each channel of a rule, due at a time. A sequence of 0
+// is no dead letter.
+func (w *writing) enqueue(ctx context.Context, r *store.Rule, sequence int64, x store.Notification, due int64, measured any) error {
 	var deadLetter any
 	if sequence > 0 {
 		deadLetter = sequence
@@ -188,7 +219,7 @@ func (w *writing) enqueue(ctx context.Context, r *store.Rule, sequence int64, x 
 		if err != nil {
 			return err
 		}
-		err = w.exec(ctx, insertNotification, id[:], deadLetter, int64(x.Run), w.now, w.now, r.ID, channel, int64(r.Trigger),
+		err = w.exec(ctx, insertNotification, id[:], deadLetter, int64(x.Run), due, due, r.ID, channel, int64(r.Trigger),
 			x.Type, int64(x.Cause), int64(x.Code), x.GroupID, x.HeldBack, measured)
 		if err != nil {
 			return err

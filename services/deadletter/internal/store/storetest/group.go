@@ -37,6 +37,12 @@ func in(n int, a store.Arrival) store.Arrival {
 	return a
 }
 
+// fresh is an arrival of what has died just now.
+func fresh(a store.Arrival) store.Arrival {
+	a.Occurrence.DeadTime = time.Now().UTC().Truncate(time.Microsecond)
+	return a
+}
+
 func group(t test, s store.Store, n int) store.Group {
 	t.Helper()
 	g, err := s.Group(t.Context(), groupID(n))
@@ -199,7 +205,9 @@ func groupsRegress(t *testing.T, s store.Store) {
 	require.False(t, put(t, s, in(1, arrival(id, 2)))[0].GroupRegressed, "history is no failure since")
 	require.False(t, put(t, s, in(1, arrival(id, 2)))[0].GroupRegressed)
 	require.Equal(t, store.GroupResolved, group(t, s, 1).State)
-	changes := put(t, s, in(1, arrival(other, 1)), in(1, arrival(id, 4)))
+	require.False(t, put(t, s, in(1, arrival(task.NewID(), 1)))[0].GroupRegressed, "it died long before the group was RESOLVED")
+	require.Equal(t, store.GroupResolved, group(t, s, 1).State)
+	changes := put(t, s, fresh(in(1, arrival(other, 1))), fresh(in(1, arrival(id, 4))))
 	require.True(t, changes[0].GroupRegressed)
 	require.False(t, changes[1].GroupRegressed, "it is REGRESSED already")
 	g := group(t, s, 1)
@@ -208,7 +216,7 @@ func groupsRegress(t *testing.T, s store.Store) {
 	require.False(t, g.StateTime.Before(resolved.StateTime))
 
 	setGroup(t, s, 1, store.GroupResolved)
-	require.True(t, put(t, s, in(1, arrival(id, 5)))[0].GroupRegressed, "a dead letter that dies again")
+	require.True(t, put(t, s, fresh(in(1, arrival(id, 5))))[0].GroupRegressed, "a dead letter that dies again")
 }
 
 func groupsBoundTexts(t *testing.T, s store.Store) {

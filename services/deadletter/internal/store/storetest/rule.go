@@ -196,9 +196,16 @@ func holdsBack(t *testing.T, s store.Store) {
 	r.Throttle = 24 * time.Hour
 	createRule(t, s, r)
 	require.True(t, put(t, s, arrival(task.NewID(), 1))[0].Notified)
-	for range 3 {
+	second := task.NewID()
+	require.False(t, put(t, s, arrival(second, 1))[0].Notified)
+	for range 2 {
 		require.False(t, put(t, s, arrival(task.NewID(), 1))[0].Notified)
 	}
+	all := told(t, s)
+	require.Len(t, all, 2)
+	require.Equal(t, second, all[1].DeadLetterID)
+	require.Equal(t, all[0].Time.Add(r.Throttle), all[1].NextTime, "it is told at the end of the throttle")
+	require.Equal(t, all[1].NextTime, all[1].Time)
 	throttle := func(d time.Duration) {
 		_, err := s.UpdateRule(t.Context(), "a", "", func(r store.Rule) (store.Rule, error) {
 			r.Throttle = d
@@ -207,16 +214,14 @@ func holdsBack(t *testing.T, s store.Store) {
 		require.NoError(t, err)
 	}
 	throttle(time.Microsecond)
-	put(t, s, arrival(task.NewID(), 1))
+	require.True(t, put(t, s, arrival(task.NewID(), 1))[0].Notified)
 	throttle(24 * time.Hour)
 	require.False(t, put(t, s, arrival(task.NewID(), 1))[0].Notified)
-	throttle(time.Microsecond)
-	put(t, s, arrival(task.NewID(), 1))
 	var held []int64
 	for _, n := range told(t, s) {
 		held = append(held, n.HeldBack)
 	}
-	require.Equal(t, []int64{0, 3, 1}, held)
+	require.Equal(t, []int64{0, 2, 0, 0}, held)
 }
 
 func countsAtOnce(t *testing.T, s store.Store) {

@@ -15,6 +15,7 @@ var groupRuleRules = map[string]func(*testing.T, store.Store){
 	"Rules/tell of each time a group regresses":   tellsOfRegressions,
 	"Rules/tell of a quarantine":                  tellsOfQuarantines,
 	"Rules/hold back by group":                    holdsBackByGroup,
+	"Rules/tell late of what was held back":       tellsLateOfRegressions,
 	"Rules/tell nothing of a group that is muted": tellsNothingOfMuted,
 }
 
@@ -54,8 +55,8 @@ func tellsOfRegressions(t *testing.T, s store.Store) {
 	for n := range 2 {
 		setGroup(t, s, 1, store.GroupResolved)
 		require.Len(t, told(t, s), n)
-		require.True(t, put(t, s, in(1, arrival(task.NewID(), 1)))[0].Notified)
-		require.False(t, put(t, s, in(1, arrival(task.NewID(), 1)))[0].Notified)
+		require.True(t, put(t, s, fresh(in(1, arrival(task.NewID(), 1))))[0].Notified)
+		require.False(t, put(t, s, fresh(in(1, arrival(task.NewID(), 1))))[0].Notified)
 	}
 	require.Equal(t, []string{groupID(1), groupID(1)}, toldOf(t, s))
 }
@@ -65,7 +66,26 @@ func holdsBackByGroup(t *testing.T, s store.Store) {
 	for range 3 {
 		put(t, s, in(1, arrival(task.NewID(), 1)), in(2, arrival(task.NewID(), 1)))
 	}
-	require.Equal(t, []string{groupID(1), groupID(2)}, toldOf(t, s))
+	require.Equal(t, []string{groupID(1), groupID(2), groupID(1), groupID(2)}, toldOf(t, s))
+	due, err := s.DueNotifications(t.Context(), "mail", soon(), 10)
+	require.NoError(t, err)
+	require.Len(t, due, 2)
+	for i, n := range told(t, s) {
+		require.EqualValues(t, i/2, n.HeldBack)
+	}
+}
+
+// A failure that comes back while the rule holds back is told, later.
+func tellsLateOfRegressions(t *testing.T, s store.Store) {
+	onGroups(t, s, store.TriggerRegressedGroup, 24*time.Hour)
+	put(t, s, in(1, arrival(task.NewID(), 1)))
+	for n := range 2 {
+		setGroup(t, s, 1, store.GroupResolved)
+		require.Equal(t, n == 0, put(t, s, fresh(in(1, arrival(task.NewID(), 1))))[0].Notified)
+	}
+	all := told(t, s)
+	require.Len(t, all, 2)
+	require.Equal(t, all[0].Time.Add(24*time.Hour), all[1].NextTime)
 }
 
 func tellsNothingOfMuted(t *testing.T, s store.Store) {
