@@ -237,9 +237,7 @@ func TestItWaitsForWhatItNeeds(t *testing.T) {
 	awaitState(t, r, m.ID, deadletterv1.DeadLetterState_DEAD_LETTER_STATE_OPEN)
 	_, err = r.ReplayDeadLetter(t.Context(), &deadletterv1.ReplayDeadLetterRequest{DeadLetterId: m.ID, Reason: "r"})
 	require.Equal(t, codes.Unavailable, status.Code(err))
-	again, err := net.Listen("tcp", target)
-	require.NoError(t, err)
-	startGateway(t, again)
+	startGateway(t, porttest.ListenAt(t, target))
 	r.awaitHealth(t, gatewayService, serving)
 	brokertest.Eventually(t, patience, func() bool {
 		code, text := r.get(t, "/readyz")

@@ -70,9 +70,20 @@ func (v view) id() string {
 	return v.schema.ID()
 }
 
+// observed is what a watcher sees of a [target.Target].
+type observed interface {
+	Name() string
+	Changed() <-chan struct{}
+	Connections() int64
+	Ready() bool
+	Trouble(ctx context.Context) error
+	Settle(ctx context.Context)
+	UntilUnready(ctx context.Context) (context.Context, context.CancelFunc)
+}
+
 // watcher follows the target: whether it can be called, and what it offers.
 type watcher struct {
-	target  *target.Target
+	target  observed
 	source  discovery.Source
 	log     *slog.Logger
 	periods periods
@@ -99,7 +110,7 @@ type watcher struct {
 	last error
 }
 
-func newWatcher(t *target.Target, source discovery.Source, log *slog.Logger) *watcher {
+func newWatcher(t observed, source discovery.Source, log *slog.Logger) *watcher {
 	return &watcher{
 		target: t, source: source, log: log, periods: defaultPeriods, views: make(chan view, 1),
 		last: fmt.Errorf("%w: %s", target.ErrConnecting, t.Name()),

@@ -92,15 +92,29 @@ func TestAnOutageIsToldOnce(t *testing.T) {
 	require.ErrorContains(t, v.trouble, "refused")
 }
 
+// settling is a target that something happens to once a watcher waits for it to settle.
+type settling struct {
+	*target.Target
+
+	happen func()
+}
+
+// Settle implements observed.
+func (s *settling) Settle(ctx context.Context) {
+	s.happen()
+	s.Target.Settle(ctx)
+}
+
 // A server that is back at once may be another one: no task is taken before it was
 // asked.
 func TestAConnectionThatComesBackIsToldToo(t *testing.T) {
 	t.Parallel()
-	server := targettest.Start(t, targettest.Config{Offer: targettest.Files(t)})
-	to, err := target.Dial(target.Config{Names: []string{server.Addr}})
+	listener := porttest.Listen(t)
+	to, err := target.Dial(target.Config{Names: []string{listener.Addr().String()}})
 	require.NoError(t, err)
 	defer to.Close()
-	w := newWatcher(to, discovery.NewReflection(to, nil), quiet())
+	late := &settling{to, func() { targettest.Serve(t, listener, targettest.Config{Offer: targettest.Files(t)}) }}
+	w := newWatcher(late, discovery.NewReflection(to, nil), quiet())
 	w.periods = quick
 	to.Connect()
 	require.Equal(t, quick.retry, w.look(t.Context()))

@@ -2,11 +2,9 @@
 package targettest
 
 import (
-	"context"
 	"net"
 	"testing"
 
-	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -51,10 +49,7 @@ func Start(t testing.TB, cfg Config) *Server {
 	if cfg.Addr == "" {
 		return Serve(t, porttest.Listen(t), cfg)
 	}
-	var config net.ListenConfig
-	listener, err := config.Listen(context.Background(), "tcp", cfg.Addr)
-	require.NoError(t, err)
-	return Serve(t, listener, cfg)
+	return Serve(t, porttest.ListenAt(t, cfg.Addr), cfg)
 }
 
 // Serve is [Start] with a listener.
