@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -79,7 +81,10 @@ func TestFeatures(t *testing.T) {
 	t.Setenv("OTEL_METRICS_EXPORTER", "prometheus")
 	stop, err := telemetry.Start(t.Context(), "test", "v", slog.New(slog.DiscardHandler), telemetry.WithScrape(&telemetry.Scrape{}))
 	require.NoError(t, err)
-	defer func() { require.NoError(t, stop(t.Context())) }()
+	defer func() {
+		require.NoError(t, stop(t.Context()))
+		otel.SetMeterProvider(metricnoop.NewMeterProvider())
+	}()
 	s := newServer(t)
 	s.Management, s.Profiling = false, true
 	require.Empty(t, compare(&adminv1.ServerFeatures{Metrics: true, Profiling: true}, s.Info().Features))

@@ -354,6 +354,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 		g := startGateway(t, porttest.Listen(t))
 		r := run(t, config(t, b.URL, g.target, slog.New(slog.DiscardHandler)))
 		r.awaitHealth(t, gatewayService, serving)
+		r.awaitHealth(t, health.Store, serving)
 		watch, err := r.WatchDeadLetters(t.Context(), &deadletterv1.WatchDeadLettersRequest{})
 		require.NoError(t, err)
 		_, err = watch.Recv()
