@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -13,10 +14,30 @@ import (
 // StartRequestToProto is the wire form of a start request.
 func StartRequestToProto(r task.StartRequest) *brokerv1.StartRequest {
 	return &brokerv1.StartRequest{
-		TaskId: r.TaskID, Type: r.Type, Run: int32(r.Run), Attempt: int32(r.Attempt), Copy: r.Copy[:],
+		RequestId: r.RequestID, TaskId: r.TaskID, Type: r.Type, Run: int32(r.Run), Attempt: int32(r.Attempt), Copy: r.Copy[:],
 		Delivery: r.Delivery, SettledDelivery: r.SettledDelivery, Failed: r.Failed, Resend: r.Resend, AtMostOnce: r.AtMostOnce,
 		PutOffFrom: r.PutOffFrom, PutOffTo: r.PutOffTo,
 	}
+}
+
+// StartRequestsFromProto are the start requests of a message, and what is wrong with the
+// others.
+func StartRequestsFromProto(m *brokerv1.WorkerRequest) ([]task.StartRequest, error) {
+	all := m.GetStarts().GetRequests()
+	if m.GetStart() != nil {
+		all = []*brokerv1.StartRequest{m.GetStart()}
+	}
+	var requests []task.StartRequest
+	var errs []error
+	for _, one := range all {
+		r, err := StartRequestFromProto(cmp.Or(one.RequestId, m.RequestId), one)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		requests = append(requests, r)
+	}
+	return requests, errors.Join(errs...)
 }
 
 // StartRequestFromProto is the inverse of [StartRequestToProto], checked.

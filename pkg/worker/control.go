@@ -41,6 +41,10 @@ func (w *Worker) hear(m *brokerv1.ControlMessage) {
 		w.answers.deliver(body.Registration.RequestId, body.Registration)
 	case *brokerv1.ControlMessage_Start:
 		w.starts.deliver(body.Start.RequestId, body.Start)
+	case *brokerv1.ControlMessage_Starts:
+		for _, answer := range body.Starts.GetAnswers() {
+			w.starts.deliver(answer.GetRequestId(), answer)
+		}
 	case *brokerv1.ControlMessage_Heartbeat:
 		w.applyPolicies(body.Heartbeat.Types)
 		if body.Heartbeat.RegisterAgain {

@@ -84,7 +84,7 @@ func TestFailedAttemptsAreTriedAgain(t *testing.T) {
 	require.EqualValues(t, 3, starts.Load())
 	requests, _ := p.Snapshot()
 	for _, r := range requests {
-		require.Nil(t, r.GetStart(), "nothing is asked for a retry")
+		require.True(t, r.GetStart() == nil && r.GetStarts() == nil, "nothing is asked for a retry")
 	}
 	p.stop()
 	p.RequireSettled(t, typeDelay)

@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
 	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
+	"github.com/warrenmq/warren/pkg/wake"
 )
 
-// startTimeout is how long a worker waits for a gateway to answer whether it may
-// start a delivery.
-const startTimeout = 10 * time.Second
+const (
+	// startTimeout is how long a worker waits for a gateway to answer whether it may
+	// start a delivery.
+	startTimeout = 10 * time.Second
+	// maxAsked bounds the deliveries that one message asks for.
+	maxAsked = 256
+)
 
 // errNotAsked says that no start can have been permitted.
 var errNotAsked = errors.New("no gateway was asked")
@@ -21,38 +27,156 @@ var errNotAsked = errors.New("no gateway was asked")
 // permit asks a gateway whether a delivery may be started that may not be its
 // task's only one; an error says that none answered in time, errNotAsked that none
 // was asked either.
-//
-// What this worker had to say before must be on record first: an outcome whose
-// settlement was lost would else be unknown to who decides.
 func (w *Worker) permit(ctx context.Context, r task.StartRequest) (task.StartAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.startTimeout)
 	defer cancel()
-	receipt, err := w.status.Mark(ctx, r.RequestID)
+	answer := w.starts.expect(r.RequestID)
+	defer w.starts.forget(r.RequestID)
+	q := &question{request: r, sent: make(chan sending, 1)}
+	w.questions.add(q)
+	again := time.NewTimer(w.startTimeout)
+	again.Stop() // until it was asked
+	defer again.Stop()
+	for {
+		select {
+		case a := <-answer:
+			return broker.StartAnswerFromProto(a)
+		case s := <-q.sent:
+			if s.err != nil {
+				return task.StartAnswer{}, w.questions.withdraw(q, s.err)
+			}
+			again.Reset(s.again)
+		case <-again.C:
+			w.questions.add(q)
+		case <-ctx.Done():
+			return task.StartAnswer{}, w.questions.withdraw(q, context.Cause(ctx))
+		}
+	}
+}
+
+// question asks for a start.
+type question struct {
+	request task.StartRequest
+	// asked says that gateways may know of it, withdrawn that nobody waits for the
+	// answer any more. The lock is that of the questions.
+	asked, withdrawn bool
+	// sent has what became of it each time it was added, unless it was withdrawn.
+	sent chan sending
+}
+
+// sending is what became of a question: when to ask it again, or why it could not be
+// asked.
+type sending struct {
+	again time.Duration
+	err   error
+}
+
+// questions are those that wait to be asked.
+type questions struct {
+	mu      sync.Mutex
+	waiting []*question
+	news    chan struct{}
+}
+
+func newQuestions() *questions { return &questions{news: make(chan struct{}, 1)} }
+
+func (q *questions) add(x *question) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, x)
+	wake.Signal(q.news)
+}
+
+// next takes those that are asked next.
+func (q *questions) next() []*question {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(q.waiting), maxAsked)
+	batch := q.waiting[:n:n]
+	if q.waiting = q.waiting[n:]; len(q.waiting) == 0 {
+		q.waiting = nil
+	}
+	return batch
+}
+
+// leave has those of a batch count as asked that nobody has withdrawn, and returns them.
+func (q *questions) leave(batch []*question) []*question {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var left []*question
+	for _, x := range batch {
+		if !x.withdrawn {
+			x.asked = true
+			left = append(left, x)
+		}
+	}
+	return left
+}
+
+// withdraw ends a question that why has left without an answer, and says whether it can
+// have been heard: if not, the error is errNotAsked.
+func (q *questions) withdraw(x *question, why error) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if x.withdrawn = true; !x.asked {
+		return fmt.Errorf("%w: have earlier events confirmed: %w", errNotAsked, why)
+	}
+	return fmt.Errorf("no gateway has answered: %w", why)
+}
+
+// askStarts asks for starts until ctx ends: what comes in while some are asked for goes
+// together.
+func (w *Worker) askStarts(ctx context.Context) {
+	for {
+		batch := w.questions.next()
+		if len(batch) == 0 {
+			select {
+			case <-w.questions.news:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		s, asked := w.askFor(ctx, batch)
+		for _, q := range asked {
+			q.sent <- s
+		}
+	}
+}
+
+// askFor asks for starts, and says what became of those that were not withdrawn before.
+//
+// What this worker had to say before must be on record first: an outcome whose
+// settlement was lost would else be unknown to who decides.
+func (w *Worker) askFor(ctx context.Context, batch []*question) (sending, []*question) {
+	id := batch[0].request.RequestID
+	if len(batch) > 1 {
+		id = task.NewID()
+	}
+	receipt, err := w.status.Mark(ctx, id)
 	if err == nil {
 		err = receipt.Wait(ctx)
 	}
-	if err == nil {
-		err = context.Cause(ctx)
-	}
 	if err != nil {
-		return task.StartAnswer{}, fmt.Errorf("%w: have earlier events confirmed: %w", errNotAsked, err)
+		return sending{err: err}, batch
 	}
-	answer := w.starts.expect(r.RequestID)
-	defer w.starts.forget(r.RequestID)
-	request := &brokerv1.WorkerRequest{
-		Worker: w.identity, RequestId: r.RequestID,
-		Request: &brokerv1.WorkerRequest_Start{Start: broker.StartRequestToProto(r)},
+	if batch = w.questions.leave(batch); len(batch) == 0 {
+		return sending{}, nil
 	}
-	for {
-		timer := time.NewTimer(w.ask(ctx, request, "the start of task "+r.TaskID))
-		select {
-		case a := <-answer:
-			timer.Stop()
-			return broker.StartAnswerFromProto(a)
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return task.StartAnswer{}, fmt.Errorf("no gateway has answered: %w", context.Cause(ctx))
-		}
+	return sending{again: w.ask(ctx, w.startRequest(id, batch), fmt.Sprintf("the starts of %d tasks", len(batch)))}, batch
+}
+
+// startRequest is the message that asks for starts.
+func (w *Worker) startRequest(id string, batch []*question) *brokerv1.WorkerRequest {
+	requests := make([]*brokerv1.StartRequest, len(batch))
+	for i, q := range batch {
+		requests[i] = broker.StartRequestToProto(q.request)
 	}
+	m := &brokerv1.WorkerRequest{Worker: w.identity, RequestId: id}
+	if len(requests) == 1 {
+		m.Request = &brokerv1.WorkerRequest_Start{Start: requests[0]}
+	} else {
+		m.Request = &brokerv1.WorkerRequest_Starts{Starts: &brokerv1.StartRequests{Requests: requests}}
+	}
+	return m
 }

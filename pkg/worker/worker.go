@@ -42,6 +42,7 @@ type Worker struct {
 	status    statusWriter
 	answers   answers[*brokerv1.RegistrationAnswer]
 	starts    answers[*brokerv1.StartAnswer]
+	questions *questions
 	gate      *gate
 	clock     clock
 	// cancelled is what is not to be started any more, executions what is under way.
@@ -100,7 +101,7 @@ func New(cfg Config) (*Worker, error) {
 		identity: &brokerv1.WorkerIdentity{
 			WorkerId: id, Host: valid(hostname()), Pid: int64(os.Getpid()), Version: valid(cfg.Version), StartTime: timestamppb.Now(),
 		},
-		idle: make(chan struct{}), gate: newGate(), tooManyStuck: make(chan struct{}), turnedAway: make(chan error, 1),
+		idle: make(chan struct{}), questions: newQuestions(), gate: newGate(), tooManyStuck: make(chan struct{}), turnedAway: make(chan error, 1),
 		cancelled: newCancellations(), executions: newExecutions(), beatAsked: make(chan struct{}, 1), announceAsked: make(chan struct{}, 1), drainAsked: make(chan struct{}),
 		patience: ignoresItsEnd, startTimeout: startTimeout,
 	}
@@ -181,6 +182,7 @@ func (w *Worker) run(ctx context.Context) (refused error) {
 	background := context.WithoutCancel(ctx)
 	connection := start(background, w.conn.Run)
 	status := start(background, w.status.Run)
+	asking := start(background, w.askStarts)
 	beats := start(background, w.beat)
 	announcing := start(background, w.announce)
 	links := start(background, func(ctx context.Context) { broker.RunLinks(ctx, w.broker, w.serveLink) })
@@ -196,6 +198,7 @@ func (w *Worker) run(ctx context.Context) (refused error) {
 	}
 	links.stop()
 	announcing.stop()
+	asking.stop()
 	beats.stop()
 	w.goodbye(background)
 	status.stop()

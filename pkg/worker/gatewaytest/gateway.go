@@ -118,7 +118,7 @@ func (g *Gateway) onRequests(ctx context.Context, batch []broker.Delivery) error
 			}
 			continue
 		}
-		if r.GetStart() != nil {
+		if r.GetStart() != nil || r.GetStarts() != nil {
 			g.Lock()
 			g.Requests = append(g.Requests, r)
 			g.Asked[r.RequestId] = r

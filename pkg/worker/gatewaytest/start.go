@@ -22,20 +22,30 @@ func (g *Gateway) AnswerStarts(ctx context.Context) error {
 			continue
 		}
 		delete(g.Asked, id)
-		r, err := broker.StartRequestFromProto(id, asked.GetStart())
-		if err != nil {
-			return err
-		}
-		m, err := broker.StartAnswerToProto(id, g.Decide(r))
-		if err != nil {
-			return err
-		}
-		answer := &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Start{Start: m}}
-		if err := g.Publisher.PublishControl(ctx, asked.Worker.WorkerId, answer); err != nil {
+		if err := g.answerStarts(ctx, asked); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// answerStarts answers as it was asked: one, or several at once.
+func (g *Gateway) answerStarts(ctx context.Context, asked *brokerv1.WorkerRequest) error {
+	requests, err := broker.StartRequestsFromProto(asked)
+	if err != nil {
+		return err
+	}
+	answers := make([]*brokerv1.StartAnswer, len(requests))
+	for i, r := range requests {
+		if answers[i], err = broker.StartAnswerToProto(r.RequestID, g.Decide(r)); err != nil {
+			return err
+		}
+	}
+	m := &brokerv1.ControlMessage{Body: &brokerv1.ControlMessage_Starts{Starts: &brokerv1.StartAnswers{Answers: answers}}}
+	if asked.GetStart() != nil {
+		m.Body = &brokerv1.ControlMessage_Start{Start: answers[0]}
+	}
+	return g.Publisher.PublishControl(ctx, asked.Worker.WorkerId, m)
 }
 
 // ClaimKey is the key of a run in Claims.

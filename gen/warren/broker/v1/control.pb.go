@@ -185,6 +185,7 @@ type WorkerRequest struct {
 	//	*WorkerRequest_Registration
 	//	*WorkerRequest_Start
 	//	*WorkerRequest_Sync
+	//	*WorkerRequest_Starts
 	Request       isWorkerRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -268,6 +269,15 @@ func (x *WorkerRequest) GetSync() *SyncRequest {
 	return nil
 }
 
+func (x *WorkerRequest) GetStarts() *StartRequests {
+	if x != nil {
+		if x, ok := x.Request.(*WorkerRequest_Starts); ok {
+			return x.Starts
+		}
+	}
+	return nil
+}
+
 type isWorkerRequest_Request interface {
 	isWorkerRequest_Request()
 }
@@ -287,11 +297,18 @@ type WorkerRequest_Sync struct {
 	Sync *SyncRequest `protobuf:"bytes,5,opt,name=sync,proto3,oneof"`
 }
 
+type WorkerRequest_Starts struct {
+	// As `start`, of several deliveries.
+	Starts *StartRequests `protobuf:"bytes,6,opt,name=starts,proto3,oneof"`
+}
+
 func (*WorkerRequest_Registration) isWorkerRequest_Request() {}
 
 func (*WorkerRequest_Start) isWorkerRequest_Request() {}
 
 func (*WorkerRequest_Sync) isWorkerRequest_Request() {}
+
+func (*WorkerRequest_Starts) isWorkerRequest_Request() {}
 
 // SyncRequest asks for all cancellations outstanding of the worker's task types: a
 // worker takes no task on a new connection before it has them. The answer is one
@@ -582,7 +599,9 @@ type StartRequest struct {
 	// that one of them got was not used.
 	PutOffFrom int64 `protobuf:"varint,11,opt,name=put_off_from,json=putOffFrom,proto3" json:"put_off_from,omitempty"`
 	// See `put_off_from`.
-	PutOffTo      int64 `protobuf:"varint,12,opt,name=put_off_to,json=putOffTo,proto3" json:"put_off_to,omitempty"`
+	PutOffTo int64 `protobuf:"varint,12,opt,name=put_off_to,json=putOffTo,proto3" json:"put_off_to,omitempty"`
+	// Repeated in the answer; unset is WorkerRequest.request_id.
+	RequestId     string `protobuf:"bytes,13,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,10 +720,63 @@ func (x *StartRequest) GetPutOffTo() int64 {
 	return 0
 }
 
+func (x *StartRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// StartRequests are what a worker had to ask at one time.
+type StartRequests struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Each with its `request_id`.
+	Requests      []*StartRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRequests) Reset() {
+	*x = StartRequests{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRequests) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRequests) ProtoMessage() {}
+
+func (x *StartRequests) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRequests.ProtoReflect.Descriptor instead.
+func (*StartRequests) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *StartRequests) GetRequests() []*StartRequest {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
 // StartAnswer answers a StartRequest.
 type StartAnswer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// WorkerRequest.request_id.
+	// That of the StartRequest, or else of the WorkerRequest.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What to do.
 	Verdict StartVerdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=warren.broker.v1.StartVerdict" json:"verdict,omitempty"`
@@ -722,7 +794,7 @@ type StartAnswer struct {
 
 func (x *StartAnswer) Reset() {
 	*x = StartAnswer{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +806,7 @@ func (x *StartAnswer) String() string {
 func (*StartAnswer) ProtoMessage() {}
 
 func (x *StartAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[7]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +819,7 @@ func (x *StartAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAnswer.ProtoReflect.Descriptor instead.
 func (*StartAnswer) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StartAnswer) GetRequestId() string {
@@ -785,6 +857,52 @@ func (x *StartAnswer) GetCrashed() *StatusEvent {
 	return nil
 }
 
+// StartAnswers answer some of a worker's StartRequests.
+type StartAnswers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In any order.
+	Answers       []*StartAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartAnswers) Reset() {
+	*x = StartAnswers{}
+	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartAnswers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartAnswers) ProtoMessage() {}
+
+func (x *StartAnswers) ProtoReflect() protoreflect.Message {
+	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartAnswers.ProtoReflect.Descriptor instead.
+func (*StartAnswers) Descriptor() ([]byte, []int) {
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StartAnswers) GetAnswers() []*StartAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
 // Registration announces services.
 type Registration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +917,7 @@ type Registration struct {
 
 func (x *Registration) Reset() {
 	*x = Registration{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +929,7 @@ func (x *Registration) String() string {
 func (*Registration) ProtoMessage() {}
 
 func (x *Registration) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[8]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +942,7 @@ func (x *Registration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Registration.ProtoReflect.Descriptor instead.
 func (*Registration) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Registration) GetServices() []string {
@@ -872,7 +990,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1002,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[9]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1015,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Heartbeat) GetWorker() *WorkerIdentity {
@@ -989,7 +1107,7 @@ type RunningTask struct {
 
 func (x *RunningTask) Reset() {
 	*x = RunningTask{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1119,7 @@ func (x *RunningTask) String() string {
 func (*RunningTask) ProtoMessage() {}
 
 func (x *RunningTask) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[10]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1132,7 @@ func (x *RunningTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunningTask.ProtoReflect.Descriptor instead.
 func (*RunningTask) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RunningTask) GetTaskId() string {
@@ -1079,7 +1197,7 @@ type TypeLoad struct {
 
 func (x *TypeLoad) Reset() {
 	*x = TypeLoad{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1209,7 @@ func (x *TypeLoad) String() string {
 func (*TypeLoad) ProtoMessage() {}
 
 func (x *TypeLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[11]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1222,7 @@ func (x *TypeLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypeLoad.ProtoReflect.Descriptor instead.
 func (*TypeLoad) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TypeLoad) GetType() string {
@@ -1186,6 +1304,7 @@ type ControlMessage struct {
 	//	*ControlMessage_Start
 	//	*ControlMessage_Cancellations
 	//	*ControlMessage_Drain
+	//	*ControlMessage_Starts
 	Body          isControlMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1193,7 +1312,7 @@ type ControlMessage struct {
 
 func (x *ControlMessage) Reset() {
 	*x = ControlMessage{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[12]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1324,7 @@ func (x *ControlMessage) String() string {
 func (*ControlMessage) ProtoMessage() {}
 
 func (x *ControlMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[12]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1337,7 @@ func (x *ControlMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlMessage.ProtoReflect.Descriptor instead.
 func (*ControlMessage) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ControlMessage) GetGatewayId() string {
@@ -1287,6 +1406,15 @@ func (x *ControlMessage) GetDrain() *DrainRequest {
 	return nil
 }
 
+func (x *ControlMessage) GetStarts() *StartAnswers {
+	if x != nil {
+		if x, ok := x.Body.(*ControlMessage_Starts); ok {
+			return x.Starts
+		}
+	}
+	return nil
+}
+
 type isControlMessage_Body interface {
 	isControlMessage_Body()
 }
@@ -1316,6 +1444,11 @@ type ControlMessage_Drain struct {
 	Drain *DrainRequest `protobuf:"bytes,7,opt,name=drain,proto3,oneof"`
 }
 
+type ControlMessage_Starts struct {
+	// Answers to StartRequests.
+	Starts *StartAnswers `protobuf:"bytes,8,opt,name=starts,proto3,oneof"`
+}
+
 func (*ControlMessage_Registration) isControlMessage_Body() {}
 
 func (*ControlMessage_Heartbeat) isControlMessage_Body() {}
@@ -1325,6 +1458,8 @@ func (*ControlMessage_Start) isControlMessage_Body() {}
 func (*ControlMessage_Cancellations) isControlMessage_Body() {}
 
 func (*ControlMessage_Drain) isControlMessage_Body() {}
+
+func (*ControlMessage_Starts) isControlMessage_Body() {}
 
 // RegistrationAnswer says which task types the worker may consume.
 type RegistrationAnswer struct {
@@ -1341,7 +1476,7 @@ type RegistrationAnswer struct {
 
 func (x *RegistrationAnswer) Reset() {
 	*x = RegistrationAnswer{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[13]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1488,7 @@ func (x *RegistrationAnswer) String() string {
 func (*RegistrationAnswer) ProtoMessage() {}
 
 func (x *RegistrationAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[13]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1501,7 @@ func (x *RegistrationAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistrationAnswer.ProtoReflect.Descriptor instead.
 func (*RegistrationAnswer) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RegistrationAnswer) GetRequestId() string {
@@ -1405,7 +1540,7 @@ type HeartbeatAnswer struct {
 
 func (x *HeartbeatAnswer) Reset() {
 	*x = HeartbeatAnswer{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[14]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1552,7 @@ func (x *HeartbeatAnswer) String() string {
 func (*HeartbeatAnswer) ProtoMessage() {}
 
 func (x *HeartbeatAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[14]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1565,7 @@ func (x *HeartbeatAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatAnswer.ProtoReflect.Descriptor instead.
 func (*HeartbeatAnswer) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HeartbeatAnswer) GetTypes() []*TypePolicy {
@@ -1479,7 +1614,7 @@ type TypePolicy struct {
 
 func (x *TypePolicy) Reset() {
 	*x = TypePolicy{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[15]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1626,7 @@ func (x *TypePolicy) String() string {
 func (*TypePolicy) ProtoMessage() {}
 
 func (x *TypePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[15]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1639,7 @@ func (x *TypePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypePolicy.ProtoReflect.Descriptor instead.
 func (*TypePolicy) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TypePolicy) GetType() string {
@@ -1587,7 +1722,7 @@ type PolicyVersion struct {
 
 func (x *PolicyVersion) Reset() {
 	*x = PolicyVersion{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1734,7 @@ func (x *PolicyVersion) String() string {
 func (*PolicyVersion) ProtoMessage() {}
 
 func (x *PolicyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[16]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1747,7 @@ func (x *PolicyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyVersion.ProtoReflect.Descriptor instead.
 func (*PolicyVersion) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PolicyVersion) GetControl() int64 {
@@ -1649,7 +1784,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1796,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[17]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1809,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Pause) GetReason() string {
@@ -1709,7 +1844,7 @@ type TypeControl struct {
 
 func (x *TypeControl) Reset() {
 	*x = TypeControl{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +1856,7 @@ func (x *TypeControl) String() string {
 func (*TypeControl) ProtoMessage() {}
 
 func (x *TypeControl) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[18]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +1869,7 @@ func (x *TypeControl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TypeControl.ProtoReflect.Descriptor instead.
 func (*TypeControl) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TypeControl) GetConcurrency() int32 {
@@ -1778,7 +1913,7 @@ type Autoscale struct {
 
 func (x *Autoscale) Reset() {
 	*x = Autoscale{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1925,7 @@ func (x *Autoscale) String() string {
 func (*Autoscale) ProtoMessage() {}
 
 func (x *Autoscale) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[19]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1938,7 @@ func (x *Autoscale) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Autoscale.ProtoReflect.Descriptor instead.
 func (*Autoscale) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Autoscale) GetMin() int32 {
@@ -1835,7 +1970,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_warren_broker_v1_control_proto_msgTypes[20]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +1982,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_warren_broker_v1_control_proto_msgTypes[20]
+	mi := &file_warren_broker_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +1995,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_warren_broker_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Refusal) GetName() string {
@@ -1895,14 +2030,15 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x129\n" +
 	"\n" +
-	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xa6\x02\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"\xe1\x02\n" +
 	"\rWorkerRequest\x128\n" +
 	"\x06worker\x18\x01 \x01(\v2 .warren.broker.v1.WorkerIdentityR\x06worker\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12D\n" +
 	"\fregistration\x18\x03 \x01(\v2\x1e.warren.broker.v1.RegistrationH\x00R\fregistration\x126\n" +
 	"\x05start\x18\x04 \x01(\v2\x1e.warren.broker.v1.StartRequestH\x00R\x05start\x123\n" +
-	"\x04sync\x18\x05 \x01(\v2\x1d.warren.broker.v1.SyncRequestH\x00R\x04syncB\t\n" +
+	"\x04sync\x18\x05 \x01(\v2\x1d.warren.broker.v1.SyncRequestH\x00R\x04sync\x129\n" +
+	"\x06starts\x18\x06 \x01(\v2\x1f.warren.broker.v1.StartRequestsH\x00R\x06startsB\t\n" +
 	"\arequest\"=\n" +
 	"\vSyncRequest\x12\x14\n" +
 	"\x05types\x18\x01 \x03(\tR\x05types\x12\x18\n" +
@@ -1920,7 +2056,7 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\bcomplete\x18\x05 \x01(\bR\bcomplete\x126\n" +
 	"\x06forget\x18\x06 \x03(\v2\x1e.warren.broker.v1.CancellationR\x06forget\"&\n" +
 	"\fDrainRequest\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xd4\x02\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xf3\x02\n" +
 	"\fStartRequest\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
@@ -1937,14 +2073,20 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\fput_off_from\x18\v \x01(\x03R\n" +
 	"putOffFrom\x12\x1c\n" +
 	"\n" +
-	"put_off_to\x18\f \x01(\x03R\bputOffTo\"\xf2\x01\n" +
+	"put_off_to\x18\f \x01(\x03R\bputOffTo\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\r \x01(\tR\trequestId\"K\n" +
+	"\rStartRequests\x12:\n" +
+	"\brequests\x18\x01 \x03(\v2\x1e.warren.broker.v1.StartRequestR\brequests\"\xf2\x01\n" +
 	"\vStartAnswer\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x128\n" +
 	"\averdict\x18\x02 \x01(\x0e2\x1e.warren.broker.v1.StartVerdictR\averdict\x127\n" +
 	"\aoutcome\x18\x03 \x01(\v2\x1d.warren.broker.v1.StatusEventR\aoutcome\x12\x18\n" +
 	"\acrashes\x18\x04 \x01(\x05R\acrashes\x127\n" +
-	"\acrashed\x18\x05 \x01(\v2\x1d.warren.broker.v1.StatusEventR\acrashed\"@\n" +
+	"\acrashed\x18\x05 \x01(\v2\x1d.warren.broker.v1.StatusEventR\acrashed\"G\n" +
+	"\fStartAnswers\x127\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1d.warren.broker.v1.StartAnswerR\aanswers\"@\n" +
 	"\fRegistration\x12\x1a\n" +
 	"\bservices\x18\x01 \x03(\tR\bservices\x12\x14\n" +
 	"\x05files\x18\x02 \x03(\fR\x05files\"\x91\x03\n" +
@@ -1980,7 +2122,7 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\astarted\x18\x06 \x01(\x03R\astarted\x12\x1c\n" +
 	"\tsucceeded\x18\a \x01(\x03R\tsucceeded\x12\x16\n" +
 	"\x06failed\x18\b \x01(\x03R\x06failed\x127\n" +
-	"\x06policy\x18\t \x01(\v2\x1f.warren.broker.v1.PolicyVersionR\x06policy\"\xb2\x03\n" +
+	"\x06policy\x18\t \x01(\v2\x1f.warren.broker.v1.PolicyVersionR\x06policy\"\xec\x03\n" +
 	"\x0eControlMessage\x12\x1d\n" +
 	"\n" +
 	"gateway_id\x18\x01 \x01(\tR\tgatewayId\x12.\n" +
@@ -1989,7 +2131,8 @@ const file_warren_broker_v1_control_proto_rawDesc = "" +
 	"\theartbeat\x18\x04 \x01(\v2!.warren.broker.v1.HeartbeatAnswerH\x00R\theartbeat\x125\n" +
 	"\x05start\x18\x05 \x01(\v2\x1d.warren.broker.v1.StartAnswerH\x00R\x05start\x12K\n" +
 	"\rcancellations\x18\x06 \x01(\v2#.warren.broker.v1.CancellationBatchH\x00R\rcancellations\x126\n" +
-	"\x05drain\x18\a \x01(\v2\x1e.warren.broker.v1.DrainRequestH\x00R\x05drainB\x06\n" +
+	"\x05drain\x18\a \x01(\v2\x1e.warren.broker.v1.DrainRequestH\x00R\x05drain\x128\n" +
+	"\x06starts\x18\b \x01(\v2\x1e.warren.broker.v1.StartAnswersH\x00R\x06startsB\x06\n" +
 	"\x04body\"\x9e\x01\n" +
 	"\x12RegistrationAnswer\x12\x1d\n" +
 	"\n" +
@@ -2051,7 +2194,7 @@ func file_warren_broker_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_warren_broker_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_warren_broker_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_warren_broker_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_warren_broker_v1_control_proto_goTypes = []any{
 	(StartVerdict)(0),             // 0: warren.broker.v1.StartVerdict
 	(*WorkerIdentity)(nil),        // 1: warren.broker.v1.WorkerIdentity
@@ -2061,65 +2204,71 @@ var file_warren_broker_v1_control_proto_goTypes = []any{
 	(*CancellationBatch)(nil),     // 5: warren.broker.v1.CancellationBatch
 	(*DrainRequest)(nil),          // 6: warren.broker.v1.DrainRequest
 	(*StartRequest)(nil),          // 7: warren.broker.v1.StartRequest
-	(*StartAnswer)(nil),           // 8: warren.broker.v1.StartAnswer
-	(*Registration)(nil),          // 9: warren.broker.v1.Registration
-	(*Heartbeat)(nil),             // 10: warren.broker.v1.Heartbeat
-	(*RunningTask)(nil),           // 11: warren.broker.v1.RunningTask
-	(*TypeLoad)(nil),              // 12: warren.broker.v1.TypeLoad
-	(*ControlMessage)(nil),        // 13: warren.broker.v1.ControlMessage
-	(*RegistrationAnswer)(nil),    // 14: warren.broker.v1.RegistrationAnswer
-	(*HeartbeatAnswer)(nil),       // 15: warren.broker.v1.HeartbeatAnswer
-	(*TypePolicy)(nil),            // 16: warren.broker.v1.TypePolicy
-	(*PolicyVersion)(nil),         // 17: warren.broker.v1.PolicyVersion
-	(*Pause)(nil),                 // 18: warren.broker.v1.Pause
-	(*TypeControl)(nil),           // 19: warren.broker.v1.TypeControl
-	(*Autoscale)(nil),             // 20: warren.broker.v1.Autoscale
-	(*Refusal)(nil),               // 21: warren.broker.v1.Refusal
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
-	(*StatusEvent)(nil),           // 23: warren.broker.v1.StatusEvent
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*v1.TaskOptions)(nil),        // 25: warren.task.v1.TaskOptions
+	(*StartRequests)(nil),         // 8: warren.broker.v1.StartRequests
+	(*StartAnswer)(nil),           // 9: warren.broker.v1.StartAnswer
+	(*StartAnswers)(nil),          // 10: warren.broker.v1.StartAnswers
+	(*Registration)(nil),          // 11: warren.broker.v1.Registration
+	(*Heartbeat)(nil),             // 12: warren.broker.v1.Heartbeat
+	(*RunningTask)(nil),           // 13: warren.broker.v1.RunningTask
+	(*TypeLoad)(nil),              // 14: warren.broker.v1.TypeLoad
+	(*ControlMessage)(nil),        // 15: warren.broker.v1.ControlMessage
+	(*RegistrationAnswer)(nil),    // 16: warren.broker.v1.RegistrationAnswer
+	(*HeartbeatAnswer)(nil),       // 17: warren.broker.v1.HeartbeatAnswer
+	(*TypePolicy)(nil),            // 18: warren.broker.v1.TypePolicy
+	(*PolicyVersion)(nil),         // 19: warren.broker.v1.PolicyVersion
+	(*Pause)(nil),                 // 20: warren.broker.v1.Pause
+	(*TypeControl)(nil),           // 21: warren.broker.v1.TypeControl
+	(*Autoscale)(nil),             // 22: warren.broker.v1.Autoscale
+	(*Refusal)(nil),               // 23: warren.broker.v1.Refusal
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(*StatusEvent)(nil),           // 25: warren.broker.v1.StatusEvent
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*v1.TaskOptions)(nil),        // 27: warren.task.v1.TaskOptions
 }
 var file_warren_broker_v1_control_proto_depIdxs = []int32{
-	22, // 0: warren.broker.v1.WorkerIdentity.start_time:type_name -> google.protobuf.Timestamp
+	24, // 0: warren.broker.v1.WorkerIdentity.start_time:type_name -> google.protobuf.Timestamp
 	1,  // 1: warren.broker.v1.WorkerRequest.worker:type_name -> warren.broker.v1.WorkerIdentity
-	9,  // 2: warren.broker.v1.WorkerRequest.registration:type_name -> warren.broker.v1.Registration
+	11, // 2: warren.broker.v1.WorkerRequest.registration:type_name -> warren.broker.v1.Registration
 	7,  // 3: warren.broker.v1.WorkerRequest.start:type_name -> warren.broker.v1.StartRequest
 	3,  // 4: warren.broker.v1.WorkerRequest.sync:type_name -> warren.broker.v1.SyncRequest
-	4,  // 5: warren.broker.v1.CancellationBatch.entries:type_name -> warren.broker.v1.Cancellation
-	4,  // 6: warren.broker.v1.CancellationBatch.forget:type_name -> warren.broker.v1.Cancellation
-	0,  // 7: warren.broker.v1.StartAnswer.verdict:type_name -> warren.broker.v1.StartVerdict
-	23, // 8: warren.broker.v1.StartAnswer.outcome:type_name -> warren.broker.v1.StatusEvent
-	23, // 9: warren.broker.v1.StartAnswer.crashed:type_name -> warren.broker.v1.StatusEvent
-	1,  // 10: warren.broker.v1.Heartbeat.worker:type_name -> warren.broker.v1.WorkerIdentity
-	22, // 11: warren.broker.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
-	12, // 12: warren.broker.v1.Heartbeat.types:type_name -> warren.broker.v1.TypeLoad
-	11, // 13: warren.broker.v1.Heartbeat.running:type_name -> warren.broker.v1.RunningTask
-	22, // 14: warren.broker.v1.RunningTask.start_time:type_name -> google.protobuf.Timestamp
-	17, // 15: warren.broker.v1.TypeLoad.policy:type_name -> warren.broker.v1.PolicyVersion
-	22, // 16: warren.broker.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
-	14, // 17: warren.broker.v1.ControlMessage.registration:type_name -> warren.broker.v1.RegistrationAnswer
-	15, // 18: warren.broker.v1.ControlMessage.heartbeat:type_name -> warren.broker.v1.HeartbeatAnswer
-	8,  // 19: warren.broker.v1.ControlMessage.start:type_name -> warren.broker.v1.StartAnswer
-	5,  // 20: warren.broker.v1.ControlMessage.cancellations:type_name -> warren.broker.v1.CancellationBatch
-	6,  // 21: warren.broker.v1.ControlMessage.drain:type_name -> warren.broker.v1.DrainRequest
-	16, // 22: warren.broker.v1.RegistrationAnswer.types:type_name -> warren.broker.v1.TypePolicy
-	21, // 23: warren.broker.v1.RegistrationAnswer.refusals:type_name -> warren.broker.v1.Refusal
-	16, // 24: warren.broker.v1.HeartbeatAnswer.types:type_name -> warren.broker.v1.TypePolicy
-	24, // 25: warren.broker.v1.TypePolicy.timeout:type_name -> google.protobuf.Duration
-	25, // 26: warren.broker.v1.TypePolicy.options:type_name -> warren.task.v1.TaskOptions
-	18, // 27: warren.broker.v1.TypePolicy.pause:type_name -> warren.broker.v1.Pause
-	17, // 28: warren.broker.v1.TypePolicy.version:type_name -> warren.broker.v1.PolicyVersion
-	17, // 29: warren.broker.v1.TypePolicy.corrects:type_name -> warren.broker.v1.PolicyVersion
-	22, // 30: warren.broker.v1.Pause.until:type_name -> google.protobuf.Timestamp
-	20, // 31: warren.broker.v1.TypeControl.autoscale:type_name -> warren.broker.v1.Autoscale
-	18, // 32: warren.broker.v1.TypeControl.pause:type_name -> warren.broker.v1.Pause
-	22, // 33: warren.broker.v1.TypeControl.pause_time:type_name -> google.protobuf.Timestamp
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	8,  // 5: warren.broker.v1.WorkerRequest.starts:type_name -> warren.broker.v1.StartRequests
+	4,  // 6: warren.broker.v1.CancellationBatch.entries:type_name -> warren.broker.v1.Cancellation
+	4,  // 7: warren.broker.v1.CancellationBatch.forget:type_name -> warren.broker.v1.Cancellation
+	7,  // 8: warren.broker.v1.StartRequests.requests:type_name -> warren.broker.v1.StartRequest
+	0,  // 9: warren.broker.v1.StartAnswer.verdict:type_name -> warren.broker.v1.StartVerdict
+	25, // 10: warren.broker.v1.StartAnswer.outcome:type_name -> warren.broker.v1.StatusEvent
+	25, // 11: warren.broker.v1.StartAnswer.crashed:type_name -> warren.broker.v1.StatusEvent
+	9,  // 12: warren.broker.v1.StartAnswers.answers:type_name -> warren.broker.v1.StartAnswer
+	1,  // 13: warren.broker.v1.Heartbeat.worker:type_name -> warren.broker.v1.WorkerIdentity
+	24, // 14: warren.broker.v1.Heartbeat.time:type_name -> google.protobuf.Timestamp
+	14, // 15: warren.broker.v1.Heartbeat.types:type_name -> warren.broker.v1.TypeLoad
+	13, // 16: warren.broker.v1.Heartbeat.running:type_name -> warren.broker.v1.RunningTask
+	24, // 17: warren.broker.v1.RunningTask.start_time:type_name -> google.protobuf.Timestamp
+	19, // 18: warren.broker.v1.TypeLoad.policy:type_name -> warren.broker.v1.PolicyVersion
+	24, // 19: warren.broker.v1.ControlMessage.time:type_name -> google.protobuf.Timestamp
+	16, // 20: warren.broker.v1.ControlMessage.registration:type_name -> warren.broker.v1.RegistrationAnswer
+	17, // 21: warren.broker.v1.ControlMessage.heartbeat:type_name -> warren.broker.v1.HeartbeatAnswer
+	9,  // 22: warren.broker.v1.ControlMessage.start:type_name -> warren.broker.v1.StartAnswer
+	5,  // 23: warren.broker.v1.ControlMessage.cancellations:type_name -> warren.broker.v1.CancellationBatch
+	6,  // 24: warren.broker.v1.ControlMessage.drain:type_name -> warren.broker.v1.DrainRequest
+	10, // 25: warren.broker.v1.ControlMessage.starts:type_name -> warren.broker.v1.StartAnswers
+	18, // 26: warren.broker.v1.RegistrationAnswer.types:type_name -> warren.broker.v1.TypePolicy
+	23, // 27: warren.broker.v1.RegistrationAnswer.refusals:type_name -> warren.broker.v1.Refusal
+	18, // 28: warren.broker.v1.HeartbeatAnswer.types:type_name -> warren.broker.v1.TypePolicy
+	26, // 29: warren.broker.v1.TypePolicy.timeout:type_name -> google.protobuf.Duration
+	27, // 30: warren.broker.v1.TypePolicy.options:type_name -> warren.task.v1.TaskOptions
+	20, // 31: warren.broker.v1.TypePolicy.pause:type_name -> warren.broker.v1.Pause
+	19, // 32: warren.broker.v1.TypePolicy.version:type_name -> warren.broker.v1.PolicyVersion
+	19, // 33: warren.broker.v1.TypePolicy.corrects:type_name -> warren.broker.v1.PolicyVersion
+	24, // 34: warren.broker.v1.Pause.until:type_name -> google.protobuf.Timestamp
+	22, // 35: warren.broker.v1.TypeControl.autoscale:type_name -> warren.broker.v1.Autoscale
+	20, // 36: warren.broker.v1.TypeControl.pause:type_name -> warren.broker.v1.Pause
+	24, // 37: warren.broker.v1.TypeControl.pause_time:type_name -> google.protobuf.Timestamp
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_warren_broker_v1_control_proto_init() }
@@ -2132,13 +2281,15 @@ func file_warren_broker_v1_control_proto_init() {
 		(*WorkerRequest_Registration)(nil),
 		(*WorkerRequest_Start)(nil),
 		(*WorkerRequest_Sync)(nil),
+		(*WorkerRequest_Starts)(nil),
 	}
-	file_warren_broker_v1_control_proto_msgTypes[12].OneofWrappers = []any{
+	file_warren_broker_v1_control_proto_msgTypes[14].OneofWrappers = []any{
 		(*ControlMessage_Registration)(nil),
 		(*ControlMessage_Heartbeat)(nil),
 		(*ControlMessage_Start)(nil),
 		(*ControlMessage_Cancellations)(nil),
 		(*ControlMessage_Drain)(nil),
+		(*ControlMessage_Starts)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2146,7 +2297,7 @@ func file_warren_broker_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warren_broker_v1_control_proto_rawDesc), len(file_warren_broker_v1_control_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -114,6 +114,27 @@ func TestStartRequestsAreHandedOver(t *testing.T) {
 	require.Empty(t, f.told.messages)
 }
 
+// Of several that come together a broken one costs no other.
+func TestStartRequestsAreHandedOverTogether(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, newStore(t))
+	one := func(id string) *brokerv1.StartRequest {
+		return broker.StartRequestToProto(task.StartRequest{
+			RequestID: id, TaskID: task.NewID(), Type: resize, Run: 1, Attempt: 1, Delivery: 2, Copy: task.NewCopy(),
+		})
+	}
+	together := encode(t, &brokerv1.WorkerRequest{
+		Worker: &brokerv1.WorkerIdentity{WorkerId: "w"}, RequestId: "all",
+		Request: &brokerv1.WorkerRequest_Starts{Starts: &brokerv1.StartRequests{
+			Requests: []*brokerv1.StartRequest{one("r-1"), {RequestId: "broken"}, one("r-2")},
+		}},
+	})
+	require.NoError(t, f.Requests().Handle(t.Context(), []broker.Delivery{together}))
+	require.Equal(t, []string{"w", "w"}, f.starts.workers)
+	require.Equal(t, "r-1", f.starts.requests[0].RequestID)
+	require.Equal(t, "r-2", f.starts.requests[1].RequestID)
+}
+
 func TestWorkersLearnWhatOperatorsHaveSet(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, newStore(t))

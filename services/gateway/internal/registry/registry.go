@@ -63,10 +63,10 @@ type Types interface {
 	Refresh(ctx context.Context) error
 }
 
-// Starts answers workers that ask whether they may start a delivery. Ask does not
+// Starts answers workers that ask whether they may start deliveries. Ask does not
 // block.
 type Starts interface {
-	Ask(workerID string, r task.StartRequest)
+	Ask(workerID string, requests ...task.StartRequest)
 }
 
 // Control knows the workers, and what they are to be told besides the policies of

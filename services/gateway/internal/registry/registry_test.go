@@ -128,8 +128,10 @@ type starts struct {
 	requests []task.StartRequest
 }
 
-func (s *starts) Ask(workerID string, r task.StartRequest) {
-	s.workers, s.requests = append(s.workers, workerID), append(s.requests, r)
+func (s *starts) Ask(workerID string, requests ...task.StartRequest) {
+	for _, r := range requests {
+		s.workers, s.requests = append(s.workers, workerID), append(s.requests, r)
+	}
 }
 
 // control stands for what knows the workers.

@@ -21,8 +21,8 @@ func (r *Registry) handleRequests(_ context.Context, batch []broker.Delivery) er
 		switch {
 		case request.GetRegistration() != nil:
 			r.askRegistration(request)
-		case request.GetStart() != nil:
-			r.askStart(request)
+		case request.GetStart() != nil, request.GetStarts() != nil:
+			r.askStarts(request)
 		case request.GetSync() != nil:
 			r.askSync(request)
 		}
@@ -30,11 +30,10 @@ func (r *Registry) handleRequests(_ context.Context, batch []broker.Delivery) er
 	return nil
 }
 
-func (r *Registry) askStart(request *brokerv1.WorkerRequest) {
-	start, err := broker.StartRequestFromProto(request.RequestId, request.GetStart())
+func (r *Registry) askStarts(request *brokerv1.WorkerRequest) {
+	starts, err := broker.StartRequestsFromProto(request)
 	if err != nil {
 		r.cfg.Logger.Error("a worker's request for a start can't be understood, it is dropped", "worker_id", request.Worker.WorkerId, "error", err)
-		return
 	}
-	r.cfg.Starts.Ask(request.Worker.WorkerId, start)
+	r.cfg.Starts.Ask(request.Worker.WorkerId, starts...)
 }

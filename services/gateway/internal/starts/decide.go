@@ -6,13 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	brokerv1 "github.com/warrenmq/warren/gen/warren/broker/v1"
-	"github.com/warrenmq/warren/pkg/broker"
 	"github.com/warrenmq/warren/pkg/task"
-	"github.com/warrenmq/warren/pkg/telemetry"
 	"github.com/warrenmq/warren/services/gateway/internal/store"
 )
 
@@ -57,34 +51,4 @@ func (i *Issuer) leave(ctx context.Context, n int, err error) {
 			i.cfg.Logger.WarnContext(ctx, "starts can't be decided now, workers have to ask again", "starts", n, "error", err)
 		})
 	}
-}
-
-func (i *Issuer) tellAll(ctx context.Context, batch []asked, answers []task.StartAnswer) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	var g errgroup.Group
-	g.SetLimit(maxAnswers)
-	for n, a := range batch {
-		g.Go(func() error {
-			if err := i.tell(ctx, a, answers[n]); err != nil {
-				i.untold.Do(func() {
-					r := &a.request
-					telemetry.TaskOfLog{ID: r.TaskID, Type: r.Type, Run: r.Run, Attempt: r.Attempt}.Log(i.cfg.Logger).WarnContext(ctx,
-						"a worker was not told whether it may start, it has to ask again", "worker_id", a.workerID, "error", err)
-				})
-			}
-			return nil
-		})
-	}
-	_ = g.Wait()
-}
-
-func (i *Issuer) tell(ctx context.Context, a asked, answer task.StartAnswer) error {
-	body, err := broker.StartAnswerToProto(a.request.RequestID, answer)
-	if err != nil {
-		return err
-	}
-	return i.cfg.Controller.PublishControl(ctx, a.workerID, &brokerv1.ControlMessage{
-		GatewayId: i.cfg.GatewayID, Time: timestamppb.Now(), Body: &brokerv1.ControlMessage_Start{Start: body},
-	})
 }

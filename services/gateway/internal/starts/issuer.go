@@ -21,8 +21,12 @@ const (
 	// maxDecide bounds the requests that are decided in one transaction of the
 	// store, between which others get to write.
 	maxDecide = 512
-	// maxAnswers bounds the answers on their way at once.
+	// maxAnswers bounds the messages with answers that are on their way at once.
 	maxAnswers = 64
+	// maxTogether and maxTogetherBytes bound a message with several answers; one that
+	// is larger goes by itself.
+	maxTogether      = 256
+	maxTogetherBytes = 1 << 20
 	// maxBehind is how long a start waits for the projection to catch up. Workers
 	// wait for their permit a little longer, so that there is time to decide and
 	// to tell them.
@@ -68,10 +72,12 @@ type Issuer struct {
 	full, undecided, untold rate.Sometimes
 }
 
-// asked is a request and who asked.
+// asked is a request and who asked. One that came together with others is answered
+// together with others.
 type asked struct {
 	workerID string
 	request  task.StartRequest
+	together bool
 }
 
 // NewIssuer makes an issuer.
@@ -80,15 +86,17 @@ func NewIssuer(cfg Config) *Issuer {
 	return &Issuer{cfg: cfg, waiting: make(chan asked, maxWaiting), full: sometimes(), undecided: sometimes(), untold: sometimes()}
 }
 
-// Ask hands over a worker's request and never blocks. It drops the request while
-// too many wait.
-func (i *Issuer) Ask(workerID string, r task.StartRequest) {
-	select {
-	case i.waiting <- asked{workerID, r}:
-	default:
-		i.full.Do(func() {
-			i.cfg.Logger.Warn("too many starts wait for their permit, workers have to ask again", "waiting", maxWaiting)
-		})
+// Ask hands over what a worker has asked for with one message, and never blocks. It drops
+// requests while too many wait.
+func (i *Issuer) Ask(workerID string, requests ...task.StartRequest) {
+	for _, r := range requests {
+		select {
+		case i.waiting <- asked{workerID, r, len(requests) > 1}:
+		default:
+			i.full.Do(func() {
+				i.cfg.Logger.Warn("too many starts wait for their permit, workers have to ask again", "waiting", maxWaiting)
+			})
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ type fakes struct {
 	told    map[string]*brokerv1.StartAnswer
 	workers map[string]string
 	tellErr error
+	// messages counts those that had all that.
+	messages int
 }
 
 func newFakes() *fakes {
@@ -92,8 +94,14 @@ func (f *fakes) PublishControl(_ context.Context, workerID string, m *brokerv1.C
 	if m.GatewayId != "g-1" || m.Time == nil {
 		return fmt.Errorf("nobody says %v", m)
 	}
-	id := m.GetStart().GetRequestId()
-	f.told[id], f.workers[id] = m.GetStart(), workerID
+	f.messages++
+	answers := m.GetStarts().GetAnswers()
+	if one := m.GetStart(); one != nil {
+		answers = []*brokerv1.StartAnswer{one}
+	}
+	for _, answer := range answers {
+		f.told[answer.RequestId], f.workers[answer.RequestId] = answer, workerID
+	}
 	return nil
 }
 
@@ -150,6 +158,54 @@ func TestAllThatWaitShareOneCatchUpAndOneDecision(t *testing.T) {
 			require.Equal(t, brokerv1.StartVerdict_START_VERDICT_START, f.told[id].Verdict)
 			require.Equal(t, fmt.Sprint("w-", n), f.workers[id])
 		}
+	})
+}
+
+// What a worker has asked for at once it is told at once.
+func TestAnswersGoTogether(t *testing.T) {
+	f := newFakes()
+	inBubble(t, f, func(t *testing.T, i *Issuer) {
+		several := func(prefix string, n int) []task.StartRequest {
+			all := make([]task.StartRequest, n)
+			for k := range all {
+				all[k] = request(fmt.Sprint(prefix, k))
+			}
+			return all
+		}
+		f.hold()
+		i.Ask("first", request("first"))
+		synctest.Wait()
+		i.Ask("one", several("a-", 10)...)
+		i.Ask("other", several("b-", 10)...)
+		i.Ask("one", several("c-", 10)...)
+		i.Ask("one", request("d"))
+		close(f.caughtUp)
+		synctest.Wait()
+		require.Len(t, f.told, 32)
+		require.Equal(t, "one", f.workers["c-9"])
+		require.Equal(t, "other", f.workers["b-0"])
+		require.Equal(t, 4, f.messages, "the first one, one for each worker, and one for what came alone")
+
+		i.Ask("one", several("e-", maxTogether+1)...)
+		synctest.Wait()
+		require.Len(t, f.told, 33+maxTogether)
+		require.Equal(t, 6, f.messages)
+	})
+}
+
+func TestAnswersThatGoTogetherAreBounded(t *testing.T) {
+	f := newFakes()
+	f.decide = func(r task.StartRequest) (task.StartAnswer, error) {
+		return task.StartAnswer{Verdict: task.VerdictRepeat, Outcome: &task.Event{
+			TaskID: r.TaskID, Type: r.Type, Time: time.UnixMicro(1e15).UTC(), Message: make([]byte, maxTogetherBytes*2/5),
+			Key: task.Key{Run: 1, Attempt: 1, Delivery: 1, Phase: task.PhaseSucceeded, Copy: task.NewCopy()},
+		}}, nil
+	}
+	inBubble(t, f, func(t *testing.T, i *Issuer) {
+		i.Ask("w", request("1"), request("2"), request("3"), request("4"), request("5"))
+		synctest.Wait()
+		require.Len(t, f.told, 5)
+		require.Equal(t, 3, f.messages)
 	})
 }
 
