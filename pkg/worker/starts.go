@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,7 +119,9 @@ func (q *questions) leave(batch []*question) []*question {
 func (q *questions) withdraw(x *question, why error) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if x.withdrawn = true; !x.asked {
+	x.withdrawn = true
+	q.waiting = slices.DeleteFunc(q.waiting, func(other *question) bool { return other == x })
+	if !x.asked {
 		return fmt.Errorf("%w: have earlier events confirmed: %w", errNotAsked, why)
 	}
 	return fmt.Errorf("no gateway has answered: %w", why)
@@ -149,6 +152,8 @@ func (w *Worker) askStarts(ctx context.Context) {
 // What this worker had to say before must be on record first: an outcome whose
 // settlement was lost would else be unknown to who decides.
 func (w *Worker) askFor(ctx context.Context, batch []*question) (sending, []*question) {
+	ctx, cancel := context.WithTimeout(ctx, w.startTimeout)
+	defer cancel()
 	id := batch[0].request.RequestID
 	if len(batch) > 1 {
 		id = task.NewID()

@@ -30,6 +30,10 @@ func TestAQuestionIsAskedOnceItIsSent(t *testing.T) {
 	err = q.withdraw(late, why)
 	require.NotErrorIs(t, err, errNotAsked)
 	require.ErrorIs(t, err, why)
+	gone := &question{}
+	q.add(gone)
+	require.ErrorIs(t, q.withdraw(gone, why), errNotAsked)
+	require.Empty(t, q.next(), "what nobody waits for any more is not kept")
 	for range maxAsked + 1 {
 		q.add(&question{})
 	}
