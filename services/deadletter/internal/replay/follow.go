@@ -19,7 +19,12 @@ const (
 	minAsk = 50 * time.Millisecond
 	maxAsk = 15 * time.Second
 	// askShare is that of a replay's age which passes between two questions.
-	askShare = 4
+	askShare = 8
+	// minAsked is how many are asked for with one question at least, if so many are due,
+	// and maxAsked at most: more while most of them have ended, fewer while few have.
+	// Those that began first come first, and mostly end first: to ask for all of a
+	// thousand that run, again and again, takes more than to run them.
+	minAsked = 16
 	// restShare times as long as an answer took nothing is asked, so that a gateway which
 	// has much to do is left to do it; at most maxRest.
 	restShare = 3
@@ -38,6 +43,9 @@ type follower struct {
 	r    *Replayer
 	news chan struct{}
 
+	// share is how many are asked for next. It is the goroutine's that asks.
+	share int
+
 	mu sync.Mutex
 	// queue has what is followed by when it is asked for next, known their ids.
 	queue followed
@@ -45,7 +53,7 @@ type follower struct {
 }
 
 func newFollower(r *Replayer) *follower {
-	return &follower{r: r, news: make(chan struct{}, 1), known: map[string]bool{}}
+	return &follower{r: r, news: make(chan struct{}, 1), known: map[string]bool{}, share: minAsked}
 }
 
 // watched is an intent that is followed.
@@ -111,8 +119,8 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// due takes what is to be asked for now, or else says how long nothing is. What is due
-// soon goes along, so that questions are few.
+// due takes what is to be asked for now, as much as its share is, or else says how long
+// nothing is. What is due soon goes along, so that questions are few.
 func (f *follower) due(now time.Time) ([]watched, time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,7 +131,7 @@ func (f *follower) due(now time.Time) ([]watched, time.Duration) {
 		return nil, wait
 	}
 	var due []watched
-	for len(f.queue) > 0 && len(due) < maxAsked && f.queue[0].next.Before(now.Add(minAsk/2)) {
+	for len(f.queue) > 0 && len(due) < f.share && f.queue[0].next.Before(now.Add(minAsk/2)) {
 		due = append(due, heap.Pop(&f.queue).(watched))
 	}
 	return due, 0
@@ -178,6 +186,7 @@ func (f *follower) learn(ctx context.Context, due []watched) error {
 			left = append(left, x)
 		}
 	}
+	f.adapt(len(due), len(due)-len(left))
 	now := time.Now()
 	f.again(left, func(x *watched) time.Time { return now.Add(askPeriod(now.Sub(x.begun))) })
 	resolved, err := f.r.cfg.Store.ResolveAll(ctx, ended)
@@ -192,6 +201,16 @@ func (f *follower) learn(ctx context.Context, due []watched) error {
 		}
 	}
 	return nil
+}
+
+// adapt has as much asked for next as was worth it now, of which so many had ended.
+func (f *follower) adapt(asked, ended int) {
+	switch {
+	case 4*ended >= 3*asked:
+		f.share = min(2*f.share, maxAsked)
+	case 2*ended < asked:
+		f.share = max(f.share/2, minAsked)
+	}
 }
 
 // askPeriod is the time to the next question for a replay of an age.

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"container/heap"
+	"strconv"
 	"testing"
 	"time"
 
@@ -15,9 +17,52 @@ import (
 func TestAskPeriod(t *testing.T) {
 	t.Parallel()
 	for age, want := range map[time.Duration]time.Duration{
-		0: minAsk, 4 * minAsk: minAsk, 8 * time.Second: 2 * time.Second, 24 * time.Hour: maxAsk,
+		0: minAsk, 8 * minAsk: minAsk, 8 * time.Second: time.Second, 24 * time.Hour: maxAsk,
 	} {
 		require.Equal(t, want, askPeriod(age), "%v", age)
+	}
+}
+
+// Of a thousand replays that end one after the other, each is asked for twice or so, and
+// the last is known soon after it has ended; so is a single one.
+func TestFollowingAsksLittle(t *testing.T) {
+	t.Parallel()
+	for _, many := range []int{1, 1000} {
+		f := newFollower(nil)
+		begun := time.Now()
+		ends := map[string]time.Time{}
+		for i := range many {
+			id := strconv.Itoa(i)
+			ends[id] = begun.Add(time.Duration(i) * time.Millisecond)
+			heap.Push(&f.queue, watched{id: id, begun: begun, next: begun.Add(minAsk)})
+		}
+		asked := 0
+		now := begun
+		for len(ends) > 0 {
+			due, wait := f.due(now)
+			if len(due) == 0 {
+				now = now.Add(wait)
+				continue
+			}
+			took := 2*time.Millisecond + time.Duration(len(due))*50*time.Microsecond
+			now = now.Add(took)
+			asked += len(due)
+			var left []watched
+			for _, x := range due {
+				if ends[x.id].After(now) {
+					left = append(left, x)
+				} else {
+					delete(ends, x.id)
+				}
+			}
+			f.adapt(len(due), len(due)-len(left))
+			f.again(left, func(x *watched) time.Time { return now.Add(askPeriod(now.Sub(x.begun))) })
+			now = now.Add(min(restShare*took, maxRest))
+		}
+		late := now.Sub(begun.Add(time.Duration(many) * time.Millisecond))
+		t.Logf("%d were asked for %d times, and known %v late", many, asked, late)
+		require.LessOrEqual(t, asked, 5*many/2)
+		require.LessOrEqual(t, late, 300*time.Millisecond)
 	}
 }
 
