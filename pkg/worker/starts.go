@@ -18,8 +18,10 @@ const (
 	// startTimeout is how long a worker waits for a gateway to answer whether it may
 	// start a delivery.
 	startTimeout = 10 * time.Second
-	// maxAsked bounds the deliveries that one message asks for.
-	maxAsked = 256
+	// maxAsked bounds the deliveries that one message asks for, maxAsking the messages
+	// whose confirms are awaited at once.
+	maxAsked  = 1024
+	maxAsking = 4
 )
 
 // errNotAsked says that no start can have been permitted.
@@ -48,7 +50,8 @@ func (w *Worker) permit(ctx context.Context, r task.StartRequest) (task.StartAns
 			}
 			again.Reset(s.again)
 		case <-again.C:
-			w.questions.add(q)
+			// By itself: a gateway of an earlier version answers nothing else.
+			again.Reset(w.ask(ctx, w.startRequest(r.RequestID, q), "the start of task "+r.TaskID))
 		case <-ctx.Done():
 			return task.StartAnswer{}, w.questions.withdraw(q, context.Cause(ctx))
 		}
@@ -61,7 +64,7 @@ type question struct {
 	// asked says that gateways may know of it, withdrawn that nobody waits for the
 	// answer any more. The lock is that of the questions.
 	asked, withdrawn bool
-	// sent has what became of it each time it was added, unless it was withdrawn.
+	// sent has what became of it, unless it was withdrawn.
 	sent chan sending
 }
 
@@ -127,34 +130,47 @@ func (q *questions) withdraw(x *question, why error) error {
 	return fmt.Errorf("no gateway has answered: %w", why)
 }
 
-// askStarts asks for starts until ctx ends: what comes in while some are asked for goes
-// together.
+// askStarts asks for starts until ctx ends: what comes in while some are about to be asked
+// for goes together.
 func (w *Worker) askStarts(ctx context.Context) {
-	for {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	slots := make(chan struct{}, maxAsking)
+	for ctx.Err() == nil {
 		batch := w.questions.next()
 		if len(batch) == 0 {
 			select {
 			case <-w.questions.news:
-				continue
 			case <-ctx.Done():
-				return
 			}
+			continue
 		}
-		s, asked := w.askFor(ctx, batch)
-		for _, q := range asked {
-			q.sent <- s
+		id, err := w.settleBefore(ctx, batch)
+		if err != nil {
+			tell(batch, sending{err: err})
+			continue
 		}
+		slots <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-slots }()
+			w.askFor(ctx, id, batch)
+		})
 	}
 }
 
-// askFor asks for starts, and says what became of those that were not withdrawn before.
-//
-// What this worker had to say before must be on record first: an outcome whose
-// settlement was lost would else be unknown to who decides.
-func (w *Worker) askFor(ctx context.Context, batch []*question) (sending, []*question) {
+func tell(batch []*question, s sending) {
+	for _, q := range batch {
+		q.sent <- s
+	}
+}
+
+// settleBefore has all confirmed that this worker had to say before it asks: an outcome
+// whose settlement was lost would else be unknown to who decides. It returns the id of the
+// message that asks.
+func (w *Worker) settleBefore(ctx context.Context, batch []*question) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, w.startTimeout)
 	defer cancel()
-	id := batch[0].request.RequestID
+	id = batch[0].request.RequestID
 	if len(batch) > 1 {
 		id = task.NewID()
 	}
@@ -162,17 +178,20 @@ func (w *Worker) askFor(ctx context.Context, batch []*question) (sending, []*que
 	if err == nil {
 		err = receipt.Wait(ctx)
 	}
-	if err != nil {
-		return sending{err: err}, batch
+	return id, err
+}
+
+// askFor asks for starts that were not withdrawn before.
+func (w *Worker) askFor(ctx context.Context, id string, batch []*question) {
+	ctx, cancel := context.WithTimeout(ctx, w.startTimeout)
+	defer cancel()
+	if batch = w.questions.leave(batch); len(batch) > 0 {
+		tell(batch, sending{again: w.ask(ctx, w.startRequest(id, batch...), fmt.Sprintf("the starts of %d tasks", len(batch)))})
 	}
-	if batch = w.questions.leave(batch); len(batch) == 0 {
-		return sending{}, nil
-	}
-	return sending{again: w.ask(ctx, w.startRequest(id, batch), fmt.Sprintf("the starts of %d tasks", len(batch)))}, batch
 }
 
 // startRequest is the message that asks for starts.
-func (w *Worker) startRequest(id string, batch []*question) *brokerv1.WorkerRequest {
+func (w *Worker) startRequest(id string, batch ...*question) *brokerv1.WorkerRequest {
 	requests := make([]*brokerv1.StartRequest, len(batch))
 	for i, q := range batch {
 		requests[i] = broker.StartRequestToProto(q.request)

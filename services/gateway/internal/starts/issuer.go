@@ -17,7 +17,7 @@ import (
 const (
 	// maxWaiting bounds the requests that wait. One more is dropped: its worker
 	// repeats it after [broker.RequestTTL].
-	maxWaiting = 4096
+	maxWaiting = 16_384
 	// maxDecide bounds the requests that are decided in one transaction of the
 	// store, between which others get to write.
 	maxDecide = 512
