@@ -99,7 +99,7 @@ func TestReplayAtScale(t *testing.T) { //nolint:paralleltest // it measures a ra
 	p.pauseFor(t, r.ReplayId)
 	p.killUnder(t, r.ReplayId, 5)
 
-	done := p.awaitReplay(t, r.ReplayId, time.Minute)
+	done := p.awaitIn(t, r.ReplayId, hasEnded)
 	require.Equal(t, deadletterv1.ReplayState_REPLAY_STATE_COMPLETED, done.State, "%v", done)
 	require.EqualValues(t, n, done.Counts.Succeeded, "%v", done.Counts)
 	for _, id := range ids {
@@ -151,49 +151,13 @@ func (p *platform) failCanary(t testing.TB, n int) {
 	r := p.createReplay(t, &deadletterv1.CreateReplayRequest{
 		Selector: byFilter(`state = "OPEN"`), Plan: &deadletterv1.ReplayPlan{Canary: canary, MaxPerSecond: 1000}, Reason: "is it mended?",
 	})
-	ended := p.awaitReplay(t, r.ReplayId, time.Minute)
+	ended := p.awaitIn(t, r.ReplayId, hasEnded)
 	require.Equal(t, deadletterv1.ReplayState_REPLAY_STATE_ABORTED, ended.State, "%v", ended)
 	c := ended.Counts
 	require.EqualValues(t, n, c.Total)
 	require.LessOrEqual(t, c.FailedAgain, int64(canary))
 	require.Positive(t, c.FailedAgain)
 	require.Equal(t, c.Total, c.Pending+c.FailedAgain, "%v", c)
-}
-
-// createReplay creates a replay, by the same call again while the service is away.
-func (p *platform) createReplay(t testing.TB, request *deadletterv1.CreateReplayRequest) *deadletterv1.Replay {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	r, err := p.dead.CreateReplay(ctx, request)
-	require.NoError(t, err)
-	return r.Replay
-}
-
-// replayNow is a replay as it is now; nil while the service is away.
-func (p *platform) replayNow(t testing.TB, id string) (*deadletterv1.Replay, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	r, err := p.dead.GetReplay(ctx, &deadletterv1.GetReplayRequest{ReplayId: id})
-	if err != nil {
-		return nil, err
-	}
-	c := r.Replay.Counts
-	require.Equal(t, c.Total, c.Pending+c.InFlight+c.Succeeded+c.FailedAgain+c.Cancelled+c.Skipped+c.Unknown, "%v", c)
-	return r.Replay, nil
-}
-
-// awaitReplay waits until a replay has ended.
-func (p *platform) awaitReplay(t testing.TB, id string, within time.Duration) (r *deadletterv1.Replay) {
-	t.Helper()
-	brokertest.Eventually(t, within, func() (err error) {
-		if r, err = p.replayNow(t, id); err == nil && r.EndTime == nil {
-			err = fmt.Errorf("the replay has not ended: %v", r)
-		}
-		return err
-	})
-	return r
 }
 
 // requireRate waits for so long, and demands that the rate was kept.

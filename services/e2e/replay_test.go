@@ -49,17 +49,22 @@ func openOnes() *deadletterv1.DeadLetterSelector {
 // beginReplay replays everything that is OPEN.
 func (p *platform) beginReplay(t testing.TB, plan *deadletterv1.ReplayPlan) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	r, err := p.dead.CreateReplay(ctx, &deadletterv1.CreateReplayRequest{Selector: openOnes(), Plan: plan, Reason: "mended"})
-	require.NoError(t, err)
-	return r.Replay.ReplayId
+	return p.createReplay(t, &deadletterv1.CreateReplayRequest{Selector: openOnes(), Plan: plan, Reason: "mended"}).ReplayId
 }
 
-// lookAt is a replay as it is now, whose counters must add up.
-func (p *platform) lookAt(t testing.TB, id string) (*deadletterv1.Replay, error) {
+func (p *platform) createReplay(t testing.TB, request *deadletterv1.CreateReplayRequest) *deadletterv1.Replay {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	r, err := p.dead.CreateReplay(ctx, request)
+	require.NoError(t, err)
+	return r.Replay
+}
+
+// replayNow is a replay as it is now, whose counters must add up.
+func (p *platform) replayNow(t testing.TB, id string) (*deadletterv1.Replay, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	r, err := p.dead.GetReplay(ctx, &deadletterv1.GetReplayRequest{ReplayId: id})
 	if err != nil {
@@ -74,7 +79,7 @@ func (p *platform) lookAt(t testing.TB, id string) (*deadletterv1.Replay, error)
 func (p *platform) awaitIn(t testing.TB, id string, wanted func(*deadletterv1.Replay) bool) (r *deadletterv1.Replay) {
 	t.Helper()
 	brokertest.Eventually(t, 60*time.Second, func() (err error) {
-		if r, err = p.lookAt(t, id); err == nil && !wanted(r) {
+		if r, err = p.replayNow(t, id); err == nil && !wanted(r) {
 			err = fmt.Errorf("the replay is %v", r)
 		}
 		return err
@@ -124,7 +129,7 @@ func TestReplayIsPausedResumedAndCancelled(t *testing.T) {
 	paused := p.awaitIn(t, id, func(r *deadletterv1.Replay) bool { return r.Counts.InFlight == 0 })
 	require.Equal(t, deadletterv1.ReplayState_REPLAY_STATE_PAUSED, paused.State)
 	require.NoError(t, wait(t.Context(), time.Second))
-	later, err := p.lookAt(t, id)
+	later, err := p.replayNow(t, id)
 	require.NoError(t, err)
 	require.Equal(t, paused.Counts.Pending, later.Counts.Pending)
 	require.Equal(t, started, p.recorder.tasks())
@@ -180,7 +185,7 @@ func TestReplaySurvivesKills(t *testing.T) {
 		kills++
 		var r *deadletterv1.Replay
 		brokertest.Eventually(t, 30*time.Second, func() (err error) {
-			r, err = p.lookAt(t, id)
+			r, err = p.replayNow(t, id)
 			return err
 		})
 		if r.EndTime != nil {

@@ -11,7 +11,8 @@ import (
 
 // ListAuditEvents implements warren.deadletter.v1.DeadLetterService.
 func (s *Service) ListAuditEvents(ctx context.Context, r *deadletterv1.ListAuditEventsRequest) (*deadletterv1.ListAuditEventsResponse, error) {
-	before, err := placeOf(auditTag(r), r.PageToken)
+	tag := tagOf("audit", r.Filter)
+	before, err := placeOf(tag, r.PageToken)
 	if err != nil {
 		return nil, err
 	}
@@ -19,11 +20,7 @@ func (s *Service) ListAuditEvents(ctx context.Context, r *deadletterv1.ListAudit
 	if err != nil {
 		return nil, filterInvalid(err)
 	}
-	size := int(r.PageSize)
-	if size == 0 {
-		size = defaultPage
-	}
-	size = min(size, maxPage)
+	size := pageSize(r.PageSize, maxPage)
 	// One more than is shown tells whether others follow.
 	events, err := s.cfg.Store.AuditEvents(ctx, f, before, size+1)
 	if err != nil {
@@ -32,16 +29,13 @@ func (s *Service) ListAuditEvents(ctx context.Context, r *deadletterv1.ListAudit
 	out := &deadletterv1.ListAuditEventsResponse{}
 	if len(events) > size {
 		events = events[:size]
-		out.NextPageToken = token(auditTag(r), events[size-1].Sequence)
+		out.NextPageToken = token(tag, events[size-1].Sequence)
 	}
 	for i := range events {
 		out.Events = append(out.Events, auditEventToProto(&events[i]))
 	}
 	return out, nil
 }
-
-// auditTag binds the token of a page of the audit to its filter.
-func auditTag(r *deadletterv1.ListAuditEventsRequest) uint64 { return tagOf("audit", r.Filter) }
 
 func auditEventToProto(e *store.AuditEvent) *deadletterv1.AuditEvent {
 	m := &deadletterv1.AuditEvent{

@@ -36,11 +36,7 @@ func (s *Service) ListFailureGroups(ctx context.Context, r *deadletterv1.ListFai
 	if err != nil {
 		return nil, err
 	}
-	size := int(r.PageSize)
-	if size == 0 {
-		size = defaultPage
-	}
-	page, err := s.cfg.Store.Groups(ctx, store.GroupQuery{Filter: f, Order: order, After: after, Limit: min(size, maxPage)})
+	page, err := s.cfg.Store.Groups(ctx, store.GroupQuery{Filter: f, Order: order, After: after, Limit: pageSize(r.PageSize, maxPage)})
 	if err != nil {
 		return nil, answer(err)
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"hash/fnv"
 	"strconv"
 	"time"
 
@@ -52,9 +51,7 @@ func optionalTime(field string, t *timestamppb.Timestamp) (time.Time, error) {
 
 // groupsTag binds the token of a page of groups to the other arguments.
 func groupsTag(filter string, order store.GroupOrder) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte("groups " + strconv.Itoa(int(order)) + " " + filter))
-	return h.Sum64()
+	return tagOf("groups", strconv.Itoa(int(order)), filter)
 }
 
 // groupsToken is opaque to callers: the tag, and a place.

@@ -30,12 +30,8 @@ func (s *Service) ListDeadLetters(ctx context.Context, r *deadletterv1.ListDeadL
 	if err != nil {
 		return nil, filterInvalid(err)
 	}
-	size := int(r.PageSize)
-	if size == 0 {
-		size = defaultPage
-	}
 	full := isFull(r.View)
-	page, err := s.cfg.Store.List(ctx, store.Query{Filter: f, After: after, Limit: min(size, maxPage), Full: full})
+	page, err := s.cfg.Store.List(ctx, store.Query{Filter: f, After: after, Limit: pageSize(r.PageSize, maxPage), Full: full})
 	if err != nil {
 		return nil, answer(err)
 	}

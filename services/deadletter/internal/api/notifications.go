@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -61,25 +60,16 @@ func channelToProto(name, kind string, c store.ChannelState) *deadletterv1.Notif
 
 // ListNotifications implements warren.deadletter.v1.DeadLetterService.
 func (s *Service) ListNotifications(ctx context.Context, r *deadletterv1.ListNotificationsRequest) (*deadletterv1.ListNotificationsResponse, error) {
-	before := int64(0)
-	if r.PageToken != "" {
-		place, ok := parseToken(notificationsTag(r.Filter), r.PageToken)
-		if !ok || place == 0 {
-			return nil, rpc.Errorf(codes.InvalidArgument, taskv1.ErrorReason_ERROR_REASON_PAGE_TOKEN_INVALID,
-				"the page token is not one of this request's; leave it out to begin with the first page").
-				Field("page_token", "not a token of a request with these arguments")
-		}
-		before = place
+	tag := tagOf("notifications", r.Filter)
+	before, err := placeOf(tag, r.PageToken)
+	if err != nil {
+		return nil, err
 	}
 	f, err := store.NotificationFields.Parse(r.Filter)
 	if err != nil {
 		return nil, filterInvalid(err)
 	}
-	size := int(r.PageSize)
-	if size == 0 {
-		size = defaultPage
-	}
-	size = min(size, maxPage)
+	size := pageSize(r.PageSize, maxPage)
 	found, err := s.cfg.Store.NotificationLog(ctx, f, before, size+1)
 	if err != nil {
 		return nil, answer(err)
@@ -89,16 +79,9 @@ func (s *Service) ListNotifications(ctx context.Context, r *deadletterv1.ListNot
 		out.Notifications = append(out.Notifications, notificationToProto(&found[i]))
 	}
 	if len(found) > size {
-		out.NextPageToken = token(notificationsTag(r.Filter), found[size-1].Sequence)
+		out.NextPageToken = token(tag, found[size-1].Sequence)
 	}
 	return out, nil
-}
-
-// notificationsTag binds the token of a page to the filter.
-func notificationsTag(filter string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte("notifications " + filter))
-	return h.Sum64()
 }
 
 func notificationToProto(x *store.Notification) *deadletterv1.Notification {

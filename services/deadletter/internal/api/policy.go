@@ -47,10 +47,7 @@ func (s *Service) ListDeadLetterPolicies(ctx context.Context, r *deadletterv1.Li
 	if err != nil {
 		return nil, err
 	}
-	size := min(int(r.PageSize), maxPage)
-	if size == 0 {
-		size = defaultPage
-	}
+	size := pageSize(r.PageSize, maxPage)
 	policies, err := s.cfg.Store.Policies(ctx, after, size+1)
 	if err != nil {
 		return nil, answer(err)

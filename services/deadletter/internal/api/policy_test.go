@@ -6,9 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -107,7 +105,7 @@ func TestBadPolicies(t *testing.T) {
 		}
 		_, err := w.update(t, c.p, "", c.paths...)
 		requireReason(t, err, codes.InvalidArgument, "INVALID_REQUEST")
-		require.Contains(t, fields(err), c.field, name)
+		require.Contains(t, fieldsOf(err), c.field, name)
 	}
 	_, err = w.update(t, &policy{TaskType: resize, WarnAge: age(maxAge), BreachAge: age(maxAge)}, "", "warn_age", "breach_age")
 	require.NoError(t, err)
@@ -118,18 +116,6 @@ func TestBadPolicies(t *testing.T) {
 }
 
 const maxAge = 10 * 365 * 24 * time.Hour
-
-// fields are those that an error's BadRequest names.
-func fields(err error) (names []string) {
-	for _, d := range status.Convert(err).Details() {
-		if bad, ok := d.(*errdetails.BadRequest); ok {
-			for _, v := range bad.FieldViolations {
-				names = append(names, v.Field)
-			}
-		}
-	}
-	return names
-}
 
 func TestListDeadLetterPolicies(t *testing.T) {
 	t.Parallel()

@@ -189,6 +189,7 @@ func TestReviseAGarbledPayload(t *testing.T) {
 	require.Len(t, w.full(t, id).Revisions, 2)
 }
 
+// fieldsOf are those that an error's BadRequest names.
 func fieldsOf(err error) (fields []string) {
 	for _, d := range status.Convert(err).Details() {
 		if bad, ok := d.(*errdetails.BadRequest); ok {

@@ -297,15 +297,22 @@ func TestAReplayHasSoManyInFlight(t *testing.T) {
 	w.awaitReplay(t, r.ID, ended)
 }
 
+// unsent is a replay of five tasks, all begun and none sent, since the broker refuses them.
+func unsent(t *testing.T) (w *world, ids []string, r store.Replay) {
+	t.Helper()
+	w = newWorld(t)
+	ids = w.newTasks(t, 5)
+	w.publisher.refuse(true)
+	run(t, w.replayer.Run)
+	r = w.create(t, store.Plan{}, ids...)
+	w.awaitReplay(t, r.ID, func(r *store.Replay) bool { return r.Counts.InFlight == 5 })
+	return w, ids, r
+}
+
 // What could not be sent when the replay was cancelled is not sent later.
 func TestWhatIsNotSentIsTakenBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	ids := w.newTasks(t, 5)
-	w.publisher.refuse(true)
-	run(t, w.replayer.Run)
-	r := w.create(t, store.Plan{}, ids...)
-	w.awaitReplay(t, r.ID, func(r *store.Replay) bool { return r.Counts.InFlight == 5 })
+	w, ids, r := unsent(t)
 	_, err := w.store.SteerReplay(t.Context(), store.Steering{ReplayID: r.ID, Action: store.SteerCancel})
 	require.NoError(t, err)
 	w.replayer.Wake()
@@ -368,12 +375,7 @@ func requireIntentsGone(t *testing.T, w *world) {
 // While it is paused nothing is sent, resumed it goes on.
 func TestAPauseHoldsWhatIsNotSent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	ids := w.newTasks(t, 5)
-	w.publisher.refuse(true)
-	run(t, w.replayer.Run)
-	r := w.create(t, store.Plan{}, ids...)
-	w.awaitReplay(t, r.ID, func(r *store.Replay) bool { return r.Counts.InFlight == 5 })
+	w, _, r := unsent(t)
 	steer := func(action store.SteerAction) {
 		_, err := w.store.SteerReplay(t.Context(), store.Steering{ReplayID: r.ID, Action: action})
 		require.NoError(t, err)
